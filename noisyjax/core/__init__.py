@@ -1,0 +1,1 @@
+"""Array vocabulary, argument checks, the random-key policy and n-D primitives."""

@@ -1,0 +1,163 @@
+"""Mixing a segmentation with raters' confusion matrices (Zhang et al. 2020, Eq. 1-4).
+
+A rater's matrix at a pixel is ``A[i, j] = p(noisy = i | true = j)``, so that his label there has
+the probabilities ``A p``. The loss of the paper is ``mixed_nll + weight * trace``, summed over the
+raters who labelled the image and averaged over pixels; the sums are the caller's.
+
+Likelihoods are computed from logits in log space; matrices are probabilities that may be exactly 0
+or 1. The spatial axes of the matrices may be 1 (one matrix for all pixels).
+
+References:
+  Zhang et al., Disentangling Human Error from the Ground Truth in Segmentation of Medical Images,
+  NeurIPS 2020. Tanno et al., Learning from Noisy Labels by Regularized Estimation of Annotator
+  Confusion, CVPR 2019.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Integer
+
+from noisyjax.losses import entropy
+
+
+def _log_weighted_sum(
+    log_probs: Float[Array, "*P L"], weights: Float[Array, "*Q L"]
+) -> Float[Array, "..."]:
+    """Returns ``log sum_j weights_j exp(log_probs_j)``, with the exact gradient at zero weights.
+
+    ``logsumexp(log(weights) + log_probs)`` has the same value, but no gradient at a weight of 0,
+    and twice as many exponentials to differentiate.
+
+    The sum is scaled by its largest term, so it lies in ``[1, L]``. A term of weight 0 may still
+    have a huge factor: it is capped at the largest number, which leaves the value alone and the
+    gradient finite. If all weights are 0 the result is that of the smallest positive number,
+    without gradient.
+    """
+    dtype = jnp.finfo(log_probs.dtype)
+    positive = weights > 0
+    terms = log_probs + jnp.log(jnp.where(positive, weights, 1.0))
+    largest = jnp.max(terms, axis=-1, keepdims=True, where=positive, initial=-jnp.inf)
+    # Without any positive weight the scale is free: any finite number will do.
+    scale = jax.lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))
+    factors = jnp.exp(jnp.minimum(log_probs - scale, np.log(dtype.max) - 1.0))
+    total = jnp.sum(weights * factors, axis=-1)
+    return scale[..., 0] + jnp.log(jnp.maximum(total, dtype.tiny))
+
+
+def log_mix(logits: Float[Array, "*S L"], cms: Float[Array, "R *#S L L"]) -> Float[Array, "R *S L"]:
+    """Returns the logarithm of each rater's label probabilities, ``log(A softmax(logits))``.
+
+    Args:
+      logits: of the true class, ``[*S, L]``.
+      cms: ``[R, *S, L, L]``, columns sum to one, or with spatial axes of 1.
+
+    Returns:
+      ``[R, *S, L]``. An impossible class (a row of zeros) gets about -87 in float32, not -inf.
+    """
+    log_probs = jax.nn.log_softmax(logits)[None, ..., None, :]
+    return _log_weighted_sum(log_probs, cms)
+
+
+def mix(probs: Float[Array, "*S L"], cms: Float[Array, "R *#S L L"]) -> Float[Array, "R *S L"]:
+    """Returns each rater's label probabilities ``A p`` (Zhang et al. 2020, Eq. 2).
+
+    Args:
+      probs: of the true class, ``[*S, L]``.
+      cms: ``[R, *S, L, L]``, columns sum to one, or with spatial axes of 1.
+
+    Returns:
+      ``[R, *S, L]``, summing to one over the classes.
+
+    >>> swap = jnp.array([[[0.0, 1.0], [1.0, 0.0]]])
+    >>> mix(jnp.array([0.25, 0.75]), swap)
+    Array([[0.75, 0.25]], dtype=float32)
+    """
+    return jnp.sum(cms * probs[None, ..., None, :], axis=-1)
+
+
+def mixed_nll(
+    logits: Float[Array, "*S L"],
+    cms: Float[Array, "R *#S L L"],
+    labels: Integer[Array, "R *S"],
+    *,
+    rater_mask: Bool[Array, "R"] | None = None,
+    where: Bool[Array, "R *S"] | None = None,
+) -> Float[Array, "R *S"]:
+    r"""Returns each rater's negative log-likelihood (Zhang et al. 2020, Eq. 3).
+
+    .. math:: -\log \sum_j A^{(r)}[\tilde y^{(r)}, j] \, \mathrm{softmax}(z)_j
+
+    Args:
+      logits: z, of the true class, ``[*S, L]``.
+      cms: ``[R, *S, L, L]``, columns sum to one, or with spatial axes of 1.
+      labels: class ids, ``[R, *S]``.
+      rater_mask: who labelled this image, ``[R]``; the others give 0 and no gradient, whatever
+        their labels hold.
+      where: the entries that count, ``[R, *S]``, for labels that cover a part of the image.
+
+    Returns:
+      ``[R, *S]``, in nats. A label the matrix excludes (a row of zeros) costs about 87 in float32,
+      without gradient; a label that counts but is not in ``0..L-1`` gives NaN.
+
+    >>> swap = jnp.array([[[0.0, 1.0], [1.0, 0.0]]])
+    >>> mixed_nll(jnp.array([0.0, 100.0]), swap, jnp.array([1]))
+    Array([100.], dtype=float32)
+    """
+    keep = where
+    if rater_mask is not None:
+        present = rater_mask.reshape((-1,) + (1,) * (labels.ndim - 1))
+        keep = jnp.broadcast_to(present, labels.shape) if where is None else present & where
+    clean = entropy.clean_labels(labels, keep, logits.shape[-1])
+    # Only the row of the given label is needed: L terms a pixel instead of L * L.
+    rows = jnp.take_along_axis(cms, clean[..., None, None], axis=-2)[..., 0, :]
+    log_probs = jax.nn.log_softmax(logits)[None]
+    losses = -_log_weighted_sum(log_probs, rows)
+    return losses if keep is None else jnp.where(keep, losses, 0.0)
+
+
+def trace(cms: Float[Array, "R *S L L"]) -> Float[Array, "R *S"]:
+    """Returns the trace of each matrix, between 0 and L (the second term of Eq. 4).
+
+    ``trace / L`` is the average probability that a rater is right, over classes of equal weight.
+
+    Args:
+      cms: ``[R, *S, L, L]``.
+
+    Returns:
+      ``[R, *S]``.
+    """
+    return jnp.trace(cms, axis1=-2, axis2=-1)
+
+
+def one_hot_cms(
+    truth: Integer[Array, "*S"], labels: Integer[Array, "R *S"], num_classes: int
+) -> Float[Array, "R *S L L"]:
+    """Returns the true matrices of raters whose labels and truth are both known.
+
+    At a pixel only the column of the true class is observed: it is one-hot at the label given.
+    The other columns are those of a rater who is right. (Comparisons with estimates should look at
+    the observed column only, see `noisyjax.metrics.confusion.true_column_error`.)
+
+    Args:
+      truth: true class ids, ``[*S]``.
+      labels: raters' class ids, ``[R, *S]``. Where they are no class (missing raters, 255) the
+        rater counts as right: the matrix is the identity.
+      num_classes: L.
+
+    Returns:
+      float32 ``[R, *S, L, L]`` of zeros and ones; columns sum to one.
+
+    >>> one_hot_cms(jnp.array([1]), jnp.array([[0]]), 2)[0, 0]
+    Array([[1., 1.],
+           [0., 0.]], dtype=float32)
+    """
+    true = jnp.broadcast_to(truth.astype(jnp.int32), labels.shape)
+    given = labels.astype(jnp.int32)
+    given = jnp.where((given >= 0) & (given < num_classes), given, true)
+    classes = jnp.arange(num_classes)
+    column = given[..., None] == classes.reshape((1,) * given.ndim + (-1,))
+    observed = true[..., None] == classes.reshape((1,) * true.ndim + (-1,))
+    identity = jnp.eye(num_classes, dtype=bool).reshape((1,) * given.ndim + (num_classes,) * 2)
+    cms = jnp.where(observed[..., None, :], column[..., :, None], identity)
+    return cms.astype(jnp.float32)

@@ -1,0 +1,86 @@
+"""Cross-entropy with hard and soft labels."""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+
+def clean_labels(
+    labels: Integer[Array, "*S"], keep: Bool[Array, "*S"] | None, num_classes: int
+) -> Int[Array, "*S"]:
+    """Makes labels safe to gather with: whatever is not kept becomes class 0.
+
+    Labels that are kept but are no class become `num_classes`, which a gather turns into NaN: a
+    wrong label shows, instead of counting as some class (-1 would be read from the end).
+
+    Args:
+      labels: class ids, ``[*S]``, with any value where `keep` is False.
+      keep: the entries that count, ``[*S]``; None keeps all.
+      num_classes: L.
+
+    Returns:
+      int32, ``[*S]``, in ``0..L``.
+    """
+    labels = labels.astype(jnp.int32)
+    labels = jnp.where((labels < 0) | (labels >= num_classes), num_classes, labels)
+    return labels if keep is None else jnp.where(keep, labels, 0)
+
+
+def cross_entropy(
+    logits: Float[Array, "*S L"],
+    labels: Integer[Array, "*S"],
+    *,
+    where: Bool[Array, "*S"] | None = None,
+    ignore: int | None = None,
+) -> Float[Array, "*S"]:
+    """Returns ``-log softmax(logits)[label]`` at each pixel.
+
+    Args:
+      logits: unnormalised log-probabilities, ``[*S, L]``.
+      labels: class ids in ``0..L-1``, ``[*S]``.
+      where: the pixels that count, ``[*S]``. The others give 0 and no gradient, whatever label
+        stands there.
+      ignore: a label, for example 255, whose pixels do not count either.
+
+    Returns:
+      The loss in nats, ``[*S]``; NaN where a label that counts is not in ``0..L-1``.
+
+    >>> logits = jnp.array([[0.0, 0.0], [0.0, 0.0], [50.0, 0.0]])
+    >>> cross_entropy(logits, jnp.array([1, 255, 0]), ignore=255).round(4)
+    Array([0.6931, 0.    , 0.    ], dtype=float32)
+    """
+    keep = where
+    if ignore is not None:
+        known = labels != ignore
+        keep = known if where is None else known & where
+    # optax gives NaN for a label out of range and NaN times 0 stays NaN: clean before the gather.
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        logits, clean_labels(labels, keep, logits.shape[-1])
+    )
+    return losses if keep is None else jnp.where(keep, losses, 0.0)
+
+
+def soft_cross_entropy(
+    logits: Float[Array, "*S L"],
+    targets: Float[Array, "*S L"],
+    *,
+    where: Bool[Array, "*S"] | None = None,
+) -> Float[Array, "*S"]:
+    """Returns ``-sum_l targets_l log softmax(logits)_l`` at each pixel.
+
+    Args:
+      logits: unnormalised log-probabilities, ``[*S, L]``.
+      targets: probabilities of the classes, for example the mean of several raters' labels,
+        ``[*S, L]``.
+      where: the pixels that count, ``[*S]``. The others give 0 and no gradient.
+
+    Returns:
+      The loss in nats, ``[*S]``.
+
+    >>> soft_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.25, 0.75]])).round(4)
+    Array([0.6931], dtype=float32)
+    """
+    if where is None:
+        return optax.softmax_cross_entropy(logits, targets)
+    targets = jnp.where(where[..., None], targets, 0.0)
+    return jnp.where(where, optax.softmax_cross_entropy(logits, targets), 0.0)

@@ -1,0 +1,293 @@
+"""Errors of estimated confusion matrices, and checks of them that need no truth.
+
+Errors need the true matrices. The checks of orientation do not: mixing with matrices has as many
+solutions as there are orders of the classes, and neither the likelihood nor the generalised energy
+distance notices an exchange. What shows it is the mean matrix, which must be dominated by its
+diagonal for the estimates to be unique (Zhang et al. 2020, Theorem 1).
+
+Functions on device arrays are pure and jitted by the caller; `class_exchange`, `ranking_agreement`
+and `orientation_warnings` read small matrices on the host, once per evaluation.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Integer
+from scipy import optimize, stats
+
+
+def cm_rmse(
+    estimated: Float[Array, "*#B L L"],
+    true: Float[Array, "*#B L L"],
+    *,
+    where: Bool[Array, "..."] | None = None,
+) -> Float[Array, ""]:
+    """Returns the root of the mean squared difference between two sets of matrices.
+
+    The mean runs over pixels, raters and the entries of the matrices. A true matrix per pixel is
+    known in the column of the true class only: `true_column_error` compares just that one.
+
+    Args:
+      estimated: ``[..., L, L]``.
+      true: ``[..., L, L]``; leading axes of either may be 1.
+      where: what counts: ``[...]`` (matrices), or of the rank of `estimated` (entries; axes may be
+        1, so ``[..., 1, L]`` chooses columns).
+
+    Returns:
+      float32 ``[]``; NaN if nothing counts.
+
+    Raises:
+      ValueError: if `where` has another rank.
+    """
+    squares = jnp.square(estimated - true)
+    if where is None:
+        return jnp.sqrt(jnp.mean(squares))
+    if where.ndim == squares.ndim - 2:
+        where = where[..., None, None]
+    if where.ndim != squares.ndim:
+        raise ValueError(
+            f"where: expected {squares.ndim - 2} or {squares.ndim} axes like the matrices' shape "
+            f"{squares.shape}, got {where.shape}"
+        )
+    return jnp.sqrt(jnp.mean(squares, where=jnp.broadcast_to(where, squares.shape)))
+
+
+def true_column_error(
+    cms: Float[Array, "R *#S L L"],
+    truth: Integer[Array, "*S"],
+    labels: Integer[Array, "R *S"],
+    *,
+    rater_mask: Bool[Array, "R"] | None = None,
+    where: Bool[Array, "*S"] | None = None,
+) -> tuple[Float[Array, "R"], Float[Array, "R"]]:
+    """Returns each rater's summed squared error in the column of the true class.
+
+    The true matrix of a rater at a pixel maps the true class there to the label he gave. Only this
+    column, one-hot at his label, is observed, and only it is compared. The RMSE of a data set is
+    ``sqrt(sum of sums / sum of counts)`` over images and raters.
+
+    Args:
+      cms: estimates, ``[R, *S, L, L]``, or with spatial axes of 1.
+      truth: true class ids in ``0..L-1``, ``[*S]``.
+      labels: raters' class ids, ``[R, *S]``.
+      rater_mask: who labelled this image, ``[R]``; the others have sum and count 0.
+      where: the pixels that count, ``[*S]``.
+
+    Returns:
+      (sum, count), float32 ``[R]`` each; count is the number of entries, L a pixel.
+
+    References:
+      Zhang et al., NeurIPS 2020, Section 4 (root-MSE between estimated and real CMs).
+
+    >>> cms = jnp.array([[[0.5, 0.0], [0.5, 1.0]]])
+    >>> true_column_error(cms, jnp.array(0), jnp.array([0]))
+    (Array([0.5], dtype=float32), Array([2.], dtype=float32))
+    """
+    num_classes = cms.shape[-1]
+    classes = jnp.arange(num_classes)
+    index = truth.astype(jnp.int32)[None, ..., None, None]
+    columns = jnp.take_along_axis(cms, index, axis=-1)[..., 0]
+    target = labels.astype(jnp.int32)[..., None] == classes.reshape((1,) * labels.ndim + (-1,))
+    squares = jnp.sum(jnp.square(columns - target), axis=-1)
+    keep = jnp.ones(labels.shape, bool)
+    if rater_mask is not None:
+        keep &= rater_mask.reshape((-1,) + (1,) * truth.ndim)
+    if where is not None:
+        keep &= where[None]
+    space = tuple(range(1, labels.ndim))
+    error = jnp.sum(jnp.where(keep, squares, 0.0), axis=space)
+    return error, num_classes * jnp.sum(keep, axis=space, dtype=jnp.float32)
+
+
+def cm_sums(
+    cms: Float[Array, "R *#S L L"],
+    *,
+    probs: Float[Array, "*S L"] | None = None,
+    where: Bool[Array, "*S"] | None = None,
+) -> tuple[Float[Array, "R L L"], Float[Array, "L"]]:
+    """Returns the sums over pixels from which each rater's mean matrix is made.
+
+    Args:
+      cms: ``[R, *S, L, L]``, or with spatial axes of 1.
+      probs: estimated probabilities of the true class, ``[*S, L]``. With them, column j is averaged
+        with weight ``probs[..., j]``: the matrix of the image, as STAPLE would estimate it.
+        Without, every pixel counts the same.
+      where: the pixels that count, ``[*S]``.
+
+    Returns:
+      (sums ``[R, L, L]``, counts ``[L]`` of the columns): add them over images, then divide
+      ``sums / counts``.
+    """
+    ones = jnp.ones(cms.shape[1:-2] if where is None else where.shape, cms.dtype)
+    weights = (ones if where is None else where.astype(cms.dtype))[..., None]
+    if probs is not None:
+        weights = weights * probs
+    else:
+        weights = jnp.broadcast_to(weights, (*weights.shape[:-1], cms.shape[-1]))
+    space = tuple(range(1, cms.ndim - 2))
+    sums = jnp.sum(cms * weights[None, ..., None, :], axis=space)
+    return sums, jnp.sum(weights, axis=tuple(range(weights.ndim - 1)))
+
+
+def mean_cms(
+    cms: Float[Array, "R *#S L L"],
+    *,
+    probs: Float[Array, "*S L"] | None = None,
+    where: Bool[Array, "*S"] | None = None,
+) -> Float[Array, "R L L"]:
+    """Returns each rater's mean matrix over the pixels of one image, see `cm_sums`."""
+    sums, counts = cm_sums(cms, probs=probs, where=where)
+    return sums / counts[None, None]
+
+
+def mean_trace(
+    cms: Float[Array, "R *#S L L"], *, where: Bool[Array, "*S"] | None = None
+) -> Float[Array, "R"]:
+    """Returns each rater's mean of ``trace / L`` over the pixels of one image.
+
+    It is the average probability that the rater is right, between 0 and 1.
+
+    Args:
+      cms: ``[R, *S, L, L]``, or with spatial axes of 1.
+      where: the pixels that count, ``[*S]``.
+
+    Returns:
+      ``[R]``; NaN if no pixel counts.
+
+    >>> mean_trace(jnp.array([[[1.0, 0.5], [0.0, 0.5]]]))
+    Array([0.75], dtype=float32)
+    """
+    right = jnp.trace(cms, axis1=-2, axis2=-1) / cms.shape[-1]
+    space = tuple(range(1, right.ndim))
+    if where is None:
+        return jnp.mean(right, axis=space)
+    right = jnp.broadcast_to(right, (right.shape[0], *where.shape))
+    return jnp.mean(right, axis=space, where=where[None])
+
+
+def diagonally_dominant(mean_cm: Float[Array, "L L"]) -> Bool[Array, ""]:
+    """Tells whether ``a[k, k] > a[k, j]`` for all classes k and ``j != k``.
+
+    Of the mean matrix over raters this is the condition of Theorem 1 of Zhang et al. 2020: each
+    label is given more readily where it is true than where any other class is.
+
+    Args:
+      mean_cm: ``[L, L]``, columns sum to one.
+
+    Returns:
+      ``[]`` bool.
+
+    >>> bool(diagonally_dominant(jnp.array([[0.4, 0.3], [0.6, 0.7]])))
+    True
+    """
+    diagonal = jnp.diagonal(mean_cm)[:, None]
+    others = ~jnp.eye(mean_cm.shape[0], dtype=bool)
+    return jnp.all((diagonal > mean_cm) | ~others)
+
+
+def class_exchange(mean_cm: Float[np.ndarray, "L L"]) -> Integer[np.ndarray, "L"]:
+    """Returns the order of classes in which the raters, taken together, would be right most often.
+
+    If the segmentation has exchanged classes, the matrices have exchanged their columns, and the
+    mean matrix is heavier off its diagonal. This needs no truth; it believes that on the whole the
+    raters are more often right than wrong in a consistent way.
+
+    Args:
+      mean_cm: mean matrix over raters and pixels, ``[L, L]``, columns sum to one.
+
+    Returns:
+      ``[L]``: entry j is the class the raters mean where the segmentation says j. The identity
+      (``arange(L)``) is the healthy answer, and the answer to a tie.
+
+    >>> class_exchange(np.array([[0.2, 0.9], [0.8, 0.1]])).tolist()
+    [1, 0]
+    """
+    rows, columns = optimize.linear_sum_assignment(mean_cm, maximize=True)
+    identity = np.arange(len(mean_cm))
+    gain = mean_cm[rows, columns].sum() - np.trace(mean_cm)
+    return rows[np.argsort(columns)] if gain > 1e-6 else identity
+
+
+def locked_in(traces: Float[np.ndarray, "R"], *, tolerance: float = 0.01) -> Bool[np.ndarray, "R"]:
+    """Tells which raters are taken to be right everywhere.
+
+    A rater whose mean trace reaches L has become the truth of the model. That is what should happen
+    with a faithful rater, and what must not with another one.
+
+    Args:
+      traces: mean ``trace / L`` of each rater (`mean_trace`), ``[R]``.
+      tolerance: how far under 1 still counts.
+
+    Returns:
+      ``[R]`` bool.
+    """
+    return traces >= 1.0 - tolerance
+
+
+def uninformative(
+    mean_cms: Float[np.ndarray, "R L L"], *, tolerance: float = 0.05
+) -> Bool[np.ndarray, "R"]:
+    """Tells which raters are taken to say the same whatever the truth is.
+
+    All columns of such a matrix are alike and its trace is 1 of L: the labels teach nothing. It is
+    the right answer for a rater who leaves images blank, and a sign of collapse for the panel.
+
+    Args:
+      mean_cms: ``[R, L, L]``, columns sum to one.
+      tolerance: the largest difference between two columns that still counts as alike.
+
+    Returns:
+      ``[R]`` bool.
+    """
+    spread = mean_cms.max(axis=-1) - mean_cms.min(axis=-1)
+    return spread.max(axis=-1) <= tolerance
+
+
+def orientation_warnings(
+    mean_cms: Float[np.ndarray, "R L L"], rater_names: Sequence[str]
+) -> list[str]:
+    """Says in words what the mean matrices show that should be looked at; needs no truth.
+
+    Args:
+      mean_cms: each rater's mean matrix, ``[R, L, L]``, columns sum to one.
+      rater_names: R names.
+
+    Returns:
+      One sentence per finding, none for a healthy panel.
+    """
+    num_classes = mean_cms.shape[-1]
+    panel = mean_cms.mean(axis=0)
+    found = []
+    order = class_exchange(panel)
+    if not np.array_equal(order, np.arange(num_classes)):
+        found.append(f"classes look exchanged: the raters' order is {order.tolist()}")
+    elif not bool(diagonally_dominant(jnp.asarray(panel))):
+        found.append("the mean confusion matrix is not diagonally dominant: not unique")
+    right = np.trace(mean_cms, axis1=-2, axis2=-1) / num_classes
+    for name, value, locked, silent in zip(
+        rater_names, right, locked_in(right), uninformative(mean_cms), strict=True
+    ):
+        if locked:
+            found.append(f"rater {name} is taken for the truth: mean trace {value:.3f} of 1")
+        elif silent:
+            found.append(f"rater {name} is taken to say the same everywhere: {value:.3f} of 1")
+    return found
+
+
+def ranking_agreement(estimated: Float[np.ndarray, "R"], true: Float[np.ndarray, "R"]) -> float:
+    """Returns Spearman's correlation between two scores of the raters.
+
+    Args:
+      estimated: a score of each rater, for example the mean trace, ``[R]``.
+      true: the score it should follow, for example Dice against the truth, ``[R]``.
+
+    Returns:
+      In ``[-1, 1]``; NaN with fewer than two raters or if either score is the same for all.
+
+    >>> ranking_agreement(np.array([0.7, 0.9, 0.8]), np.array([0.1, 0.3, 0.2]))
+    1.0
+    """
+    if len(true) < 2 or np.ptp(estimated) == 0 or np.ptp(true) == 0:
+        return float("nan")
+    return float(stats.spearmanr(estimated, true).statistic)

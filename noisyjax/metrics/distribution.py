@@ -1,0 +1,131 @@
+"""Distances between the labels a model would draw and those the raters gave."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+from noisyjax.core import checks
+
+_DISTANCES = ("iou", "dice")
+
+
+def _similarities(
+    maps: Integer[Array, "M *S"], classes: Integer[Array, "C"], distance: str
+) -> Float[Array, "M M"]:
+    """Returns IoU or Dice of all pairs of label maps, averaged over classes; both empty: 1."""
+    checks.one_of("distance", distance, _DISTANCES)
+    flat = maps.reshape(maps.shape[0], -1).astype(jnp.int32)
+
+    def one_class(index: Integer[Array, ""]) -> Float[Array, "M M"]:
+        masks = (flat == index).astype(jnp.float32)
+        both = masks @ masks.T
+        volume = jnp.diagonal(both)
+        total = volume[:, None] + volume[None, :]
+        above, below = (2.0 * both, total) if distance == "dice" else (both, total - both)
+        return jnp.where(below > 0, above / jnp.where(below > 0, below, 1.0), 1.0)
+
+    # One class at a time: the masks of all classes of a volume would not fit beside the network.
+    return jnp.mean(jax.lax.map(one_class, classes), axis=0)
+
+
+def ged_squared(
+    samples: Integer[Array, "N *S"],
+    labels: Integer[Array, "R *S"],
+    *,
+    distance: str = "iou",
+    num_classes: int = 2,
+    include_background: bool = False,
+    rater_mask: Bool[Array, "R"] | None = None,
+) -> Float[Array, ""]:
+    r"""Returns the squared generalised energy distance of samples to labels, in ``[0, 2]``.
+
+    .. math:: 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')]
+
+    The expectations run over all ordered pairs, a map paired with itself included. The distance is
+    ``1 - IoU`` or ``1 - Dice``, averaged over classes; two empty masks have distance 0.
+
+    Args:
+      samples: class ids drawn from the model, ``[N, *S]``.
+      labels: raters' class ids, ``[R, *S]``.
+      distance: "iou" or "dice".
+      num_classes: L.
+      include_background: whether class 0 is part of the mean over classes.
+      rater_mask: who labelled this image, ``[R]``; the others are left out.
+
+    Returns:
+      float32 ``[]``; 0 for equal sets, NaN if nobody labelled the image.
+
+    Raises:
+      ValueError: if `distance` is unknown.
+
+    References:
+      Kohl et al., A Probabilistic U-Net, NeurIPS 2018 (Eq. 4).
+
+    >>> samples, labels = jnp.array([[1, 1, 0]]), jnp.array([[1, 0, 0]])
+    >>> float(ged_squared(samples, labels))
+    1.0
+    """
+    checks.shape("samples", samples, (None, *labels.shape[1:]), like="labels")
+    maps = jnp.concatenate([samples.astype(jnp.int32), labels.astype(jnp.int32)])
+    classes = jnp.arange(0 if include_background else 1, num_classes)
+    distances = 1.0 - _similarities(maps, classes, distance)
+    present = jnp.ones(labels.shape[0], bool) if rater_mask is None else rater_mask
+    # With weights that sum to 1 on the samples and to -1 on the labels, the three terms are one
+    # form.
+    count = samples.shape[0]
+    weights = jnp.concatenate(
+        [jnp.full(count, 1.0 / count), present / -jnp.sum(present, dtype=jnp.float32)]
+    )
+    # Both similarities are positive definite kernels, so only rounding can fall below 0.
+    terms = weights[:, None] * distances * weights[None, :]
+    return jnp.maximum(-jnp.sum(terms), 0.0)
+
+
+def summed_dice_score(
+    samples: Integer[Array, "N *S"], labels: Integer[Array, "R *S"], *, num_classes: int = 2
+) -> Float[Array, ""]:
+    r"""Returns the number reported as "GED" by the code of Zhang et al. 2020. It is no distance.
+
+    .. math:: 2 E[s(S, Y)] + E[s(S, S')] + E[s(Y, Y')]
+
+    with s the mean Dice over all classes, background included, and pairs of different maps only. It
+    grows with agreement and is 4 where everything is the same. Use it for comparison with Table 3
+    of that paper, and `ged_squared` for everything else.
+
+    Args:
+      samples: class ids, ``[N, *S]``, N > 1.
+      labels: raters' class ids, ``[R, *S]``, R > 1.
+      num_classes: L.
+
+    Returns:
+      float32 ``[]``, in ``[0, 4]``; NaN with a single sample or a single rater.
+
+    >>> maps = jnp.array([[0, 1], [0, 1]])
+    >>> float(summed_dice_score(maps, maps))
+    4.0
+    """
+    checks.shape("samples", samples, (None, *labels.shape[1:]), like="labels")
+    count = samples.shape[0]
+    maps = jnp.concatenate([samples.astype(jnp.int32), labels.astype(jnp.int32)])
+    similar = _similarities(maps, jnp.arange(num_classes), "dice")
+
+    def among(block: Float[Array, "M M"]) -> Float[Array, ""]:
+        return jnp.mean(block, where=~jnp.eye(block.shape[0], dtype=bool))
+
+    across = jnp.mean(similar[:count, count:])
+    return 2.0 * across + among(similar[:count, :count]) + among(similar[count:, count:])
+
+
+def rater_samples(rater_probs: Float[Array, "R *S L"]) -> Int[Array, "R *S"]:
+    """Returns the label map each modelled rater would most likely give.
+
+    These maps are the samples of a model with confusion matrices, one per rater: compare them with
+    the raters' labels by `ged_squared`.
+
+    Args:
+      rater_probs: ``[R, *S, L]``.
+
+    Returns:
+      int32 class ids, ``[R, *S]``; the first class wins a tie.
+    """
+    return jnp.argmax(rater_probs, axis=-1).astype(jnp.int32)

@@ -1,0 +1,232 @@
+"""Tables of results on the host: one row per case first, means after.
+
+The table of cases is always written (CSV: case, class, metric, value). A mean stands beside the
+number of values it was made from and the number of undefined ones (NaN) that it leaves out;
+infinite values are not left out. Files are written under another name first, so that a reader never
+sees half a table.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+_COLUMNS = ("case", "class", "metric", "value")
+
+
+class Row(NamedTuple):
+    """One value of one metric.
+
+    Attributes:
+      case: the case's name.
+      label: the class's name; empty for metrics of the whole image. The CSV calls it "class".
+      metric: the metric's name.
+      value: a number, NaN if undefined.
+    """
+
+    case: str
+    label: str
+    metric: str
+    value: float
+
+
+class Summary(NamedTuple):
+    """What a number of values come to.
+
+    Attributes:
+      mean: over the defined values; NaN if there is none, infinite if one of them is.
+      sd: sample standard deviation (n - 1); NaN for fewer than two values or infinite ones.
+      count: number of defined values.
+      undefined: number of NaN.
+    """
+
+    mean: float
+    sd: float
+    count: int
+    undefined: int
+
+
+def case_rows(
+    metric: str,
+    values: Shaped[np.ndarray, "B *C"],
+    cases: Sequence[str],
+    classes: Sequence[str] = (),
+) -> list[Row]:
+    """Makes rows of one metric's values.
+
+    Args:
+      metric: the metric's name.
+      values: ``[B]``, or ``[B, C]`` with a column for each of the classes.
+      cases: B names.
+      classes: C names, or none for values ``[B]``.
+
+    Returns:
+      Rows, case by case.
+
+    Raises:
+      ValueError: if the numbers of names and values differ.
+
+    >>> case_rows("dice", np.array([[0.5, 1.0]]), ["a"], ["organ", "lesion"])[1]
+    Row(case='a', label='lesion', metric='dice', value=1.0)
+    """
+    expected = (len(cases), len(classes)) if classes else (len(cases),)
+    if values.shape != expected:
+        raise ValueError(
+            f"values: expected shape {expected} like cases and classes, got {values.shape}"
+        )
+    names = tuple(classes) or ("",)
+    table = values.reshape(len(cases), len(names))
+    return [
+        Row(case, name, metric, float(value))
+        for case, line in zip(cases, table, strict=True)
+        for name, value in zip(names, line, strict=True)
+    ]
+
+
+def summarise(values: Iterable[float]) -> Summary:
+    """Returns mean, standard deviation and counts of some values.
+
+    >>> summarise([1.0, 2.0, float("nan")])
+    Summary(mean=1.5, sd=0.7071067811865476, count=2, undefined=1)
+    """
+    everything = np.asarray(list(values), np.float64)
+    defined = everything[~np.isnan(everything)]
+    finite = bool(np.isfinite(defined).all())
+    mean = float(defined.mean()) if defined.size else math.nan
+    sd = float(defined.std(ddof=1)) if defined.size > 1 and finite else math.nan
+    return Summary(mean, sd, defined.size, everything.size - defined.size)
+
+
+def aggregate(rows: Iterable[Row], *, per_class: bool = False) -> dict[str, Summary]:
+    """Summarises each metric over all rows, or over the rows of each class.
+
+    Args:
+      rows: from `case_rows` or `read_rows`.
+      per_class: whether to keep classes apart, under the name "metric/class".
+
+    Returns:
+      Name to summary, in the order of first appearance.
+    """
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        name = f"{row.metric}/{row.label}" if per_class and row.label else row.metric
+        values.setdefault(name, []).append(row.value)
+    return {name: summarise(found) for name, found in values.items()}
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a file completely or not at all, making its folder."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8", newline="")
+    os.replace(unfinished, path)
+
+
+def write_rows(path: str | os.PathLike, rows: Iterable[Row]) -> None:
+    """Writes the table of cases as CSV; values are written so that they read back the same."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows((row.case, row.label, row.metric, repr(float(row.value))) for row in rows)
+    write_text(path, text.getvalue())
+
+
+def read_rows(path: str | os.PathLike) -> list[Row]:
+    """Reads what `write_rows` wrote.
+
+    Raises:
+      ValueError: if the header is another.
+    """
+    with open(path, encoding="utf-8", newline="") as file:
+        header, *lines = csv.reader(file)
+    if tuple(header) != _COLUMNS:
+        raise ValueError(f"{path}: expected the columns {_COLUMNS}, got {tuple(header)}")
+    return [Row(case, label, metric, float(value)) for case, label, metric, value in lines]
+
+
+def _plain(value: Any) -> Any:
+    """Turns a value into what JSON can hold: NaN into null, infinities into "inf" and "-inf"."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes nested dicts, lists, numbers, NumPy values and summaries as strict JSON.
+
+    Args:
+      path: the file.
+      value: NaN becomes null, and infinite numbers the strings "inf" and "-inf".
+    """
+    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def mean_sd(summary: Summary, *, digits: int = 2, scale: float = 1.0) -> str:
+    """Returns "mean ± sd" as text, with the number of undefined values if there are any.
+
+    Args:
+      summary: from `summarise`.
+      digits: after the point.
+      scale: a factor, for example 100 for percent.
+
+    >>> mean_sd(Summary(0.8292, 0.0019, 10, 1), scale=100.0)
+    '82.92 ± 0.19 (1 undefined)'
+    """
+    if summary.count == 0:
+        return f"– ({summary.undefined} undefined)" if summary.undefined else "–"
+    text = f"{scale * summary.mean:.{digits}f}"
+    if not math.isnan(summary.sd):
+        text += f" ± {scale * summary.sd:.{digits}f}"
+    return text + (f" ({summary.undefined} undefined)" if summary.undefined else "")
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a Markdown table: the first column to the left, the others to the right.
+
+    Args:
+      columns: the headings.
+      rows: one text per column each.
+
+    Returns:
+      Lines, each ended.
+
+    Raises:
+      ValueError: if a row is longer or shorter than the headings.
+
+    >>> print(markdown_table(["method", "Dice"], [["ours", "0.98"]]), end="")
+    | method | Dice |
+    | :----- | ---: |
+    | ours   | 0.98 |
+    """
+    table = [tuple(columns), *(tuple(row) for row in rows)]
+    for row in table:
+        if len(row) != len(columns):
+            raise ValueError(f"rows: expected {len(columns)} entries like columns, got {row}")
+    widths = [max(3, *(len(row[i]) for row in table)) for i in range(len(columns))]
+    table.insert(1, tuple((":" + "-" * (w - 1)) if i == 0 else ("-" * (w - 1) + ":")
+                          for i, w in enumerate(widths)))  # fmt: skip
+
+    def line(row: Sequence[str]) -> str:
+        cells = (
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "| " + " | ".join(cells) + " |\n"
+
+    return "".join(line(row) for row in table)

@@ -1,0 +1,95 @@
+"""The soft Dice loss: values, empty classes, masks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from noisyjax.losses import overlap
+
+# One compilation per shape instead of one per operation; the batched test runs eagerly as well.
+_DICE = jax.jit(overlap.soft_dice, static_argnames=("include_background", "smooth", "power"))
+
+
+def _softmax(seed, shape, scale=1.0):
+    logits = scale * np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return jax.nn.softmax(jnp.asarray(logits))
+
+
+def _one_hot(seed, shape, classes=3):
+    return jnp.eye(classes)[np.random.default_rng(seed).integers(0, classes, shape)]
+
+
+def _binary(foreground):
+    foreground = jnp.asarray(foreground, jnp.float32)
+    return jnp.stack([1.0 - foreground, foreground], axis=-1)
+
+
+def test_soft_dice_by_hand():
+    probs, targets = _binary([0.5, 0.5, 0.0, 1.0]), _binary([1.0, 0.0, 0.0, 1.0])
+    # 2 (.5 + 1) / (2 + 2), and with squares 2 (.5 + 1) / (1.5 + 2)
+    np.testing.assert_allclose(_DICE(probs, targets, smooth=0.0), 0.25, rtol=1e-6)
+    squared = _DICE(probs, targets, smooth=0.0, power=2)
+    np.testing.assert_allclose(squared, 1.0 - 3.0 / 3.5, rtol=1e-6)
+    smoothed = _DICE(probs, targets, smooth=1.0)
+    np.testing.assert_allclose(smoothed, 1.0 - 4.0 / 5.0, rtol=1e-6)
+
+
+def test_background_counts_only_when_asked():
+    probs, targets = _binary([1.0, 1.0, 0.0, 0.0]), _binary([1.0, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(_DICE(probs, targets), 1 / 3, rtol=1e-4)
+    both = _DICE(probs, targets, include_background=True)
+    np.testing.assert_allclose(both, (1 / 3 + 1 / 5) / 2, rtol=1e-4)
+
+
+def test_one_class_without_background_is_refused():
+    with pytest.raises(ValueError, match="probs"):
+        overlap.soft_dice(jnp.ones((4, 1)), jnp.ones((4, 1)))
+
+
+@pytest.mark.parametrize("smooth", [0.0, 1e-5, 1.0])
+@pytest.mark.parametrize("power", [1, 2])
+def test_empty_classes_have_values_and_finite_gradients(smooth, power):
+    def loss(probs, targets):
+        return _DICE(probs, targets, smooth=smooth, power=power)
+
+    empty, full = _binary(jnp.zeros((3, 3))), _binary(jnp.ones((3, 3)))
+    assert loss(empty, empty) == 0.0
+    expected = 1.0 - smooth / (9.0 + smooth)
+    np.testing.assert_allclose(loss(full, empty), expected, rtol=1e-6)
+    np.testing.assert_allclose(loss(empty, full), expected, rtol=1e-6)
+    gradient = jax.jit(jax.grad(loss))
+    for probs in (empty, full):
+        for targets in (empty, full):
+            assert np.isfinite(gradient(probs, targets)).all()
+
+
+def test_where_equals_cutting_the_pixels_away():
+    probs = _softmax(0, (6, 5, 3))
+    targets = _one_hot(1, (6, 5))
+    keep = jnp.arange(6)[:, None] < jnp.full((1, 5), 4)
+    masked = _DICE(probs.at[4:].set(jnp.nan), targets, where=keep)
+    np.testing.assert_allclose(masked, _DICE(probs[:4], targets[:4]), rtol=1e-6)
+    assert _DICE(probs, targets, where=jnp.zeros((6, 5), bool)) == 0.0
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (3, 4, 2)])
+def test_loss_is_in_range_symmetric_and_batches(shape):
+    probs = _softmax(0, (3, *shape, 3), 4.0)
+    targets = _softmax(1, (3, *shape, 3), 4.0)
+    losses = jax.jit(jax.vmap(overlap.soft_dice))(probs, targets)
+    loop = [overlap.soft_dice(p, t) for p, t in zip(probs, targets, strict=True)]
+    np.testing.assert_allclose(losses, loop, rtol=1e-5)
+    np.testing.assert_allclose(losses, jax.vmap(_DICE)(targets, probs), rtol=1e-5)
+    assert np.all((losses > 0) & (losses < 1))
+
+
+def test_a_step_down_the_gradient_lowers_the_loss():
+    logits = jnp.log(_softmax(0, (6, 5, 3)))
+    targets = _one_hot(1, (6, 5))
+
+    def loss(logits):
+        return _DICE(jax.nn.softmax(logits), targets)
+
+    value, gradient = jax.value_and_grad(loss)(logits)
+    assert loss(logits - 5.0 * gradient) < value
