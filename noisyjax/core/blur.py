@@ -1,0 +1,61 @@
+"""Separable Gaussian blur as one dense matrix per axis."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+# Below this standard deviation (in voxels) a blur is the identity in float32.
+_SMALLEST_SIGMA = 1e-3
+
+
+def gaussian_blur(
+    x: Float[Array, "*S"],
+    sigma: float | int | Sequence[float | int] | Float[Array, "..."],
+    *,
+    truncate: float | int = 4.0,
+) -> Float[Array, "*S"]:
+    """Convolves an array with a sampled, normalised Gaussian; zeros lie outside.
+
+    Equal to ``scipy.ndimage.gaussian_filter(x, sigma, mode="constant", truncate=truncate)``. One
+    matrix product per axis: on CPU far faster than XLA's convolution for wide filters.
+
+    Args:
+      x: ``[*S]``; channels by `vmap`.
+      sigma: standard deviation in voxels, a scalar or one per axis ``[n]``; 0 leaves an axis as it
+        is. It may be traced; then it is exact up to twice the length of the axis, and beyond that
+        the tails which the normalisation misses make the result brighter.
+      truncate: the kernel ends after this many standard deviations.
+
+    Returns:
+      ``[*S]``, the dtype of `x`.
+
+    Raises:
+      ValueError: if `sigma` has neither one number nor one per axis.
+    """
+    traced = isinstance(sigma, jax.Array)
+    sigmas = list(sigma) if np.ndim(sigma) else [sigma] * x.ndim
+    if len(sigmas) != x.ndim:
+        raise ValueError(f"sigma: expected 1 or {x.ndim} numbers, got {len(sigmas)}")
+    for axis, (length, axis_sigma) in enumerate(zip(x.shape, sigmas, strict=True)):
+        reach = math.ceil(truncate * (2 * length if traced else axis_sigma)) + 1
+        matrix = _blur_matrix(length, axis_sigma, truncate, reach).astype(x.dtype)
+        blurred = jnp.tensordot(matrix, x, axes=(1, axis), precision=jax.lax.Precision.HIGHEST)
+        x = jnp.moveaxis(blurred, 0, axis)
+    return x
+
+
+def _blur_matrix(length, sigma, truncate, reach) -> Float[Array, "length length"]:
+    """The matrix of a blur along one axis; `reach` bounds the kernel's radius statically."""
+    sigma = jnp.maximum(jnp.asarray(sigma, jnp.float32), _SMALLEST_SIGMA)
+    radius = jnp.floor(truncate * sigma + 0.5)
+
+    def kernel(offset):
+        return jnp.where(jnp.abs(offset) <= radius, jnp.exp(-0.5 * jnp.square(offset / sigma)), 0)
+
+    total = jnp.sum(kernel(jnp.arange(-reach, reach + 1, dtype=jnp.float32)))
+    index = jnp.arange(length, dtype=jnp.float32)
+    return kernel(index[:, None] - index[None, :]) / total
