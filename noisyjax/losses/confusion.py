@@ -116,6 +116,42 @@ def mixed_nll(
     return losses if keep is None else jnp.where(keep, losses, 0.0)
 
 
+def log_likelihood(
+    cms: Float[Array, "R *#S L L"],
+    labels: Integer[Array, "R *S"],
+    *,
+    rater_mask: Bool[Array, "R"] | None = None,
+) -> Float[Array, "*S L"]:
+    r"""Returns how well each true class explains the labels of all raters together.
+
+    .. math:: \log p(\tilde y^{(1)}, \dots, \tilde y^{(R)} \mid y = j)
+        = \sum_r \log A^{(r)}[\tilde y^{(r)}, j]
+
+    With the logarithm of a prior added and a softmax over the classes this is the E-step of Dawid &
+    Skene (1979) and STAPLE (Warfield et al. 2004).
+
+    Args:
+      cms: ``[R, *S, L, L]``, columns sum to one, entries above 0, or with spatial axes of 1.
+      labels: class ids, ``[R, *S]``.
+      rater_mask: who labelled this image, ``[R]``; the others add 0.
+
+    Returns:
+      ``[*S, L]``.
+
+    >>> coin = jnp.array([[[0.75, 0.25], [0.25, 0.75]]])
+    >>> jnp.exp(log_likelihood(coin, jnp.array([1])))
+    Array([0.25, 0.75], dtype=float32)
+    """
+    num_classes = cms.shape[-1]
+    keep = None
+    if rater_mask is not None:
+        present = rater_mask.reshape((-1,) + (1,) * (labels.ndim - 1))
+        keep = jnp.broadcast_to(present, labels.shape)
+    given = jax.nn.one_hot(entropy.clean_labels(labels, keep, num_classes), num_classes)
+    terms = (given[..., :, None] * jnp.log(cms)).sum(-2)
+    return (terms if keep is None else jnp.where(keep[..., None], terms, 0.0)).sum(0)
+
+
 def trace(cms: Float[Array, "R *S L L"]) -> Float[Array, "R *S"]:
     """Returns the trace of each matrix, between 0 and L (the second term of Eq. 4).
 

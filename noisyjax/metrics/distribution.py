@@ -70,15 +70,16 @@ def ged_squared(
     classes = jnp.arange(0 if include_background else 1, num_classes)
     distances = 1.0 - _similarities(maps, classes, distance)
     present = jnp.ones(labels.shape[0], bool) if rater_mask is None else rater_mask
-    # With weights that sum to 1 on the samples and to -1 on the labels, the three terms are one
-    # form.
+    raters = jnp.sum(present, dtype=jnp.float32)
+    # With weights that sum to 1 on the samples and to -1 on the labels, the three terms are one.
     count = samples.shape[0]
     weights = jnp.concatenate(
-        [jnp.full(count, 1.0 / count), present / -jnp.sum(present, dtype=jnp.float32)]
+        [jnp.full(count, 1.0 / count), jnp.where(present, -1.0 / raters, 0.0)]
     )
-    # Both similarities are positive definite kernels, so only rounding can fall below 0.
-    terms = weights[:, None] * distances * weights[None, :]
-    return jnp.maximum(-jnp.sum(terms), 0.0)
+    # A sum of products and no matrix product, whose precision is lower on some accelerators. Both
+    # similarities are positive definite kernels, so only rounding can fall below 0.
+    squared = -jnp.sum(weights[:, None] * distances * weights[None, :])
+    return jnp.where(raters > 0, jnp.maximum(squared, 0.0), jnp.nan)
 
 
 def summed_dice_score(

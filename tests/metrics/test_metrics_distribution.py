@@ -79,7 +79,7 @@ def test_missing_raters_are_left_out():
     assert np.isnan(_GED(samples, labels, num_classes=3, rater_mask=jnp.zeros(4, bool)))
 
 
-def test_unknown_distance_and_wrong_shape_are_refused():
+def test_an_unknown_distance_is_refused():
     with pytest.raises(ValueError, match="distance: expected one of 'iou', 'dice', got 'l2'"):
         distribution.ged_squared(_maps(0, 2), _maps(1, 2), distance="l2")
 

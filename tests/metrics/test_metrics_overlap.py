@@ -124,10 +124,10 @@ def test_a_truth_that_is_no_class_is_outside_of_all_classes():
     np.testing.assert_array_equal(counts.fn, [0, 0])
 
 
-def test_binary_masks_and_shape_errors():
+def test_binary_masks_count_like_class_ids():
     pred, truth = jnp.array([True, True, False]), jnp.array([True, False, False])
     np.testing.assert_array_equal(_COUNTS(pred, truth, 2).tp, [1, 1])
-    np.testing.assert_array_equal(overlap.counts(pred, truth, 2).fp, [0, 1])
+    np.testing.assert_array_equal(_COUNTS(pred, truth, 2).fp, [0, 1])
 
 
 def test_counts_batch_and_add():

@@ -1,0 +1,45 @@
+"""Methods by name: one file per family, one line per row of a results table.
+
+`METHODS[name](segmenter, num_raters=R, num_classes=L, **options)` returns a `base.Method`; the
+family's options are documented by its `build`.
+"""
+
+import functools
+from typing import Any
+
+from noisyjax.core import checks
+from noisyjax.methods import cm_trace, fused
+from noisyjax.methods.base import Aux, Batch, Method, Prediction, Variables
+
+METHODS = {
+    "oracle": functools.partial(fused.build, target="truth"),
+    "mean": functools.partial(fused.build, target="mean"),
+    "majority": functools.partial(fused.build, target="majority"),
+    "cm_trace": functools.partial(cm_trace.build, annotators="spatial"),
+    "no_trace": functools.partial(cm_trace.build, annotators="spatial", trace=False),
+    "low_rank_cm": functools.partial(cm_trace.build, annotators="low_rank"),
+    "global_cm": functools.partial(cm_trace.build, annotators="global"),
+    "oracle_cm": functools.partial(cm_trace.build, annotators="oracle"),
+}
+
+# Which section of a config holds a method's options.
+FAMILIES = {name: entry.func.__module__.rpartition(".")[2] for name, entry in METHODS.items()}
+
+
+def build(
+    name: str, segmenter: Any, *, num_raters: int, num_classes: int, **options: Any
+) -> Method:
+    """Builds a method by name.
+
+    Args:
+      name: a key of `METHODS`.
+      segmenter: a network of `noisyjax.models`.
+      num_raters: R.
+      num_classes: L.
+      **options: of the method's family.
+
+    Raises:
+      ValueError: if the name is unknown.
+    """
+    entry = checks.lookup("method", name, METHODS)
+    return entry(segmenter, num_raters=num_raters, num_classes=num_classes, **options)

@@ -1,0 +1,105 @@
+"""What every method is: a frozen object of pure functions."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Float, Int
+
+from noisyjax.core import rng
+
+Variables = dict[str, Any]
+Batch = dict[str, Array]
+Sum = Float[Array, ""]
+
+
+class Prediction(NamedTuple):
+    """What a trained method says about a batch of images.
+
+    Attributes:
+      probs: probability of each true class, ``[B, *S, L]``.
+      cms: confusion matrices ``A[..., i, j] = p(noisy = i | true = j)``, ``[B, R, *S, L, L]``, or
+        None for methods that do not model raters.
+      rater_probs: what each rater would say, ``[B, R, *S, L]``, or None.
+    """
+
+    probs: Float[Array, "B *S L"]
+    cms: Float[Array, "B R *S L L"] | None = None
+    rater_probs: Float[Array, "B R *S L"] | None = None
+
+
+class Aux(NamedTuple):
+    """What a loss returns beside its value.
+
+    Attributes:
+      metrics: name to (sum, count), to be added over devices and divided after.
+      model_state: the network's updated statistics (batch normalisation), or an empty dict.
+    """
+
+    metrics: dict[str, tuple[Sum, Sum]]
+    model_state: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """How a network is trained and asked.
+
+    Attributes:
+      init: ``(key, batch) -> variables``; reads shapes only.
+      loss_fn: ``(variables, batch, key, step) -> (sum, (count, Aux))``. `key` is the run's
+        `rng.root_key`; `sum` adds the examples' losses times ``batch["weight"]``, `count` adds the
+        weights. The division comes after the sum over devices, so that the number of devices and
+        the padding change nothing.
+      predict: ``(variables, image [B, *S, K]) -> Prediction``.
+      param_labels: ``params -> tree of "model" or "annotators"``, for optimisers that treat the
+        annotators apart.
+      needs_truth: whether `loss_fn` reads ``batch["truth"]``. Only oracles do; the training loop
+        gives the truth to no other method.
+    """
+
+    init: Callable[[Array, Batch], Variables]
+    loss_fn: Callable[[Variables, Batch, Array, Int[Array, ""]], tuple[Sum, tuple[Sum, Aux]]]
+    predict: Callable[[Variables, Array], Prediction]
+    param_labels: Callable[[Any], Any]
+    needs_truth: bool = False
+
+
+def dropout_keys(key: Array, ids: Int[Array, "B"], step: Int[Array, ""]) -> Array:
+    """Returns one key per example for the dropout of one step, ``[B]``."""
+    return rng.example_keys(rng.purpose_key(key, "dropout"), ids, epoch=step + 1)
+
+
+def weighted(
+    losses: Float[Array, "B"],
+    weight: Float[Array, "B"],
+    metrics: Mapping[str, Float[Array, "B"]],
+    model_state: dict[str, Any],
+) -> tuple[Sum, tuple[Sum, Aux]]:
+    """Folds per-example values into what `Method.loss_fn` returns.
+
+    Args:
+      losses: loss of each example, ``[B]``.
+      weight: weight of each example, 0 for padding, ``[B]``.
+      metrics: further values of each example, by name.
+      model_state: the network's updated statistics.
+
+    Returns:
+      ``(sum, (count, Aux))``; the loss itself stands among the metrics as "loss".
+    """
+    count = weight.sum()
+    sums = {
+        name: ((values * weight).sum(), count)
+        for name, values in {"loss": losses, **metrics}.items()
+    }
+    return sums["loss"][0], (count, Aux(sums, model_state))
+
+
+def label_params(params: Any) -> Any:
+    """Marks each parameter as the annotators' or the model's, by its top-level name."""
+
+    def mark(name: str, tree: Any) -> Any:
+        kind = "model" if name == "segmenter" else "annotators"
+        return jax.tree.map(lambda _: kind, tree)
+
+    return {name: mark(name, tree) for name, tree in params.items()}

@@ -1,0 +1,221 @@
+"""Learn the truth and each annotator's confusion matrices together (Zhang et al. 2020).
+
+A segmentation network gives p(true class), heads on its last features give each annotator's
+matrices A, and the labels are explained by the product A p. The likelihood alone cannot tell truth
+from error: exchange two classes in p and in every A, or let p copy one annotator, and A p stays the
+same. The trace, minimised, does not decide either (where p is certain, half of A is free); what
+decides is where training starts. The paper starts from matrices near the identity.
+
+Ours goes from coarse to fine. First annotators are one-coin: one error rate each, the simplest
+model of Dawid & Skene. So few numbers cannot explain the labels by bending to one annotator here
+and to another there; they find the annotators who are closest to all others, over all images at
+once. The network learns that consensus, then the paper's loss joins, and the consensus stays as an
+anchor:
+
+1. warm-up: the network learns the mean label, the matrices the identity;
+2. apart: the network learns the one-coin consensus, and the matrices explain the labels given the
+   network, without moving it (released together, the two undo each other for some epochs, and
+   whatever comes out of that decides the rest);
+3. joint: Eq. 4 plus the consensus.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from noisyjax import fusion
+from noisyjax.core import checks
+from noisyjax.losses import confusion, entropy
+from noisyjax.methods import base, network
+from noisyjax.models import annotators as heads
+
+ANNOTATORS = ("spatial", "low_rank", "global", "oracle")
+CONSENSUS = ("one_coin", "mean", "none")
+
+
+def build(
+    segmenter: Any,
+    *,
+    num_raters: int,
+    num_classes: int,
+    annotators: str = "spatial",
+    trace: bool = True,
+    trace_weight: float = 0.01,
+    warmup_steps: int = 0,
+    apart_steps: int = 0,
+    consensus: str = "one_coin",
+    consensus_weight: float = 1.0,
+    consensus_prior: float = 0.5,
+    least_error: float = 0.1,
+    convs: int = 1,
+    rank: int = 1,
+) -> base.Method:
+    """Builds the method.
+
+    Args:
+      segmenter: a network of `noisyjax.models`.
+      num_raters: R.
+      num_classes: L.
+      annotators: "spatial" (a matrix per annotator, image and pixel), "low_rank", "global" (one
+        matrix per annotator), or "oracle" (the true matrices are given, only p is learnt, by the
+        likelihood alone).
+      trace: whether the trace is penalised; False is the paper's "without trace".
+      trace_weight: lambda of Eq. 4.
+      warmup_steps: updates of the first stage.
+      apart_steps: updates of the second.
+      consensus: what the network learns beside the paper's loss: "one_coin" as above, "mean" (the
+        mean label throughout), or "none" (the paper's warm-up: the matrices alone).
+      consensus_weight: its weight.
+      consensus_prior: how much the one-coin consensus trusts the network, from 0 (labels alone) to
+        1 (Bayes' rule, which more easily believes its own errors).
+      least_error: smallest error rate that one-coin annotators may have, so that no single one
+        outvotes two decent ones who agree.
+      convs: 3^n convolutions of each spatial or low-rank head. The paper has 4; on its example 1
+        does as well in half the time.
+      rank: of low-rank matrices.
+
+    Returns:
+      A `base.Method`; only the oracle needs the truth.
+
+    Raises:
+      ValueError: if the kind of annotators or of consensus is unknown.
+    """
+    checks.one_of("annotators", annotators, ANNOTATORS)
+    checks.one_of("consensus", consensus, CONSENSUS)
+    oracle = annotators == "oracle"
+    plan = _Plan(
+        trace_weight=trace_weight if trace else 0.0,
+        warmup_steps=warmup_steps,
+        apart_steps=apart_steps,
+        consensus_weight=0.0 if consensus == "none" else consensus_weight,
+        consensus_prior=consensus_prior,
+    )
+    modules = {"segmenter": segmenter}
+    if oracle:
+        plan = _Plan()
+    else:
+        options = {"spatial": {"convs": convs}, "low_rank": {"convs": convs, "rank": rank}}
+        modules["annotators"] = heads.build(
+            annotators, num_raters, num_classes, **options.get(annotators, {})
+        )
+        if consensus == "one_coin":
+            coin = heads.build("one_coin", num_raters, num_classes, least_error=least_error)
+            modules["coins"] = coin
+
+    def init(key: jax.Array, batch: base.Batch) -> base.Variables:
+        keys = jax.random.split(key)
+        variables = network.init("segmenter", segmenter, keys[0], batch["image"])
+        output, _ = network.run("segmenter", segmenter, variables, batch["image"])
+        for name, module in list(modules.items())[1:]:
+            part = network.init(name, module, keys[1], output.features)
+            variables = network.merge(variables, part)
+        return variables
+
+    def matrices(name: str, variables: base.Variables, features: jax.Array) -> jax.Array:
+        cms, _ = network.run(name, modules[name], variables, features)
+        return jnp.broadcast_to(cms, (features.shape[0], *cms.shape[1:]))
+
+    def loss_fn(variables, batch, key, step):
+        keys = base.dropout_keys(key, batch["id"], step)
+        output, state = network.run(
+            "segmenter", segmenter, variables, batch["image"],
+            train=True, keys=keys, weight=batch["weight"],
+        )  # fmt: skip
+        features = _let_through(output.features, step >= plan.joint_from)
+        examples = {name: batch[name] for name in ("labels", "rater_mask")}
+        examples["logits"] = output.logits
+        if oracle:
+            to_cms = functools.partial(confusion.one_hot_cms, num_classes=num_classes)
+            examples["cms"] = jax.vmap(to_cms)(batch["truth"], batch["labels"])
+        for name, field in (("annotators", "cms"), ("coins", "coins")):
+            if name in modules:
+                examples[field] = matrices(name, variables, features)
+        terms = jax.vmap(functools.partial(_terms, plan=plan, step=step))(examples)
+        losses = _total(terms, plan, step)
+        metrics = {"nll": terms.nll, "trace": terms.trace}
+        return base.weighted(losses, batch["weight"], metrics, state)
+
+    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
+        output, _ = network.run("segmenter", segmenter, variables, image)
+        probs = jax.nn.softmax(output.logits)
+        if oracle:
+            return base.Prediction(probs)
+        cms = matrices("annotators", variables, output.features)
+        cms = jnp.broadcast_to(cms, (*cms.shape[:2], *image.shape[1:-1], *cms.shape[-2:]))
+        return base.Prediction(probs, cms, jax.vmap(confusion.mix)(probs, cms))
+
+    return base.Method(init, loss_fn, predict, base.label_params, needs_truth=oracle)
+
+
+class _Plan(NamedTuple):
+    """What counts when, and how much."""
+
+    trace_weight: float = 0.0
+    warmup_steps: int = 0
+    apart_steps: int = 0
+    consensus_weight: float = 0.0
+    consensus_prior: float = 0.0
+
+    @property
+    def joint_from(self) -> int:
+        return self.warmup_steps + self.apart_steps
+
+
+class _Terms(NamedTuple):
+    """The parts of an example's loss, each a mean over pixels, ``[]``."""
+
+    nll: jax.Array
+    trace: jax.Array
+    identity: jax.Array
+    consensus: jax.Array
+    coins: jax.Array
+
+
+def _total(terms: _Terms, plan: _Plan, step: jax.Array) -> jax.Array:
+    labels = terms.nll + plan.trace_weight * terms.trace
+    labels = jnp.where(step < plan.warmup_steps, terms.identity, labels)
+    return labels + plan.consensus_weight * terms.consensus + terms.coins
+
+
+def _terms(example: dict[str, jax.Array], *, plan: _Plan, step: jax.Array) -> _Terms:
+    logits, cms, labels, mask = (example[n] for n in ("logits", "cms", "labels", "rater_mask"))
+    present = mask.reshape(-1, *(1,) * (labels.ndim - 1))
+    diagonal = jnp.diagonal(cms, axis1=-2, axis2=-1)
+    surprise = -jnp.log(jnp.maximum(diagonal, jnp.finfo(cms.dtype).tiny)).sum(-1)
+    target = fusion.mean(labels, logits.shape[-1], rater_mask=mask)
+    coins = jnp.zeros(())
+    if "coins" in example:
+        posterior = _posterior(logits, example["coins"], labels, mask, plan.consensus_prior)
+        target = jnp.where(step < plan.warmup_steps, target, posterior)
+        coins = _coin_nll(logits, example["coins"], labels, mask)
+    seen = _let_through(logits, step >= plan.joint_from)
+    return _Terms(
+        nll=confusion.mixed_nll(seen, cms, labels, rater_mask=mask).sum(0).mean(),
+        trace=(confusion.trace(cms) * present).sum(0).mean(),
+        identity=(surprise * present).sum(0).mean(),
+        consensus=entropy.soft_cross_entropy(logits, target).mean(),
+        coins=coins,
+    )
+
+
+def _let_through(x: jax.Array, open_: jax.Array) -> jax.Array:
+    """Returns x; its gradient passes only where `open_` is true."""
+    held = jax.lax.stop_gradient(x)
+    return jnp.where(open_, x, held)
+
+
+def _posterior(
+    logits: jax.Array, coins: jax.Array, labels: jax.Array, mask: jax.Array, prior: float
+) -> jax.Array:
+    """The E-step: what the labels say together, and what the network believed before them."""
+    evidence = confusion.log_likelihood(coins, labels, rater_mask=mask)
+    return jax.lax.stop_gradient(jax.nn.softmax(prior * jax.nn.log_softmax(logits) + evidence))
+
+
+def _coin_nll(logits: jax.Array, coins: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
+    """The M-step by gradient: error rates are how often raters differ from the network."""
+    believed = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])
+    # Logits so far apart that the network's belief counts as certain.
+    return confusion.mixed_nll(1e3 * believed, coins, labels, rater_mask=mask).sum(0).mean()

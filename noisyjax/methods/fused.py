@@ -1,0 +1,89 @@
+"""Train a plain network on one target per image: the truth, the mean label, or the majority vote.
+
+The baselines of Zhang et al. 2020, Tables 1 and 2, and with the truth as target their upper bound.
+"""
+
+import functools
+from typing import Any
+
+import jax
+
+from noisyjax import fusion
+from noisyjax.core import checks, rng
+from noisyjax.losses import entropy, overlap
+from noisyjax.methods import base, network
+
+
+def _truth(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
+    del key
+    return jax.nn.one_hot(example["truth"], num_classes)
+
+
+def _mean(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
+    del key
+    return fusion.mean(example["labels"], num_classes, rater_mask=example["rater_mask"])
+
+
+def _majority(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
+    votes = fusion.majority(
+        example["labels"], num_classes, rater_mask=example["rater_mask"], key=key
+    )
+    return jax.nn.one_hot(votes, num_classes)
+
+
+def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
+    return entropy.soft_cross_entropy(logits, target).mean()
+
+
+def _soft_dice(logits: jax.Array, target: jax.Array) -> jax.Array:
+    return overlap.soft_dice(jax.nn.softmax(logits), target)
+
+
+TARGETS = {"truth": _truth, "mean": _mean, "majority": _majority}
+LOSSES = {"cross_entropy": _cross_entropy, "soft_dice": _soft_dice}
+
+
+def build(
+    segmenter: Any, *, num_raters: int, num_classes: int, target: str, loss: str = "cross_entropy"
+) -> base.Method:
+    """Builds the method.
+
+    Args:
+      segmenter: a network of `noisyjax.models`.
+      num_raters: R; a fused target does not depend on it.
+      num_classes: L.
+      target: one of `TARGETS`. A tie of the majority vote is decided by the run's `ties` key, per
+        image and pixel, the same in every epoch: a rule such as "background wins" would be wrong
+        as often as right, and always in the same direction.
+      loss: one of `LOSSES`.
+
+    Returns:
+      A `base.Method`; only the target "truth" needs the truth.
+
+    Raises:
+      ValueError: if the target or the loss is unknown.
+    """
+    del num_raters
+    make_target = checks.lookup("target", target, TARGETS)
+    compare = checks.lookup("loss", loss, LOSSES)
+
+    def init(key: jax.Array, batch: base.Batch) -> base.Variables:
+        return network.init("segmenter", segmenter, key, batch["image"])
+
+    def loss_fn(variables, batch, key, step):
+        keys = base.dropout_keys(key, batch["id"], step)
+        ties = rng.example_keys(rng.purpose_key(key, "ties"), batch["id"])
+        output, state = network.run(
+            "segmenter", segmenter, variables, batch["image"],
+            train=True, keys=keys, weight=batch["weight"],
+        )  # fmt: skip
+        fields = {name: batch[name] for name in ("labels", "rater_mask", "truth") if name in batch}
+        targets = jax.vmap(functools.partial(make_target, num_classes=num_classes))(fields, ties)
+        losses = jax.vmap(compare)(output.logits, targets)
+        return base.weighted(losses, batch["weight"], {}, state)
+
+    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
+        output, _ = network.run("segmenter", segmenter, variables, image, train=False)
+        return base.Prediction(jax.nn.softmax(output.logits))
+
+    return base.Method(init, loss_fn, predict, base.label_params, needs_truth=target == "truth")

@@ -1,0 +1,118 @@
+"""Contracts that every method keeps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from noisyjax import methods, models
+from noisyjax.core import rng
+
+SIDE, RATERS, CLASSES = 8, 3, 2
+LEARN_MATRICES = ("cm_trace", "no_trace", "low_rank_cm", "global_cm")
+
+
+def _batch(size: int, *, sides=(SIDE, SIDE), num_classes=CLASSES) -> dict:
+    draw = np.random.default_rng(0)
+    return {
+        "image": jnp.asarray(draw.normal(size=(size, *sides, 1)), jnp.float32),
+        "labels": jnp.asarray(draw.integers(0, num_classes, (size, RATERS, *sides)), jnp.uint8),
+        "rater_mask": jnp.ones((size, RATERS), bool),
+        "truth": jnp.asarray(draw.integers(0, num_classes, (size, *sides)), jnp.uint8),
+        "weight": jnp.ones(size),
+        "id": jnp.arange(size, dtype=jnp.int32),
+    }
+
+
+def _build(name: str, num_classes: int = CLASSES, **options) -> methods.Method:
+    segmenter = models.build("unet", num_classes, widths=(4,), convs_per_level=1)
+    return methods.build(name, segmenter, num_raters=RATERS, num_classes=num_classes, **options)
+
+
+def _cheap(name: str) -> dict:
+    return {"convs": 0} if name in ("cm_trace", "no_trace", "low_rank_cm") else {}
+
+
+@pytest.fixture(scope="module", params=sorted(methods.METHODS))
+def made(request):
+    """(name, method, variables, batch of six, compiled loss) of every method."""
+    method = _build(request.param, **_cheap(request.param))
+    batch = _batch(6)
+    variables = jax.jit(method.init)(rng.root_key(0), batch)
+    loss = jax.jit(lambda b: method.loss_fn(variables, b, rng.root_key(1), jnp.int32(3)))
+    return request.param, method, variables, batch, loss
+
+
+def test_padding_and_labels_of_missing_raters_change_nothing(made):
+    _, _, _, batch, loss = made
+    real = {**batch, "weight": jnp.array([1.0, 1, 1, 1, 0, 0])}
+    real["rater_mask"] = batch["rater_mask"].at[1, 0].set(False)
+    other = {**real, "image": batch["image"].at[4:].set(7.0)}
+    other["labels"] = batch["labels"].at[1, 0].set(255).at[4:].set(0)
+    total, (count, aux) = loss(real)
+    again, (count_again, _) = loss(other)
+    assert float(count) == float(count_again) == 4
+    np.testing.assert_allclose(total, again, rtol=1e-5)
+    np.testing.assert_allclose(aux.metrics["loss"][0], total)
+
+
+def test_loss_is_the_sum_over_examples(made):
+    _, _, _, batch, loss = made
+    parts = [loss({**batch, "weight": weight})[0] for weight in jnp.eye(6)]
+    np.testing.assert_allclose(loss(batch)[0], sum(parts), rtol=1e-5)
+
+
+def test_only_oracles_read_the_truth(made):
+    name, method, variables, batch, _ = made
+    assert method.needs_truth == (name in ("oracle", "oracle_cm"))
+    blind = {key: value for key, value in batch.items() if key != "truth"}
+
+    def shape_of_loss():
+        return jax.eval_shape(method.loss_fn, variables, blind, rng.root_key(1), jnp.int32(0))[0]
+
+    if method.needs_truth:
+        with pytest.raises(KeyError, match="truth"):
+            shape_of_loss()
+    else:
+        assert shape_of_loss().shape == ()
+
+
+def test_predictions_are_distributions(made):
+    name, method, variables, batch, _ = made
+    prediction = jax.jit(method.predict)(variables, batch["image"])
+    assert prediction.probs.shape == (6, SIDE, SIDE, CLASSES)
+    np.testing.assert_allclose(prediction.probs.sum(-1), 1, rtol=1e-5)
+    assert (prediction.cms is not None) == (name in LEARN_MATRICES)
+    if prediction.cms is not None:
+        assert prediction.cms.shape == (6, RATERS, SIDE, SIDE, CLASSES, CLASSES)
+        np.testing.assert_allclose(prediction.cms.sum(-2), 1, rtol=1e-5)
+        np.testing.assert_allclose(prediction.rater_probs.sum(-1), 1, rtol=1e-5)
+
+
+def test_parameters_are_the_models_or_the_annotators(made):
+    name, method, variables, _, _ = made
+    labels = method.param_labels(variables["params"])
+    assert jax.tree.structure(labels) == jax.tree.structure(variables["params"])
+    family = methods.FAMILIES[name]
+    expected = {"model", "annotators"} if family == "cm_trace" else {"model"}
+    assert set(jax.tree.leaves(labels)) == expected
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="majority.*magic"):
+        _build("magic")
+    segmenter = models.build("unet", 2, widths=(4,))
+    with pytest.raises(ValueError, match="target.*best"):
+        methods.fused.build(segmenter, num_raters=1, num_classes=2, target="best")
+    with pytest.raises(ValueError, match="annotators.*psychic"):
+        methods.cm_trace.build(segmenter, num_raters=1, num_classes=2, annotators="psychic")
+
+
+@pytest.mark.parametrize("name", ["majority", "low_rank_cm"])
+def test_volumes_and_many_classes_take_the_same_path(name):
+    method = _build(name, num_classes=3, **_cheap(name))
+    batch = _batch(1, sides=(4, 6, 5), num_classes=3)
+    variables = jax.jit(method.init)(rng.root_key(0), batch)
+    total, _ = jax.jit(method.loss_fn)(variables, batch, rng.root_key(0), jnp.int32(0))
+    assert np.isfinite(total)
+    assert jax.eval_shape(method.predict, variables, batch["image"]).probs.shape == (1, 4, 6, 5, 3)
