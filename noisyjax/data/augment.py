@@ -1,0 +1,269 @@
+"""Random changes of training examples that keep image and labels in step.
+
+Everything that moves voxels moves the image, every rater's labels and the truth alike; intensities
+change in the image only. Written for one example of any number of spatial axes.
+"""
+
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer, Key, Num, Shaped
+
+from noisyjax.core import rng, warp
+
+Transform = Callable[[Array, dict[str, Array]], dict[str, Array]]
+
+# Each kind of change has a stream of its own: switching one on leaves the others as they were.
+_STREAMS = {"flip": 0, "right_angle": 1, "free": 2, "intensity": 3}
+
+
+def _stream(key: Array, name: str) -> Array:
+    return jax.random.fold_in(key, _STREAMS[name])
+
+
+def flip(
+    image: Shaped[Array, "..."], axes: Sequence[int], flipped: Shaped[Array, "A"]
+) -> Shaped[Array, "..."]:
+    """Mirrors an array along those of the axes that are chosen.
+
+    Args:
+      image: ``[*S, ...]``.
+      axes: spatial axes, A of them.
+      flipped: bool ``[A]``, whether to mirror along each.
+
+    Returns:
+      An array like `image`.
+    """
+    for axis, chosen in zip(axes, flipped, strict=True):
+        image = jnp.where(chosen, jnp.flip(image, axis), image)
+    return image
+
+
+def quarter_turns(
+    image: Shaped[Array, "..."], plane: Sequence[int], turns: Integer[Array, ""]
+) -> Shaped[Array, "..."]:
+    """Turns an array by right angles, like `jax.numpy.rot90` with a traced number of turns.
+
+    Args:
+      image: ``[*S, ...]``, as long along the first axis of the plane as along the second.
+      plane: two spatial axes; a turn goes from the first towards the second.
+      turns: 0, 1, 2 or 3.
+
+    Returns:
+      An array like `image`.
+
+    Raises:
+      ValueError: if the plane is not square.
+    """
+    first, second = plane
+    if image.shape[first] != image.shape[second]:
+        raise ValueError(
+            f"right_angle: expected square planes, got axes {tuple(plane)} of {image.shape}"
+        )
+    image = jnp.where(turns % 2 == 1, jnp.swapaxes(image, first, second), image)
+    image = jnp.where((turns == 1) | (turns == 2), jnp.flip(image, first), image)
+    return jnp.where(turns >= 2, jnp.flip(image, second), image)
+
+
+def affine_displacement(
+    shape: Sequence[int],
+    angles: Float[Array, "P"],
+    shift: Float[Array, "n"],
+    factor: Float[Array, ""],
+    *,
+    spacing: Sequence[float],
+) -> Float[Array, "n *S"]:
+    """Returns where each voxel takes its value from in a rotated, scaled and shifted image.
+
+    The rotation is about the image's centre, and rigid in mm.
+
+    Args:
+      shape: S.
+      angles: in radians, one per pair of axes in the order of `itertools.combinations`.
+      shift: how far the content moves, in voxels.
+      factor: how much larger the content becomes.
+      spacing: size of a voxel along each axis.
+
+    Returns:
+      Displacement in voxels, ``[n, *S]`` float32, for `warp.warp`.
+    """
+    n = len(shape)
+    matrix = jnp.eye(n)
+    for angle, (i, j) in zip(angles, itertools.combinations(range(n), 2), strict=True):
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        turn = jnp.eye(n).at[i, i].set(cos).at[j, j].set(cos).at[i, j].set(sin).at[j, i].set(-sin)
+        matrix = jnp.matmul(matrix, turn, precision=jax.lax.Precision.HIGHEST)
+    millimetres = jnp.asarray(spacing, jnp.float32)
+    matrix = matrix * millimetres[None, :] / millimetres[:, None] / factor
+    axes = [jnp.arange(size) - (size - 1) / 2 for size in shape]
+    grid = jnp.stack(jnp.meshgrid(*axes, indexing="ij"))
+    offset = grid - shift.reshape(-1, *[1] * n)
+    moved = jnp.einsum("ij,j...->i...", matrix, offset, precision=jax.lax.Precision.HIGHEST)
+    return moved - grid
+
+
+def _right_angles(key, image, masks, *, flip_axes, planes):
+    """Mirrors and quarter turns: voxels change places, nothing is interpolated."""
+    if flip_axes:
+        chosen = jax.random.bernoulli(_stream(key, "flip"), shape=(len(flip_axes),))
+        image, masks = (flip(array, flip_axes, chosen) for array in (image, masks))
+    if planes:
+        turns = jax.random.randint(_stream(key, "right_angle"), (len(planes),), 0, 4)
+        for plane, count in zip(planes, turns, strict=True):
+            image, masks = (quarter_turns(array, plane, count) for array in (image, masks))
+    return image, masks
+
+
+def _free(key, image, masks, *, rotation, shift, scale, spacing, image_fill):
+    """Rotation, scale and shift by any amount: linear for the image, nearest for masks."""
+    n = image.ndim - 1
+    symmetric = functools.partial(jax.random.uniform, minval=-1.0, maxval=1.0)
+    # Three keys, so that the number of angles does not decide what the others draw.
+    keys = jax.random.split(_stream(key, "free"), 3)
+    displacement = affine_displacement(
+        image.shape[:-1],
+        symmetric(keys[0], (n * (n - 1) // 2,)) * jnp.deg2rad(rotation),
+        symmetric(keys[1], (n,)) * jnp.asarray(shift),
+        jnp.exp(symmetric(keys[2]) * jnp.log1p(scale)),
+        spacing=spacing or (1.0,) * n,
+    )
+    return (
+        warp.warp(image, displacement, order=1, fill=image_fill),
+        warp.warp(masks, displacement, order=0),
+    )
+
+
+def _intensities(key, image, *, scale, shift, noise):
+    keys = jax.random.split(_stream(key, "intensity"), 3)
+    if scale:
+        image = image * jax.random.uniform(keys[0], minval=1 - scale, maxval=1 + scale)
+    if shift:
+        image = image + jax.random.uniform(keys[1], minval=-shift, maxval=shift)
+    if noise:
+        image = image + noise * jax.random.normal(keys[2], image.shape)
+    return image
+
+
+def augment(
+    key: Key[Array, ""],
+    image: Float[Array, "*S K"],
+    labels: Num[Array, "R *S"],
+    *,
+    flip_axes: Sequence[int] = (),
+    right_angle_planes: Sequence[Sequence[int]] = (),
+    rotation: float = 0.0,
+    shift: float | Sequence[float] = 0.0,
+    scale: float = 0.0,
+    spacing: Sequence[float] = (),
+    image_fill: float = 0.0,
+    intensity_scale: float = 0.0,
+    intensity_shift: float = 0.0,
+    intensity_noise: float = 0.0,
+) -> tuple[Float[Array, "*S K"], Num[Array, "R *S"]]:
+    """Changes an image and its label maps at random; with every option at zero, nothing.
+
+    Args:
+      key: the example's key.
+      image: ``[*S, K]`` float32.
+      labels: label maps, ``[R, *S]``: the raters', and the truth as one more if it is to follow.
+      flip_axes: spatial axes, each mirrored with probability 1/2.
+      right_angle_planes: pairs of spatial axes, each turned by 0, 90, 180 or 270 degrees; the
+        plane has to be square.
+      rotation: largest angle of a free rotation in each plane, in degrees.
+      shift: largest shift, in voxels, one number or one per axis.
+      scale: the size changes by a factor between ``1 / (1 + scale)`` and ``1 + scale``.
+      spacing: size of a voxel along each axis, for rotations; empty for cubes.
+      image_fill: the intensity of what comes in from outside of the image; labels there are
+        background.
+      intensity_scale: the image is multiplied by a number within this of 1.
+      intensity_shift: then a number up to this, of either sign, is added.
+      intensity_noise: then Gaussian noise of this standard deviation is added.
+
+    Returns:
+      Image and labels, as they came in shape and dtype.
+
+    Raises:
+      ValueError: if a plane to be turned by right angles is not square.
+    """
+    masks = jnp.moveaxis(labels, 0, -1)
+    image, masks = _right_angles(key, image, masks, flip_axes=flip_axes, planes=right_angle_planes)
+    moved = max(shift) if isinstance(shift, Sequence) else shift
+    if rotation or moved or scale:
+        image, masks = _free(
+            key,
+            image,
+            masks,
+            rotation=rotation,
+            shift=shift,
+            scale=scale,
+            spacing=spacing,
+            image_fill=image_fill,
+        )
+    image = _intensities(
+        key, image, scale=intensity_scale, shift=intensity_shift, noise=intensity_noise
+    )
+    return image, jnp.moveaxis(masks, -1, 0)
+
+
+_PARAMETERS = inspect.signature(augment).parameters.values()
+OPTIONS = tuple(p.name for p in _PARAMETERS if p.kind is p.KEYWORD_ONLY)
+
+
+def build(options: Mapping[str, Any]) -> Transform:
+    """Returns the augmentation of one example that a config describes.
+
+    Args:
+      options: of `augment`; those left out are off.
+
+    Returns:
+      ``f(key, example) -> example`` that changes ``image``, ``labels`` and, where present,
+      ``truth``; the identity if every option is off.
+
+    Raises:
+      ValueError: if an option is unknown.
+    """
+    unknown = sorted(set(options) - set(OPTIONS))
+    if unknown:
+        raise ValueError(f"augment: expected options among {OPTIONS}, got {unknown}")
+    settings = {k: tuple(v) if isinstance(v, Sequence) else v for k, v in options.items()}
+
+    def transform(key, example):
+        labels = example["labels"]
+        if "truth" in example:
+            truth = example["truth"][None].astype(labels.dtype)
+            labels = jnp.concatenate([labels, truth])
+        image, labels = augment(key, example["image"], labels, **settings)
+        if "truth" not in example:
+            return {**example, "image": image, "labels": labels}
+        truth = labels[-1].astype(example["truth"].dtype)
+        return {**example, "image": image, "labels": labels[:-1], "truth": truth}
+
+    return transform
+
+
+def augment_batch(
+    batch: dict[str, Array], *, transform: Transform, seed: rng.Index | Key[Array, ""]
+) -> dict[str, Array]:
+    """Augments a batch, for use inside the jitted step; each example is changed anew each epoch.
+
+    Args:
+      batch: with ``image``, ``labels``, ``id``, ``epoch`` and possibly ``truth``.
+      transform: of `build`.
+      seed: the run's seed or root key.
+
+    Returns:
+      The batch, changed; what an example becomes depends on (seed, id, epoch) alone.
+    """
+    names = [name for name in ("image", "labels", "truth") if name in batch]
+    epochs = jnp.broadcast_to(batch["epoch"], batch["id"].shape) + 1
+    key = rng.purpose_key(seed, "augment")
+
+    def one(example_id, epoch, example):
+        return transform(rng.example_key(key, example_id, epoch=epoch), example)
+
+    return {**batch, **jax.vmap(one)(batch["id"], epochs, {n: batch[n] for n in names})}

@@ -1,0 +1,27 @@
+"""Random orders on the host, the same on every machine and with every version of NumPy."""
+
+import numpy as np
+from jaxtyping import Int
+
+from noisyjax.core import rng
+
+
+def permutation(size: int, *, seed: int, epoch: int = 0) -> Int[np.ndarray, "size"]:
+    """Returns a random order of ``0..size - 1``.
+
+    The order sorts the raw numbers of Philox (Salmon et al. 2011), a counter-based stream that
+    NumPy keeps fixed, which it does not promise of its own `permutation`.
+
+    Args:
+      size: how many numbers.
+      seed: the run's seed, not negative.
+      epoch: 0 for an order that stays for the whole run; an order that is renewed in each epoch
+        passes ``1 + epoch``, as random keys do.
+
+    Returns:
+      int64 ``[size]``.
+    """
+    words = np.random.SeedSequence((seed, rng.PURPOSES["shuffle"], epoch)).generate_state(
+        2, np.uint64
+    )
+    return np.argsort(np.random.Philox(key=words).random_raw(size), kind="stable")

@@ -1,0 +1,178 @@
+"""What a data set is to the rest of the package: named, random-access examples."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Int, Integer, Num
+
+Example = dict[str, Any]
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """Random access to examples; reading one must not change another, threads read at once.
+
+    ``examples[i]`` is a dict of
+
+    ==============  ============  ================================================================
+    ``image``       [*S, K]       float32
+    ``id``          []            int32, equal to i
+    ``truth``       [*S]          uint8; absent where it is unknown
+    ``labels``      [R, *S]       uint8, of the source's own raters; absent if it has none
+    ``rater_mask``  [R]           bool, who labelled this image; stands and falls with ``labels``
+    ==============  ============  ================================================================
+
+    They may have a method ``take(indices [B])`` that reads several at once; see `take`.
+    """
+
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+
+    def __getitem__(self, index: int) -> Example:
+        """Returns one example."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set.
+
+    Attributes:
+      name: the name it is loaded by.
+      examples: see `Examples`.
+      num_classes: L, the background included.
+      class_names: L names, the background first.
+      spacing: size of a voxel along each spatial axis, in mm; ones where there is no unit.
+      rater_names: names of the source's own raters, in the order of ``labels``; empty if it has
+        none.
+      persistent_raters: whether rater r is the same person in every example. Where he is not,
+        a confusion matrix per rater has no meaning.
+      case_names: a name for each example, for messages and reports, or None.
+      groups: the patient (or series, or site) of each example, ``[N]``, or None where examples are
+        independent. A split never divides a group.
+      splits: the data set's own division, name to ids, or None.
+    """
+
+    name: str
+    examples: Examples
+    num_classes: int
+    class_names: tuple[str, ...]
+    spacing: tuple[float, ...]
+    rater_names: tuple[str, ...] = ()
+    persistent_raters: bool = True
+    case_names: Sequence[str] | None = None
+    groups: Integer[np.ndarray, "N"] | None = None
+    splits: Mapping[str, Int[np.ndarray, "..."]] | None = None
+
+    def __post_init__(self):
+        if len(self.class_names) != self.num_classes:
+            raise ValueError(
+                f"{self.name}: expected {self.num_classes} class names, got {self.class_names}"
+            )
+        for field in ("case_names", "groups"):
+            values = getattr(self, field)
+            if values is not None and len(values) != len(self.examples):
+                raise ValueError(
+                    f"{self.name}: expected one of {field} for each of {len(self.examples)} "
+                    f"examples, got {len(values)}"
+                )
+
+    def case_name(self, example_id: int) -> str:
+        """Returns the name of an example for messages and reports.
+
+        Args:
+          example_id: the example's id.
+
+        Returns:
+          Its case name, or the source's name with the id.
+        """
+        if self.case_names is not None:
+            return self.case_names[example_id]
+        return f"{self.name}[{example_id}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayExamples:
+    """Examples that are held in memory, as the arrays of a file.
+
+    Attributes:
+      images: ``[N, *S, K]``, of the file's own dtype: kept small, converted when read.
+      truths: ``[N, *S]`` uint8, or None.
+      labels: ``[N, R, *S]`` uint8, or None.
+      rater_masks: ``[N, R]`` bool; None with labels: everyone labelled everything.
+      scale: what an image is multiplied by when it is read.
+    """
+
+    images: Num[np.ndarray, "N *S K"]
+    truths: Integer[np.ndarray, "N *S"] | None = None
+    labels: Integer[np.ndarray, "N R *S"] | None = None
+    rater_masks: Bool[np.ndarray, "N R"] | None = None
+    scale: float = 1.0
+
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Example:
+        """Returns one example, its image as float32."""
+        return {key: value[0] for key, value in self.take(np.array([index])).items()}
+
+    def take(self, indices: Integer[np.ndarray, "B"]) -> Example:
+        """Returns several examples at once, stacked; much cheaper than one by one.
+
+        Args:
+          indices: ``[B]``.
+
+        Returns:
+          What ``self[i]`` holds, with a leading axis B.
+        """
+        batch = {
+            "image": self.images[indices].astype(np.float32) * np.float32(self.scale),
+            "id": indices.astype(np.int32),
+        }
+        if self.truths is not None:
+            batch["truth"] = self.truths[indices]
+        if self.labels is not None:
+            batch["labels"] = self.labels[indices]
+            batch["rater_mask"] = (
+                np.ones(batch["labels"].shape[:2], bool)
+                if self.rater_masks is None
+                else self.rater_masks[indices]
+            )
+        return batch
+
+
+def take(examples: Examples, indices: Integer[np.ndarray, "B"]) -> Example:
+    """Returns several examples, stacked: by the examples' own `take` if they have one.
+
+    Args:
+      examples: random access.
+      indices: ``[B]``.
+
+    Returns:
+      What an example holds, with a leading axis B.
+    """
+    if hasattr(examples, "take"):
+        return examples.take(indices)
+    read = [examples[int(i)] for i in indices]
+    return {key: np.stack([example[key] for example in read]) for key in read[0]}
+
+
+def upper_half(
+    images: Num[np.ndarray, "..."], *, low: float, high: float
+) -> Integer[np.ndarray, "..."]:
+    """Returns the mask of the intensities in the upper half of a range.
+
+    Args:
+      images: intensities, ``[...]``.
+      low: lower end of the range.
+      high: upper end of the range.
+
+    Returns:
+      uint8 ``[...]``, 1 where the intensity is at least half way.
+
+    >>> upper_half(np.array([0, 127, 128, 255]), low=0.0, high=255.0)
+    array([0, 0, 1, 1], dtype=uint8)
+    """
+    return (images >= (low + high) / 2).astype(np.uint8)

@@ -1,0 +1,32 @@
+"""The data sets that can be named in a config."""
+
+from typing import Any
+
+from noisyjax.core import checks
+from noisyjax.data import source
+from noisyjax.data.sources import annotators_npz, digits, mnist
+
+SOURCES = {
+    "annotators_npz": annotators_npz.load,
+    "digits": digits.load,
+    "mnist": mnist.load,
+}
+
+
+def load(name: str, **options: Any) -> source.Source:
+    """Loads a data set by its name.
+
+    Args:
+      name: a key of `SOURCES`.
+      **options: of the data set's own `load`.
+
+    Returns:
+      The source.
+
+    Raises:
+      ValueError: if the name is unknown.
+
+    >>> load("digits").class_names
+    ('background', 'digit')
+    """
+    return checks.lookup("source", name, SOURCES)(**options)

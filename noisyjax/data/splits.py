@@ -1,0 +1,177 @@
+"""Division of a data set into training, validation and test examples."""
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int, Integer
+
+from noisyjax.data import order, source
+
+NAMES = ("train", "val", "test")
+
+Splits = dict[str, Int[np.ndarray, "..."]]
+
+
+def split(
+    num_examples: int,
+    *,
+    seed: int,
+    fractions: Sequence[float],
+    groups: Integer[np.ndarray, "N"] | None = None,
+) -> Splits:
+    """Divides examples at random, whole groups at a time.
+
+    Groups are put into a random order and laid end to end; a group belongs to the part that its
+    middle falls into. Without groups the sizes are the fractions, rounded.
+
+    Args:
+      num_examples: N.
+      seed: the division's seed; the same seed gives the same division everywhere.
+      fractions: of training, validation and test; they add up to one.
+      groups: ``[N]``, the patient of each example; a patient is in one part only.
+
+    Returns:
+      ``{"train": ids, "val": ids, "test": ids}``, int32, in random order, so that the first n are a
+      random sample.
+
+    Raises:
+      ValueError: if the fractions are not three that add up to one, or if a part that should hold
+        examples is empty.
+
+    >>> {name: len(ids) for name, ids in split(10, seed=0, fractions=(0.7, 0.1, 0.2)).items()}
+    {'train': 7, 'val': 1, 'test': 2}
+    """
+    shares = np.asarray(fractions, float)
+    if shares.shape != (3,) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
+        raise ValueError(
+            f"fractions: expected three that add up to 1 (training, validation, test), "
+            f"got {tuple(fractions)}"
+        )
+    groups = np.arange(num_examples) if groups is None else groups
+    _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    shuffled = order.permutation(len(sizes), seed=seed)
+    ends = np.cumsum(sizes[shuffled])
+    # The small shift keeps a bound such as 0.7 + 0.1 from falling on the wrong side by rounding.
+    bounds = np.cumsum(shares)[:2] * num_examples + 1e-6
+    part_of_group = np.empty(len(sizes), int)
+    part_of_group[shuffled] = np.searchsorted(bounds, ends - sizes[shuffled] / 2)
+    place = np.empty(len(sizes), int)
+    place[shuffled] = np.arange(len(sizes))
+    ids = np.argsort(place[members], kind="stable").astype(np.int32)
+    parts = {name: ids[part_of_group[members[ids]] == i] for i, name in enumerate(NAMES)}
+    for share, (name, part) in zip(shares, parts.items(), strict=True):
+        if share > 0 and not len(part):
+            raise ValueError(
+                f"{name}: expected a fraction of {share:g}, got no example at all "
+                f"({num_examples} examples in {len(sizes)} groups)"
+            )
+    return parts
+
+
+def of_source(data: source.Source, *, seed: int, fractions: Sequence[float] = ()) -> Splits:
+    """Returns a source's own division, or a new one by the fractions.
+
+    Args:
+      data: the source.
+      seed: as in `split`.
+      fractions: as in `split`; empty for the source's own division.
+
+    Returns:
+      Name to ids.
+
+    Raises:
+      ValueError: if the source has no division and no fractions are given.
+    """
+    if len(fractions):
+        return split(len(data.examples), seed=seed, fractions=fractions, groups=data.groups)
+    if data.splits is None:
+        raise ValueError(f"{data.name}: has no splits of its own, expected fractions")
+    return dict(data.splits)
+
+
+def digest(ids: Integer[np.ndarray, "..."]) -> str:
+    """Returns the SHA-256 of ids in their order, as 16 hexadecimal digits."""
+    return hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()[:16]
+
+
+def save(path: str | os.PathLike, parts: Mapping, data: source.Source) -> None:
+    """Writes a division as JSON, at once or not at all.
+
+    Args:
+      path: the file.
+      parts: name to ids.
+      data: the source that the ids belong to.
+    """
+    content = {
+        "source": data.name,
+        "num_examples": len(data.examples),
+        "splits": {
+            name: {"size": len(ids), "sha256": digest(ids), "ids": ids.tolist()}
+            for name, ids in parts.items()
+        },
+    }
+    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    os.replace(temporary, path)
+
+
+def _part(path: str | os.PathLike, name: str, entry: dict) -> Int[np.ndarray, "..."]:
+    ids = np.asarray(entry["ids"], np.int32)
+    if ids.shape != (entry["size"],) or digest(ids) != entry["sha256"]:
+        raise ValueError(
+            f"{path}: {name}: expected {entry['size']} ids with digest {entry['sha256']}, "
+            f"got {len(ids)} with {digest(ids)}: the file was changed; delete it to split anew"
+        )
+    return ids
+
+
+def _check(path: str | os.PathLike, parts: Splits, data: source.Source) -> None:
+    for name, ids in parts.items():
+        if len(ids) and not (ids.min() >= 0 and ids.max() < len(data.examples)):
+            raise ValueError(
+                f"{path}: {name}: expected ids in 0..{len(data.examples) - 1} of {data.name}, "
+                f"got {ids.min()}..{ids.max()}"
+            )
+        if len(np.unique(ids)) != len(ids):
+            raise ValueError(f"{path}: {name}: expected distinct ids, some come twice")
+    groups = np.arange(len(data.examples)) if data.groups is None else data.groups
+    for (one, ids), (other, more) in itertools.combinations(parts.items(), 2):
+        shared = np.intersect1d(groups[ids], groups[more])
+        if len(shared):
+            what = "examples" if data.groups is None else "groups"
+            raise ValueError(f"{path}: {one} and {other} share {what}, for example {shared[0]}")
+
+
+def load(path: str | os.PathLike, data: source.Source) -> Splits:
+    """Reads a division and checks that it fits the source.
+
+    Args:
+      path: a file of `save`.
+      data: the source.
+
+    Returns:
+      Name to ids, int32.
+
+    Raises:
+      ValueError: if the file is no such file, was changed, is of another source, or divides a
+        group.
+    """
+    with open(path, encoding="utf-8") as file:
+        try:
+            content = json.load(file)
+            named = (content["source"], content["num_examples"])
+            parts = {name: _part(path, name, e) for name, e in content["splits"].items()}
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: expected a file of splits, got {error!r}") from error
+    if named != (data.name, len(data.examples)):
+        raise ValueError(
+            f"{path}: expected splits of {data.name} with {len(data.examples)} examples, "
+            f"got those of {named[0]} with {named[1]}"
+        )
+    _check(path, parts, data)
+    return parts

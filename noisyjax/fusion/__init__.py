@@ -1,0 +1,3 @@
+"""One label from several raters."""
+
+from noisyjax.fusion.voting import majority, mean

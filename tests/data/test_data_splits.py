@@ -1,0 +1,156 @@
+"""Division into training, validation and test examples."""
+
+import json
+
+import numpy as np
+import pytest
+
+from noisyjax.data import order, source, splits
+
+
+def _source(n=10, groups=None, name="toy", own=None):
+    return source.Source(
+        name=name,
+        examples=source.ArrayExamples(np.zeros((n, 2, 2, 1), np.uint8)),
+        num_classes=2,
+        class_names=("background", "thing"),
+        spacing=(1.0, 1.0),
+        groups=groups,
+        splits=own,
+    )
+
+
+def test_permutation_is_pinned():
+    # The order of every stored run: it may never change.
+    assert order.permutation(8, seed=0).tolist() == [6, 0, 5, 2, 1, 3, 7, 4]
+    assert order.permutation(8, seed=0, epoch=1).tolist() == [1, 6, 5, 0, 7, 3, 2, 4]
+
+
+def test_permutations_are_uniform():
+    counts = np.zeros((4, 4))
+    for seed in range(400):
+        counts[np.arange(4), order.permutation(4, seed=seed)] += 1
+    # Binomial(400, 1/4): sd 8.7.
+    assert np.abs(counts - 100).max() < 40
+
+
+@pytest.mark.parametrize(
+    ("n", "fractions", "sizes"),
+    [
+        (10, (0.7, 0.1, 0.2), (7, 1, 2)),
+        (100, (0.7, 0.1, 0.2), (70, 10, 20)),
+        (1797, (0.6, 0.2, 0.2), (1078, 360, 359)),
+        (10, (0.5, 0.0, 0.5), (5, 0, 5)),
+        (5, (1.0, 0.0, 0.0), (5, 0, 0)),
+    ],
+)
+def test_sizes_are_the_fractions_and_every_example_is_in_one_part(n, fractions, sizes):
+    parts = splits.split(n, seed=1, fractions=fractions)
+    assert tuple(parts) == ("train", "val", "test")
+    assert tuple(len(ids) for ids in parts.values()) == sizes
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(n))
+
+
+def test_division_depends_on_the_seed_alone():
+    one, same, other = (splits.split(50, seed=s, fractions=(0.6, 0.2, 0.2)) for s in (4, 4, 5))
+    for name in splits.NAMES:
+        np.testing.assert_array_equal(one[name], same[name])
+    assert set(one["test"].tolist()) != set(other["test"].tolist())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_are_never_divided(seed):
+    groups = np.random.default_rng(seed).integers(0, 30, 200) * 7
+    parts = splits.split(200, seed=seed, fractions=(0.6, 0.2, 0.2), groups=groups)
+    members = {name: set(groups[ids].tolist()) for name, ids in parts.items()}
+    assert not members["train"] & members["val"]
+    assert not members["train"] & members["test"]
+    assert not members["val"] & members["test"]
+    assert sum(len(ids) for ids in parts.values()) == 200
+    assert abs(len(parts["train"]) - 120) <= 15
+
+
+@pytest.mark.parametrize(
+    ("fractions", "message"),
+    [
+        ((0.5, 0.5), "three that add up to 1"),
+        ((0.5, 0.5, 0.5), "three that add up to 1"),
+        ((1.2, -0.1, -0.1), "three that add up to 1"),
+        ((0.98, 0.01, 0.01), "val: expected a fraction of 0.01, got no example"),
+    ],
+)
+def test_impossible_fractions_raise(fractions, message):
+    with pytest.raises(ValueError, match=message):
+        splits.split(10, seed=0, fractions=fractions)
+
+
+def test_a_sources_own_splits_are_used_when_no_fractions_are_given():
+    own = {"train": np.array([0, 1], np.int32), "test": np.array([2], np.int32)}
+    assert splits.of_source(_source(own=own), seed=0)["test"].tolist() == [2]
+    assert len(splits.of_source(_source(own=own), seed=0, fractions=(0.8, 0.1, 0.1))["val"]) == 1
+    with pytest.raises(ValueError, match="toy: has no splits of its own"):
+        splits.of_source(_source(), seed=0)
+
+
+def test_saved_splits_come_back(tmp_path):
+    data, path = _source(), tmp_path / "splits.json"
+    parts = splits.of_source(data, seed=2, fractions=(0.6, 0.2, 0.2))
+    splits.save(path, parts, data)
+    loaded = splits.load(path, data)
+    assert list(loaded) == list(parts)
+    for name, ids in parts.items():
+        np.testing.assert_array_equal(loaded[name], ids)
+        assert loaded[name].dtype == np.int32
+    assert [p.name for p in tmp_path.iterdir()] == ["splits.json"]
+
+
+def _tampered(tmp_path, data, change):
+    path = tmp_path / "splits.json"
+    splits.save(path, splits.split(10, seed=2, fractions=(0.6, 0.2, 0.2)), data)
+    content = json.loads(path.read_text())
+    change(content)
+    for part in content["splits"].values():
+        part["size"] = len(part["ids"])
+        part["sha256"] = splits.digest(np.asarray(part["ids"]))
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(source="other"), "splits of toy .*, got those of other"),
+        (lambda c: c.update(num_examples=9), "with 10 examples, got those of toy with 9"),
+        (lambda c: c["splits"]["val"].update(ids=[3, 10]), r"val: expected ids in 0\.\.9"),
+        (lambda c: c["splits"]["val"].update(ids=[3, 3]), "val: expected distinct ids"),
+        (
+            lambda c: c["splits"]["val"].update(ids=c["splits"]["test"]["ids"]),
+            "val and test share examples",
+        ),
+        (lambda c: c.pop("source"), "expected a file of splits"),
+    ],
+)
+def test_splits_that_do_not_fit_the_source_are_refused(tmp_path, change, message):
+    data = _source()
+    with pytest.raises(ValueError, match=message):
+        splits.load(_tampered(tmp_path, data, change), data)
+
+
+def test_splits_that_divide_a_group_are_refused(tmp_path):
+    path = tmp_path / "splits.json"
+    splits.save(path, splits.split(10, seed=2, fractions=(0.5, 0.0, 0.5)), _source())
+    with pytest.raises(ValueError, match="train and test share groups"):
+        splits.load(path, _source(groups=np.zeros(10, int)))
+
+
+def test_changed_or_broken_file_is_refused(tmp_path):
+    data, path = _source(), tmp_path / "splits.json"
+    splits.save(path, splits.split(10, seed=2, fractions=(0.6, 0.2, 0.2)), data)
+    content = json.loads(path.read_text())
+    content["splits"]["train"]["ids"].reverse()
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="train: expected 6 ids with digest"):
+        splits.load(path, data)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="expected a file of splits"):
+        splits.load(path, data)
