@@ -1,12 +1,12 @@
 """Convolutions in two and three dimensions that are fast on every backend.
 
-XLA has no quick 3-D convolution and a slow kernel gradient on CPU. There the depth taps
-are therefore folded into two-dimensional convolutions and the kernel gradient is one matrix product
-per slice; accelerators keep their native convolution. `jax.lax.platform_dependent` chooses when the
-program is lowered, so one traced function serves all of them.
+XLA has no quick 3-D convolution and a slow kernel gradient on CPU. There the depth taps are folded
+into two-dimensional convolutions and the kernel gradient is one matrix product per slice;
+accelerators keep their native convolution. `jax.lax.platform_dependent` chooses when the program is
+lowered, so one traced function serves all of them. Convolutions of blocks of `2^n` voxels are
+reshapes and matrix products everywhere.
 
-All arrays are channels last. Strided and transposed convolutions are reshapes and matrix products.
-Gradients are reverse mode (`jax.grad`, `jax.vjp`) only.
+All arrays are channels last. Gradients are reverse mode (`jax.grad`, `jax.vjp`) only.
 """
 
 import functools
@@ -16,18 +16,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Below this many input channels one 2-D convolution over folded depth taps beats a sum of three.
-_FOLD_BELOW = 40
 # Two-dimensional images above this many pixels are better served by XLA's own kernel gradient.
 _SLICE_PIXELS_2D = 4096
 
 
 def conv(
-    x: Float[Array, "B *S C"], kernel: Float[Array, "*K C O"], *, dilation: int = 1
+    x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"], *, dilation: int = 1
 ) -> Float[Array, "B *S O"]:
     """Convolves with stride 1 and zero padding that keeps the size.
 
-    y[b, s, o] = sum over taps t and channels c of x[b, s + dilation * (t - K // 2), c] kernel[t, c, o].
+    `y[b, s, o] = sum_{t, c} x[b, s + dilation (t - K // 2), c] kernel[t, c, o]`.
 
     Args:
       x: `[B, *S, C]`, two or three spatial axes.
@@ -52,11 +50,11 @@ def conv(
     kernel = kernel.astype(x.dtype)
     if all(size == 1 for size in kernel.shape[:-2]):
         return x @ kernel.reshape(kernel.shape[-2:])
-    return _conv(dilation, x, kernel)
+    return _conv(1, dilation, x, kernel)
 
 
 def strided_conv(
-    x: Float[Array, "B *S C"], kernel: Float[Array, "*K C O"]
+    x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
 ) -> Float[Array, "B *T O"]:
     """Convolves with a `3^n` kernel and stride 2: every second voxel of `conv(x, kernel)`.
 
@@ -71,20 +69,11 @@ def strided_conv(
       ValueError: if the kernel does not fit.
     """
     _check_kernel(x, kernel, size=3)
-    ndim = x.ndim - 2
-    out = tuple(-(-side // 2) for side in x.shape[1:-1])
-    # Tap 2t of an axis reads voxel 2i + t - 1, so one voxel in front and an even total suffice.
-    pads = [(0, 0), *((1, 2 * o + 1 - s) for o, s in zip(out, x.shape[1:-1])), (0, 0)]
-    padded = jnp.pad(x, pads)
-    taps = [
-        padded[(slice(None), *(slice(t, t + 2 * o, 2) for t, o in zip(tap, out)))]
-        for tap in itertools.product(range(3), repeat=ndim)
-    ]
-    return jnp.concatenate(taps, -1) @ kernel.astype(x.dtype).reshape(-1, kernel.shape[-1])
+    return _conv(2, 1, x, kernel.astype(x.dtype))
 
 
 def downsample_conv(
-    x: Float[Array, "B *S C"], kernel: Float[Array, "*K C O"]
+    x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
 ) -> Float[Array, "B *T O"]:
     """Convolves blocks of `2^n` voxels with stride 2; odd sizes are padded with a zero at the end.
 
@@ -103,7 +92,7 @@ def downsample_conv(
 
 
 def transposed_conv(
-    x: Float[Array, "B *S C"], kernel: Float[Array, "*K C O"]
+    x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
 ) -> Float[Array, "B *T O"]:
     """Doubles every side: voxel s becomes the block `x[s] @ kernel[t]`, t in {0, 1}^n.
 
@@ -169,114 +158,155 @@ def _check_kernel(x: Array, kernel: Array, size: int | None = None) -> None:
         raise ValueError(f"kernel: expected spatial sizes {size}, got {kernel.shape[:-2]}")
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _conv(dilation: int, x: Array, kernel: Array) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _conv(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
     return jax.lax.platform_dependent(
         x,
         kernel,
-        cpu=functools.partial(_folded, dilation),
-        default=functools.partial(_native, dilation),
+        cpu=functools.partial(_folded, stride, dilation),
+        default=functools.partial(_native, stride, dilation),
     )
 
 
-def _conv_forward(dilation: int, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _conv(dilation, x, kernel), (x, kernel)
+def _conv_forward(
+    stride: int, dilation: int, x: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return _conv(stride, dilation, x, kernel), (x, kernel)
 
 
-def _conv_backward(dilation: int, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _conv_backward(
+    stride: int, dilation: int, residuals: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
     return jax.lax.platform_dependent(
         *residuals,
         g,
-        cpu=functools.partial(_folded_gradients, dilation),
-        default=functools.partial(_native_gradients, dilation),
+        cpu=functools.partial(_folded_gradients, stride, dilation),
+        default=functools.partial(_native_gradients, stride, dilation),
     )
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
 
 
-def _native(dilation: int, x: Array, kernel: Array) -> Array:
+def _native(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
     spatial = "DHW"[-(x.ndim - 2) :]
-    layout = (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C")
     return jax.lax.conv_general_dilated(
         x,
         kernel,
-        window_strides=(1,) * len(spatial),
-        padding="SAME",
+        window_strides=(stride,) * len(spatial),
+        padding=[(dilation * (size // 2),) * 2 for size in kernel.shape[:-2]],
         rhs_dilation=(dilation,) * len(spatial),
-        dimension_numbers=layout,
+        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
     )
 
 
-def _native_gradients(dilation: int, x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-    return jax.vjp(functools.partial(_native, dilation), x, kernel)[1](g)
+def _native_gradients(
+    stride: int, dilation: int, x: Array, kernel: Array, g: Array
+) -> tuple[Array, Array]:
+    return jax.vjp(functools.partial(_native, stride, dilation), x, kernel)[1](g)
 
 
-def _folded(dilation: int, x: Array, kernel: Array) -> Array:
+def _folded(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
     """`_native` with the depth taps of a 3-D kernel folded into 2-D convolutions."""
     if x.ndim == 4:
-        return _native(dilation, x, kernel)
-    batch, depth, *plane, channels = x.shape
-    taps = kernel.shape[0]
-    reach = dilation * (taps // 2)
-    padded = jnp.pad(x, [(0, 0), (reach, reach), (0, 0), (0, 0), (0, 0)])
-    slabs = [padded[:, dilation * t : dilation * t + depth] for t in range(taps)]
-    kernels = list(kernel)
-    if channels < _FOLD_BELOW:
-        slabs, kernels = [jnp.concatenate(slabs, -1)], [jnp.concatenate(kernels, -2)]
-    y = sum(
-        _native(dilation, slab.reshape(batch * depth, *plane, -1), taps_2d)
-        for slab, taps_2d in zip(slabs, kernels)
+        return _native(stride, dilation, x, kernel)
+    if stride == 2:
+        return _folded_strided(x, kernel)
+    return _folded_dense(dilation, x, kernel)
+
+
+def _folded_dense(dilation: int, x: Array, kernel: Array) -> Array:
+    """Stride 1: the taps go to the channels of the side that has fewer.
+
+    Neighbouring slices become input channels, or every tap gets output channels of its own, which
+    are summed over neighbouring slices.
+    """
+    depth, channels = x.shape[1], x.shape[-1]
+    taps, out = kernel.shape[0], kernel.shape[-1]
+    padding = [(0, 0), (dilation * (taps // 2),) * 2, (0, 0), (0, 0), (0, 0)]
+    starts = range(0, dilation * taps, dilation)
+    if channels < out:
+        padded = jnp.pad(x, padding)
+        x = jnp.concatenate([padded[:, start : start + depth] for start in starts], -1)
+        return _by_slice(1, dilation, x, jnp.concatenate(list(kernel), -2))
+    y = jnp.pad(_by_slice(1, dilation, x, jnp.concatenate(list(kernel), -1)), padding)
+    return sum(
+        y[:, start : start + depth, ..., tap * out : (tap + 1) * out]
+        for tap, start in enumerate(starts)
     )
-    return y.reshape(batch, depth, *plane, -1)
 
 
-def _folded_gradients(dilation: int, x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+def _folded_strided(x: Array, kernel: Array) -> Array:
+    """Stride 2, size 3: even slices meet the middle tap, odd slices both outer ones."""
+    out = kernel.shape[-1]
+    middle = _by_slice(2, 1, x[:, ::2], kernel[1])
+    outer = _by_slice(2, 1, x[:, 1::2], jnp.concatenate([kernel[0], kernel[2]], -1))
+    depth, odd = middle.shape[1], outer.shape[1]
+    rest = [(0, 0)] * 3
+    before = jnp.pad(outer[..., :out], [(0, 0), (1, 0), *rest])[:, :depth]
+    after = jnp.pad(outer[..., out:], [(0, 0), (0, depth - odd), *rest])
+    return middle + before + after
+
+
+def _by_slice(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
+    """Convolves every depth slice of `[B, D, H, W, C]` with a 2-D kernel."""
+    batch, depth = x.shape[:2]
+    y = _native(stride, dilation, x.reshape(batch * depth, *x.shape[2:]), kernel)
+    return y.reshape(batch, depth, *y.shape[1:])
+
+
+def _folded_gradients(
+    stride: int, dilation: int, x: Array, kernel: Array, g: Array
+) -> tuple[Array, Array]:
+    if stride == 2:
+        return jax.vjp(functools.partial(_folded, stride, dilation), x, kernel)[1](g)
     flipped = jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-1, -2)
-    dx = _folded(dilation, g, flipped)
-    if x.ndim == 4:
-        if x.shape[1] * x.shape[2] > _SLICE_PIXELS_2D:
-            return dx, _native_gradients(dilation, x, kernel, g)[1]
+    dx = _folded(stride, dilation, g, flipped)
+    if x.ndim == 5:
+        dkernel = _kernel_gradient(dilation, x, g, kernel.shape[:3])
+    elif x.shape[1] * x.shape[2] <= _SLICE_PIXELS_2D:
         dkernel = _kernel_gradient(dilation, x[:, None], g[:, None], (1, *kernel.shape[:2]))[0]
     else:
-        dkernel = _kernel_gradient(dilation, x, g, kernel.shape[:3])
+        dkernel = _native_gradients(stride, dilation, x, kernel, g)[1]
     return dx, dkernel.astype(kernel.dtype)
 
 
-def _kernel_gradient(dilation: int, x: Array, g: Array, sizes: tuple[int, int, int]) -> Array:
-    """Kernel gradient as one matrix product per depth slice.
+def _kernel_gradient(dilation: int, x: Array, g: Array, sizes: tuple[int, ...]) -> Array:
+    """Kernel gradient as one matrix product per depth slice, accumulated in float32.
 
-    Depth and width taps are gathered from x and height taps from g, which keeps both factors small:
-    `[taps_d * taps_w * C, M] @ [M, taps_h * O]` with M the pixels of a slice.
+    Depth and width taps become channels of x and height taps channels of g, which keeps both
+    factors small: `[taps_h O, M] @ [M, taps_d taps_w C]` with M the pixels of a slice. The side
+    with fewer channels plays x: exchanging x and g mirrors the kernel.
     """
+    if x.shape[-1] > g.shape[-1]:
+        mirrored = _kernel_gradient(dilation, g, x, sizes)
+        return jnp.flip(mirrored, range(3)).swapaxes(-1, -2)
     batch, depth, height, width, channels = x.shape
     reach = [dilation * (size // 2) for size in sizes]
     x = jnp.pad(x, [(0, 0), *((r, r) for r in reach), (0, 0)])
     g = jnp.pad(g, [(0, 0), (0, 0), (2 * reach[1],) * 2, (0, 0), (0, 0)])
     rows = height + 2 * reach[1]
 
-    def slice_gradient(index: Array) -> Array:
-        n, d = index // depth, index % depth
-        slab = jax.lax.dynamic_slice(x, (n, d, 0, 0, 0), (1, 2 * reach[0] + 1, *x.shape[2:]))[0]
-        sheet = jax.lax.dynamic_slice(g, (n, d, 0, 0, 0), (1, 1, *g.shape[2:]))[0, 0]
-        left = jnp.concatenate(
-            [
-                slab[dilation * i, :, dilation * k : dilation * k + width]
-                for i in range(sizes[0])
-                for k in range(sizes[2])
-            ],
-            -1,
+    def add_slice(total: Array, index: Array) -> tuple[Array, None]:
+        start = (index // depth, index % depth, 0, 0, 0)
+        slab = jax.lax.dynamic_slice(x, start, (1, 2 * reach[0] + 1, *x.shape[2:]))[0]
+        sheet = jax.lax.dynamic_slice(g, start, (1, 1, *g.shape[2:]))[0, 0]
+        columns = [
+            slab[dilation * i, :, dilation * k : dilation * k + width]
+            for i in range(sizes[0])
+            for k in range(sizes[2])
+        ]
+        shifts = [sheet[2 * reach[1] - dilation * j :][:rows] for j in range(sizes[1])]
+        product = jnp.einsum(
+            "hwb,hwa->ba",
+            jnp.concatenate(shifts, -1),
+            jnp.concatenate(columns, -1),
+            preferred_element_type=jnp.float32,
         )
-        right = jnp.concatenate(
-            [sheet[2 * reach[1] - dilation * j :][:rows] for j in range(sizes[1])], -1
-        )
-        return jnp.einsum("hwa,hwb->ab", left, right, preferred_element_type=jnp.float32)
+        return total + product, None
 
-    total = jnp.zeros((sizes[0] * sizes[2] * channels, sizes[1] * g.shape[-1]), jnp.float32)
-    total = jax.lax.scan(
-        lambda carry, index: (carry + slice_gradient(index), None),
-        total,
-        jnp.arange(batch * depth),
-    )[0]
-    total = total.reshape(sizes[0], sizes[2], channels, sizes[1], -1)
-    return total.transpose(0, 3, 1, 2, 4)
+    shape = (sizes[1] * g.shape[-1], sizes[0] * sizes[2] * channels)
+    slices = jnp.arange(batch * depth)
+    total = jax.lax.scan(add_slice, jnp.zeros(shape, jnp.float32), slices)[0]
+    total = total.reshape(sizes[1], -1, sizes[0], sizes[2], channels)
+    return total.transpose(2, 0, 3, 4, 1)

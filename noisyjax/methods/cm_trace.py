@@ -211,7 +211,8 @@ def _posterior(
 ) -> jax.Array:
     """The E-step: what the labels say together, and what the network believed before them."""
     evidence = confusion.log_likelihood(coins, labels, rater_mask=mask)
-    return jax.lax.stop_gradient(jax.nn.softmax(prior * jax.nn.log_softmax(logits) + evidence))
+    scores = jax.lax.stop_gradient(prior * jax.nn.log_softmax(logits) + evidence)
+    return jax.nn.one_hot(jnp.argmax(scores, axis=-1), logits.shape[-1])
 
 
 def _coin_nll(logits: jax.Array, coins: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:

@@ -1,0 +1,146 @@
+"""Segmentation and annotators' confusion matrices from noisy labels: CM + trace.
+
+Zhang et al., Disentangling Human Error from the Ground Truth in Segmentation of Medical Images,
+NeurIPS 2020, and the baselines of its tables.
+
+    python -m noisyjax.cli.train --config=configs/cm_trace.py:digits --workdir=runs/digits
+
+Variants:
+    :digits   1,797 real 8x8 digits enlarged to 32x32, shipped with scikit-learn (the default)
+    :mnist    MNIST, ``--config.data.options.root=FOLDER`` holds its four files
+    :example  the 100 images of the authors' public example with their four annotators,
+              ``--config.data.options.path=FILE``; batch 5, 40 epochs, as in their notebook
+    :smoke    a handful of digits, two epochs; seconds, for tests
+
+The method is another field: ``--config.method=oracle`` (the truth as label), ``mean``,
+``majority``, ``cm_trace``, ``no_trace``, ``global_cm``, ``low_rank_cm``, ``oracle_cm``.
+"""
+
+import ml_collections
+
+PANEL = ("good", "over", "under", "wrong", "blank")
+
+
+def _data() -> ml_collections.ConfigDict:
+    data = ml_collections.ConfigDict()
+    data.name = "digits"
+    data.options = ml_collections.ConfigDict()
+    data.panel = PANEL
+    data.panel_options = ml_collections.ConfigDict()
+    data.raters = ()
+    data.resample = False
+    data.labels_per_image = 0
+    data.input_noise = 0.1
+    data.splits = (0.7, 0.1, 0.2)
+    # The first so many examples of a split, 0 for all.
+    data.max_train = 0
+    data.max_val = 0
+    data.augment = ml_collections.ConfigDict()
+    return data
+
+
+def _cm_trace() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.cm_trace.build`, chosen on the validation images of :example."""
+    method = ml_collections.ConfigDict()
+    method.trace_weight = 0.01
+    # Updates of the first and the second stage.
+    method.warmup_steps = 80
+    method.apart_steps = 80
+    method.consensus = "one_coin"
+    method.consensus_weight = 3.0
+    method.consensus_prior = 0.5
+    method.least_error = 0.1
+    # Convolutions of a spatial head, rank of a low-rank one.
+    method.convs = 1
+    method.rank = 1
+    return method
+
+
+def _train() -> ml_collections.ConfigDict:
+    train = ml_collections.ConfigDict()
+    train.epochs = 10
+    train.batch_size = 32
+    train.optimizer = "adamw"
+    train.learning_rate = 1e-2
+    train.schedule = "cosine"
+    train.warmup_steps = 0
+    train.weight_decay = 1e-5
+    # Largest norm of the gradient, 0 for no clipping.
+    train.gradient_clip = 1.0
+    # Factor on the learning rate of the annotators' heads.
+    train.head_learning_rate = 1.0
+    # Decay of the moving average of the parameters that evaluation then uses, 0 for none.
+    train.ema = 0.0
+    return train
+
+
+def _default() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.method = "cm_trace"
+    config.parallel = "pmap"
+    config.data = _data()
+    config.model = ml_collections.ConfigDict({"name": "unet", "widths": (24, 48, 96)})
+    config.fused = ml_collections.ConfigDict({"loss": "cross_entropy"})
+    config.cm_trace = _cm_trace()
+    config.train = _train()
+    config.evaluate = ml_collections.ConfigDict(
+        {"every_epochs": 1, "batch_size": 128, "select": "val_nll", "checkpoint": "latest"}
+    )
+    config.checkpoint = ml_collections.ConfigDict({"every_epochs": 5, "keep": 2})
+    config.log_every_steps = 10
+    config.progress = True
+    return config
+
+
+def _digits(config: ml_collections.ConfigDict) -> None:
+    """The default as it is."""
+
+
+def _mnist(config: ml_collections.ConfigDict) -> None:
+    config.data.name = "mnist"
+    config.data.options = ml_collections.ConfigDict(
+        {"root": "data/mnist", "download": False, "seed": 0, "val_fraction": 0.2}
+    )
+    config.data.splits = ()
+    config.train.epochs = 2
+
+
+def _example(config: ml_collections.ConfigDict) -> None:
+    config.data.name = "annotators_npz"
+    config.data.options = ml_collections.ConfigDict({"path": "data/mnist_annotators.npz"})
+    config.data.panel = ()
+    config.data.input_noise = 0.0
+    config.data.splits = ()
+    config.train.epochs = 20
+    config.train.batch_size = 5
+    # Four epochs each.
+    config.cm_trace.warmup_steps = 56
+    config.cm_trace.apart_steps = 56
+    config.evaluate.every_epochs = 5
+    config.checkpoint.every_epochs = 20
+
+
+def _smoke(config: ml_collections.ConfigDict) -> None:
+    config.data.max_train = 24
+    config.data.splits = (0.96, 0.02, 0.02)
+    config.model.widths = (4, 8)
+    config.train.epochs = 2
+    config.train.batch_size = 8
+    config.cm_trace.warmup_steps = 2
+    config.cm_trace.apart_steps = 1
+    config.evaluate.batch_size = 16
+    config.log_every_steps = 1
+    config.progress = False
+
+
+VARIANTS = {"digits": _digits, "mnist": _mnist, "example": _example, "smoke": _smoke}
+
+
+def get_config(variant: str = "digits") -> ml_collections.ConfigDict:
+    """Returns the config of a variant."""
+    if variant not in VARIANTS:
+        raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}, got {variant!r}")
+    config = _default()
+    VARIANTS[variant](config)
+    return config.lock()

@@ -1,0 +1,51 @@
+"""The authors' public example, ten seeds, with and without its faithful annotator.
+
+    python -m noisyjax.cli.study --config=configs/example.py --workdir=runs/example \\
+        --config.base.data.options.path=mnist_annotators.npz
+
+Zhang et al. 2020 publish 100 digits with the labels of four simulated annotators, one of whom is
+the truth. 70 images train, 10 validate, 20 test; batches of 5. A panel that holds the truth is
+easy to be right about by accident, so the same is shown without him.
+
+Data: the example as one npz file, see `noisyjax.data.sources.annotators_npz`. About half a minute
+a run on one CPU core; 70 runs.
+"""
+
+import ml_collections
+
+from configs import cm_trace
+
+FOUR = {"data.raters": ("gt", "over", "under", "wrong")}
+THREE = {"data.raters": ("over", "under", "wrong")}
+ROWS = (
+    ("oracle", {"method": "oracle"} | FOUR),
+    ("four: majority", {"method": "majority"} | FOUR),
+    ("four: mean", {"method": "mean"} | FOUR),
+    ("four: CM + trace", {"method": "cm_trace"} | FOUR),
+    ("three: majority", {"method": "majority"} | THREE),
+    ("three: mean", {"method": "mean"} | THREE),
+    ("three: CM + trace", {"method": "cm_trace"} | THREE),
+)
+COLUMNS = (
+    ("test_dice", "Dice", ".3f"),
+    ("test_cm_rmse", "CM RMSE", ".3f"),
+    ("test_trace_gt", "trace gt", ".3f"),
+    ("test_trace_over", "trace over", ".3f"),
+    ("test_trace_under", "trace under", ".3f"),
+    ("test_trace_wrong", "trace wrong", ".3f"),
+    ("seconds_train", "seconds", ".0f"),
+)
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the study."""
+    config = ml_collections.ConfigDict()
+    config.title = "100 digits of the authors' example"
+    config.base = cm_trace.get_config("example")
+    config.axes = (("method", ROWS),)
+    config.seeds = tuple(range(10))
+    config.columns = COLUMNS
+    config.curve = "val_dice"
+    config.showcases = ("four-cm-trace/seed0", "three-cm-trace/seed0")
+    config.workers = 0
+    return config

@@ -1,0 +1,170 @@
+"""One training step of the U-Net (cross-entropy, backward pass, Adam) beside PyTorch's.
+
+Both sides hold equal numbers of parameters, see equal data and run on the same cores.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from noisyjax import models
+from noisyjax.benchmarks import harness
+from noisyjax.core import convolution
+
+_LEARNING_RATE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A network and the batch it is trained on.
+
+    Attributes:
+      shape: `[B, *S]` of the batch; images have one channel.
+      widths: channels of every level.
+      num_classes: L.
+      peer: "torch", "xla" (our network with XLA's own convolutions), or "" for none.
+    """
+
+    shape: tuple[int, ...]
+    widths: tuple[int, ...]
+    num_classes: int = 2
+    peer: str = "torch"
+
+    def batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images `[B, *S, 1]` float32 and labels `[B, *S]` int32, the same at every call."""
+        rng = np.random.default_rng(0)
+        image = rng.normal(size=(*self.shape, 1)).astype(np.float32)
+        return image, rng.integers(0, self.num_classes, self.shape).astype(np.int32)
+
+    def sides(self) -> dict[str, Callable[[int], harness.Work]]:
+        """Ours and its peers by name; PyTorch appears in both of its memory layouts."""
+        made = {"ours": functools.partial(ours, self)}
+        if self.peer == "xla":
+            made["xla"] = functools.partial(ours, self, native=True)
+        if self.peer == "torch":
+            made["torch"] = functools.partial(torch_twin, self)
+            made["torch channels last"] = functools.partial(torch_twin, self, channels_last=True)
+        return made
+
+
+SETUPS = {
+    "train_step_2d_small": Setup((32, 28, 28), (24, 48, 48)),
+    "train_step_2d_large": Setup((4, 256, 256), (16, 32, 64, 128, 256)),
+    "train_step_3d": Setup((1, 64, 64, 64), (16, 32, 64, 128, 256)),
+    "conv3d_xla": Setup((1, 64, 64, 64), (16, 32, 64, 128, 256), peer="xla"),
+}
+SMOKE = Setup((2, 8, 8), (4, 8), peer="")
+
+
+def ours(setup: Setup, threads: int, *, native: bool = False) -> harness.Work:
+    """Compiles the step of `models.unet`.
+
+    Args:
+      setup: what to train.
+      threads: not read; XLA follows the affinity of the process.
+      native: whether XLA's own convolutions take the place of ours.
+
+    Returns:
+      The compiled step; it updates its parameters in place.
+    """
+    del threads
+    model = models.build("unet", setup.num_classes, widths=setup.widths)
+    image, labels = (jnp.asarray(array) for array in setup.batch())
+    optimiser = optax.adam(_LEARNING_RATE)
+
+    def loss_fn(params: Any, image: jax.Array, labels: jax.Array) -> jax.Array:
+        logits = model.apply({"params": params}, image, train=True).logits
+        targets = jax.nn.one_hot(labels, setup.num_classes)
+        return -jnp.sum(targets * jax.nn.log_softmax(logits)) / labels.size
+
+    def step(params: Any, state: Any, image: jax.Array, labels: jax.Array) -> tuple:
+        loss, gradients = jax.value_and_grad(loss_fn)(params, image, labels)
+        updates, state = optimiser.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state, loss
+
+    params = jax.jit(model.init)(jax.random.key(0), image)["params"]
+    state = optimiser.init(params)
+    start = time.perf_counter()
+    with native_convolutions() if native else contextlib.nullcontext():
+        lowered = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, image, labels)
+    compiled = lowered.compile()
+    compile_s = time.perf_counter() - start
+    held = [params, state]
+
+    def run() -> float:
+        *held[:], loss = compiled(*held, image, labels)
+        jax.block_until_ready(held)
+        return float(loss)
+
+    return harness.Work(run, models.parameter_count(params), compile_s)
+
+
+@contextlib.contextmanager
+def native_convolutions() -> Iterator[None]:
+    """Replaces our convolutions by XLA's own in what is traced inside."""
+
+    def native(stride: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            spatial = "DHW"[-(x.ndim - 2) :]
+            return jax.lax.conv_general_dilated(
+                x,
+                kernel,
+                window_strides=(stride,) * len(spatial),
+                padding=[(size // 2, size // 2) for size in kernel.shape[:-2]],
+                dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
+            )
+
+        return conv
+
+    with (
+        mock.patch.object(convolution, "conv", native(1)),
+        mock.patch.object(convolution, "strided_conv", native(2)),
+    ):
+        yield
+
+
+def torch_twin(setup: Setup, threads: int, *, channels_last: bool = False) -> harness.Work:
+    """Builds the step of the PyTorch twin.
+
+    Args:
+      setup: what to train.
+      threads: number of threads.
+      channels_last: whether arrays lie channels last in memory.
+
+    Returns:
+      The step.
+    """
+    import torch
+
+    from noisyjax.benchmarks import torch_twin as twin
+
+    start = time.perf_counter()
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    ndim = len(setup.shape) - 1
+    layout = torch.contiguous_format
+    if channels_last:
+        layout = {2: torch.channels_last, 3: torch.channels_last_3d}[ndim]
+    model = twin.UNet(ndim, 1, setup.num_classes, setup.widths).to(memory_format=layout)
+    image, labels = setup.batch()
+    image = torch.from_numpy(np.moveaxis(image, -1, 1).copy()).to(memory_format=layout)
+    labels = torch.from_numpy(labels.astype(np.int64))
+    optimiser = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE)
+
+    def run() -> float:
+        optimiser.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.cross_entropy(model(image), labels)
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
+    return harness.Work(run, twin.parameter_count(model), time.perf_counter() - start)

@@ -1,0 +1,38 @@
+"""Evaluates a run's checkpoint on one of its splits.
+
+Example:
+  python -m noisyjax.cli.evaluate --workdir=runs/digits --split=test --checkpoint=best
+
+The table of cases and the report go into evaluations/ in the run's folder, or into --output.
+"""
+
+from absl import app, flags, logging
+
+from noisyjax.train import loop
+
+
+def define_flags() -> None:
+    """Defines the flags; not on import, for the commands share names."""
+    flags.DEFINE_string("workdir", None, "Folder of the run.")
+    flags.DEFINE_enum("split", "test", ["train", "val", "test"], "What to evaluate on.")
+    flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint.")
+    flags.DEFINE_string("output", None, "Folder for the results.")
+    flags.mark_flags_as_required(["workdir"])
+
+
+def main(argv: list[str]) -> None:
+    """Evaluates what the flags name and prints the means."""
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    logging.set_verbosity(logging.WARNING)
+    given = flags.FLAGS
+    result = loop.evaluate_run(
+        given.workdir, split=given.split, checkpoint=given.checkpoint, output=given.output
+    )
+    for name, value in result.scalars.items():
+        print(f"{given.split}_{name} {value:.4f}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

@@ -1,0 +1,29 @@
+"""The simulated annotators of a run, by their names."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from noisyjax.data import annotate
+from noisyjax.noise import annotators
+
+
+def build(names: Sequence[str], *, num_classes: int, **options: Any) -> annotate.Panel | None:
+    """Returns the panel that is named, or None if nobody is: the source has raters of its own.
+
+    Args:
+      names: keys of `noisyjax.noise.annotators.ANNOTATORS`, R of them, in the order of the labels.
+      num_classes: L.
+      **options: strengths, see `noisyjax.noise.annotators.panel`.
+
+    Returns:
+      ``f(key, truth [*S]) -> labels [R, *S]`` or None.
+
+    Raises:
+      ValueError: if a name is unknown.
+
+    >>> build((), num_classes=2) is None
+    True
+    """
+    if not names:
+        return None
+    return annotators.panel(tuple(names), num_classes=num_classes, **options)

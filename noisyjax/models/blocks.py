@@ -1,0 +1,327 @@
+"""Building blocks of the networks: convolution, normalisation, activation, dropout, resampling.
+
+Parameters are float32; `dtype` is the type of the activations. Statistics are always float32.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Key
+
+from noisyjax.core import checks, convolution
+
+NORMS = ("instance", "group", "batch", "none")
+_EPSILON = 1e-5
+_KERNEL_INIT = nn.initializers.he_normal()
+
+
+class Conv(nn.Module):
+    """A convolution over one or several inputs, concatenated along channels.
+
+    Attributes:
+      features: number of output channels.
+      size: kernel size along every axis.
+      stride: 1, or 2 with kernel size 3 or 2.
+      use_bias: whether a bias is added.
+      dtype: type of the activations.
+    """
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    use_bias: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, *inputs: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Convolves `[B, *S, C_i]`, which share B and S, to `[B, *T, features]`."""
+        ndim = inputs[0].ndim - 2
+        channels = sum(x.shape[-1] for x in inputs)
+        shape = (self.size,) * ndim + (channels, self.features)
+        kernel = self.param("kernel", _KERNEL_INIT, shape, jnp.float32).astype(self.dtype)
+        y = self._convolve(jnp.concatenate(inputs, -1).astype(self.dtype), kernel)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(self.dtype).reshape((1,) * (ndim + 1) + (-1,))
+        return y
+
+    def _convolve(self, x: Array, kernel: Array) -> Array:
+        if self.stride == 1:
+            return convolution.conv(x, kernel)
+        if self.size == 2:
+            return convolution.downsample_conv(x, kernel)
+        return convolution.strided_conv(x, kernel)
+
+
+class Norm(nn.Module):
+    """Normalisation over space, with scale and bias per channel.
+
+    "instance" normalises every example and channel, "group" every example and group of channels,
+    "batch" every channel over the batch, with running averages for prediction; "none" does nothing.
+    The variance is that of the population; 1e-5 is added to it.
+
+    Attributes:
+      kind: one of `NORMS`.
+      groups: number of channel groups of "group"; it must divide the channels.
+      momentum: how much of the running averages a training step keeps.
+      axis_name: mapped axis over which the batch statistics are averaged, or None.
+      dtype: type of the activations.
+    """
+
+    kind: str = "instance"
+    groups: int = 8
+    momentum: float = 0.9
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B *S C"],
+        train: bool = False,
+        weight: Float[Array, "B"] | None = None,
+    ) -> Float[Array, "B *S C"]:
+        """Normalises; examples whose `weight` is 0 stay out of the batch statistics."""
+        checks.one_of("norm", self.kind, NORMS)
+        if self.kind == "none":
+            return x
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        if self.kind == "batch":
+            mean, variance = self._batch_statistics(x, train, weight)
+        else:
+            mean, variance = moments(x)
+        if self.kind == "group":
+            mean, variance = self._pooled(mean, variance)
+        factor = scale[None] * jax.lax.rsqrt(variance + _EPSILON)
+        offset = bias[None] - mean * factor
+        shape = (-1,) + (1,) * (x.ndim - 2) + (channels,)
+        return (x * factor.reshape(shape) + offset.reshape(shape)).astype(self.dtype)
+
+    def _pooled(self, mean: Array, variance: Array) -> tuple[Array, Array]:
+        """Statistics of channel groups from those of their channels, `[B, C]` each."""
+        batch, channels = mean.shape
+        if channels % self.groups:
+            raise ValueError(f"groups: expected a divisor of {channels}, got {self.groups}")
+        mean, variance = (m.reshape(batch, self.groups, -1) for m in (mean, variance))
+        pooled = mean.mean(-1, keepdims=True)
+        variance = (variance + jnp.square(mean - pooled)).mean(-1, keepdims=True)
+        size = (1, 1, channels // self.groups)
+        return tuple(jnp.tile(m, size).reshape(batch, channels) for m in (pooled, variance))
+
+    def _batch_statistics(self, x: Array, train: bool, weight: Array | None) -> tuple[Array, Array]:
+        channels = x.shape[-1]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        running_variance = self.variable("batch_stats", "variance", jnp.ones, (channels,))
+        if not train:
+            return running_mean.value[None], running_variance.value[None]
+        weight = jnp.ones(x.shape[0]) if weight is None else (weight > 0).astype(jnp.float32)
+        means, variances = moments(x)
+        axis = None if self.is_initializing() else self.axis_name
+
+        def average(values: Array) -> Array:
+            sums = jnp.concatenate([weight @ values, weight.sum()[None]])
+            sums = jax.lax.psum(sums, axis) if axis else sums
+            return sums[:-1] / jnp.maximum(sums[-1], 1.0)
+
+        mean = average(means)
+        variance = average(variances + jnp.square(means - mean[None]))
+        if not self.is_initializing():
+            keep = self.momentum
+            running_mean.value = keep * running_mean.value + (1 - keep) * mean
+            running_variance.value = keep * running_variance.value + (1 - keep) * variance
+        return mean[None], variance[None]
+
+
+def moments(
+    x: Float[Array, "B *S C"],
+) -> tuple[Float[Array, "B C"], Float[Array, "B C"]]:
+    """Mean and population variance over space in one pass, in float32.
+
+    The sums are taken about the voxel in the middle of the image, so a mean far from zero does not
+    cancel the variance: the relative error is about 1e-7 times (mean - middle)^2 / variance.
+
+    Args:
+      x: `[B, *S, C]`.
+
+    Returns:
+      `[B, C]` each.
+    """
+    middle = (slice(None), *(slice(side // 2, side // 2 + 1) for side in x.shape[1:-1]))
+    shift = jax.lax.stop_gradient(x[middle]).astype(jnp.float32)
+    shifted = x.astype(jnp.float32) - shift
+    space = tuple(range(1, x.ndim - 1))
+    mean = shifted.mean(space)
+    variance = jnp.square(shifted).mean(space) - jnp.square(mean)
+    return mean + shift.reshape(mean.shape), jnp.maximum(variance, 0.0)
+
+
+class Activation(nn.Module):
+    """A pointwise non-linearity; "prelu" learns one slope, from 0.25.
+
+    Attributes:
+      kind: a key of `ACTIVATIONS`, or "prelu".
+    """
+
+    kind: str = "prelu"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Applies the activation."""
+        if self.kind != "prelu":
+            return checks.lookup("activation", self.kind, ACTIVATIONS)(x)
+        slope = self.param("slope", nn.initializers.constant(0.25), (), jnp.float32)
+        return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
+
+
+ACTIVATIONS = {
+    "relu": nn.relu,
+    "leaky_relu": nn.leaky_relu,
+    "elu": nn.elu,
+    "gelu": nn.gelu,
+    "swish": nn.swish,
+}
+
+
+def dropout(
+    x: Float[Array, "B *S C"], keys: Key[Array, "B"], rate: float, layer: int
+) -> Float[Array, "B *S C"]:
+    """Zeroes whole channels and scales the others up (Tompson et al. 2015).
+
+    What an example loses depends on its key and the layer, not on the batch around it.
+
+    Args:
+      x: `[B, *S, C]`.
+      keys: one typed key per example.
+      rate: probability that a channel is zeroed.
+      layer: number of the layer, folded into the keys.
+
+    Returns:
+      `[B, *S, C]`.
+    """
+
+    def mask(key: Array) -> Array:
+        kept = jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - rate, x.shape[-1:])
+        return kept / (1 - rate)
+
+    masks = jax.vmap(mask)(keys).astype(x.dtype)
+    return x * masks.reshape(x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, normalisation, activation and, in training with keys, dropout.
+
+    Attributes:
+      features: number of output channels.
+      layer: number of the layer in its network, for dropout.
+      size: kernel size.
+      stride: 1 or 2.
+      norm: one of `NORMS`; with "none" the convolution has a bias.
+      activation: see `Activation`.
+      dropout: probability that a channel is dropped.
+      axis_name: see `Norm`.
+      dtype: type of the activations.
+    """
+
+    features: int
+    layer: int = 0
+    size: int = 3
+    stride: int = 1
+    norm: str = "instance"
+    activation: str = "prelu"
+    dropout: float = 0.0
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: tuple[Array, ...],
+        train: bool = False,
+        keys: Key[Array, "B"] | None = None,
+        weight: Float[Array, "B"] | None = None,
+    ) -> Float[Array, "..."]:
+        """Maps inputs `[B, *S, C_i]` to `[B, *T, features]`."""
+        bias = self.norm == "none"
+        x = Conv(self.features, self.size, self.stride, bias, self.dtype, name="conv")(*inputs)
+        norm = Norm(self.norm, axis_name=self.axis_name, dtype=self.dtype, name="norm")
+        x = norm(x, train, weight)
+        x = Activation(self.activation, name="activation")(x)
+        if self.dropout and train:
+            if keys is None:
+                raise ValueError(
+                    "keys: expected one key per example to train with dropout, got None"
+                )
+            x = dropout(x, keys, self.dropout, self.layer)
+        return x
+
+
+def max_pool(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
+    """Maximum over blocks of `2^n` voxels; an odd side keeps its last, narrower block.
+
+    Args:
+      x: `[B, *S, C]`.
+
+    Returns:
+      `[B, *ceil(S / 2), C]`.
+    """
+    ndim = x.ndim - 2
+    odd = [(0, side % 2) for side in x.shape[1:-1]]
+    padded = jnp.pad(x, [(0, 0), *odd, (0, 0)], mode="edge")
+    blocks = convolution.space_to_depth(padded)
+    return blocks.reshape(*blocks.shape[:-1], 2**ndim, x.shape[-1]).max(-2)
+
+
+def upsample_linear(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
+    """Doubles every side by linear interpolation between voxel centres, edges repeated.
+
+    Along each axis the new neighbours of voxel s are 3/4 of it and 1/4 of the one beside it
+    (PyTorch's `align_corners=False`).
+
+    Args:
+      x: `[B, *S, C]`.
+
+    Returns:
+      `[B, *2S, C]`.
+    """
+    for axis in range(1, x.ndim - 1):
+        before = jnp.concatenate(
+            [jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, 0, -1, axis=axis)],
+            axis,
+        )
+        after = jnp.concatenate(
+            [
+                jax.lax.slice_in_dim(x, 1, None, axis=axis),
+                jax.lax.slice_in_dim(x, -1, None, axis=axis),
+            ],
+            axis,
+        )
+        pair = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
+        x = pair.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
+    return x
+
+
+class UpsampleTransposed(nn.Module):
+    """Doubles every side with a `2^n` transposed convolution.
+
+    Attributes:
+      features: number of output channels.
+      dtype: type of the activations.
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B *S C"]) -> Float[Array, "B *T O"]:
+        """Maps `[B, *S, C]` to `[B, *2S, features]`."""
+        shape = (2,) * (x.ndim - 2) + (x.shape[-1], self.features)
+        # Every output voxel has one tap, so the fan-in is that of a 1x1 convolution.
+        init = nn.initializers.variance_scaling(
+            2.0, "fan_in", "truncated_normal", batch_axis=tuple(range(x.ndim - 2))
+        )
+        kernel = self.param("kernel", init, shape, jnp.float32)
+        return convolution.transposed_conv(x.astype(self.dtype), kernel)

@@ -1,0 +1,131 @@
+"""U-Net for images and volumes (Ronneberger et al. 2015; Cicek et al. 2016)."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Key
+
+from noisyjax.core import checks
+from noisyjax.models import blocks
+
+
+class Segmentation(NamedTuple):
+    """What a segmenter returns.
+
+    Attributes:
+      logits: `[B, *S, L]`, float32.
+      features: `[B, *S, W]`, the last decoder features, which annotator heads read.
+    """
+
+    logits: Array
+    features: Array
+
+
+class UNet(nn.Module):
+    """Encoder and decoder joined at every resolution; 2-D or 3-D by the rank of its input.
+
+    The defaults are the segmentation network of Zhang et al. 2020 (Section 4): width 24, a strided
+    first convolution at each lower level, (3x3 convolution, instance norm, PReLU) twice, linear
+    up-sampling, concatenation. Any size is accepted: an odd side rounds up on the way down, and the
+    up-sampled map is cropped at its far end to the map it joins.
+
+    Attributes:
+      num_classes: L, the number of logits.
+      widths: channels of every level, finest first.
+      convs_per_level: convolutions of each level of the encoder and of the decoder.
+      norm: "instance", "group", "batch" or "none".
+      activation: "prelu", "leaky_relu", "relu", "elu", "gelu" or "swish".
+      down: "strided_conv" (the first convolution of a level has stride 2) or "pool" (maximum).
+      up: "linear", or "transposed" (a `2^n` transposed convolution to the width of the level).
+      dropout: probability that a channel is dropped after each activation, in training.
+      axis_name: mapped axis over which batch statistics are averaged, or None.
+      dtype: type of the activations; parameters and logits are float32.
+      remat: whether activations are recomputed in the backward pass to save memory.
+    """
+
+    num_classes: int
+    widths: tuple[int, ...] = (24, 48, 96)
+    convs_per_level: int = 2
+    norm: str = "instance"
+    activation: str = "prelu"
+    down: str = "strided_conv"
+    up: str = "linear"
+    dropout: float = 0.0
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Float[Array, "B *S K"],
+        *,
+        train: bool = False,
+        keys: Key[Array, "B"] | None = None,
+        weight: Float[Array, "B"] | None = None,
+    ) -> Segmentation:
+        """Segments a batch.
+
+        Args:
+          image: `[B, *S, K]`.
+          train: whether batch statistics are updated and dropout is on.
+          keys: `[B]` typed keys, one per example; needed by dropout in training.
+          weight: `[B]`; examples of weight 0 (padding) stay out of the batch statistics.
+
+        Returns:
+          Logits `[B, *S, L]` and features `[B, *S, widths[0]]`.
+
+        Raises:
+          ValueError: for an unknown option, or dropout without keys.
+        """
+        checks.rank("image", image, (4, 5))
+        checks.one_of("down", self.down, ("strided_conv", "pool"))
+        checks.one_of("up", self.up, ("linear", "transposed"))
+        context = (train, keys, weight)
+        x, skips = image.astype(self.dtype), []
+        for level in range(len(self.widths)):
+            x = self._encode(level, x, context)
+            skips.append(x)
+        for level in reversed(range(len(self.widths) - 1)):
+            x = self._decode(level, x, skips[level], context)
+        head = blocks.Conv(self.num_classes, 1, use_bias=True, name="logits")
+        return Segmentation(head(x), x)
+
+    def _encode(self, level: int, x: Array, context: tuple) -> Array:
+        down = level > 0
+        if down and self.down == "pool":
+            x = blocks.max_pool(x)
+        for index in range(self.convs_per_level):
+            strided = down and index == 0 and self.down == "strided_conv"
+            x = self._block(f"encoder{level}_{index}", level, index, strided)((x,), *context)
+        return x
+
+    def _decode(self, level: int, x: Array, skip: Array, context: tuple) -> Array:
+        if self.up == "linear":
+            x = blocks.upsample_linear(x)
+        else:
+            x = blocks.UpsampleTransposed(self.widths[level], self.dtype, name=f"up{level}")(x)
+        x = x[(slice(None), *(slice(side) for side in skip.shape[1:-1]))]
+        inputs = (x, skip)
+        for index in range(self.convs_per_level):
+            number = 2 * len(self.widths) - 2 - level
+            x = self._block(f"decoder{level}_{index}", number, index, False)(inputs, *context)
+            inputs = (x,)
+        return x
+
+    def _block(self, name: str, number: int, index: int, strided: bool) -> nn.Module:
+        block = (
+            nn.remat(blocks.ConvNormAct, static_argnums=(2,)) if self.remat else blocks.ConvNormAct
+        )
+        return block(
+            features=self.widths[min(number, 2 * len(self.widths) - 2 - number)],
+            layer=number * self.convs_per_level + index,
+            stride=2 if strided else 1,
+            norm=self.norm,
+            activation=self.activation,
+            dropout=self.dropout,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            name=name,
+        )

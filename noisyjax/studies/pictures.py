@@ -1,0 +1,172 @@
+"""The pictures of a study: raters and their confusion matrices, learning curves."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import matplotlib.axes
+import matplotlib.figure
+import matplotlib.patches
+import numpy as np
+from jaxtyping import Float, Integer
+
+# Zhang et al. 2020, Figure 5: the colour of each joint outcome of the truth and the rater.
+COLOURS = {
+    "true positive": (1.0, 1.0, 1.0),
+    "false negative": (0.0, 0.7, 0.2),
+    "false positive": (0.85, 0.1, 0.1),
+    "true negative": (0.0, 0.0, 0.0),
+}
+
+
+def error_map(
+    probs: Float[np.ndarray, "*S L"], cms: Float[np.ndarray, "*S L L"]
+) -> Float[np.ndarray, "*S 3"]:
+    """Colours each pixel by what a rater does there, as Zhang et al. 2020, Figure 5.
+
+    The colours are mixed by the joint probability ``A[i, j] p[j]`` of "the truth is (not)
+    foreground" and "the rater says (not) foreground", so a doubtful pixel is a blend. Class 0 is
+    the background, all others are foreground.
+
+    Args:
+      probs: probability of each true class, ``[*S, L]``.
+      cms: confusion matrices of one rater, ``[*S, L, L]``.
+
+    Returns:
+      RGB in [0, 1], ``[*S, 3]``.
+    """
+    joint = cms * probs[..., None, :]
+    weights = {
+        "true positive": joint[..., 1:, 1:].sum((-2, -1)),
+        "false negative": joint[..., 0, 1:].sum(-1),
+        "false positive": joint[..., 1:, 0].sum(-1),
+        "true negative": joint[..., 0, 0],
+    }
+    mixed = sum(weights[name][..., None] * np.array(colour) for name, colour in COLOURS.items())
+    return np.clip(mixed, 0, 1)
+
+
+def labels(
+    images: Float[np.ndarray, "N H W K"],
+    truth: Integer[np.ndarray, "N H W"],
+    given: Integer[np.ndarray, "N R H W"],
+    names: Sequence[str],
+) -> matplotlib.figure.Figure:
+    """Draws, per image, the image, its truth and each rater's label.
+
+    Args:
+      images: ``[N, H, W, K]``; the first channel is shown.
+      truth: ``[N, H, W]``.
+      given: each rater's labels, ``[N, R, H, W]``.
+      names: the raters' names, R of them.
+
+    Returns:
+      A figure of N rows and 2 + R columns.
+    """
+    rows, columns = len(images), 2 + len(names)
+    figure = matplotlib.figure.Figure(figsize=(1.35 * columns, 1.45 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    brightest = max(int(truth.max()), int(given.max()), 1)
+    for n, image in enumerate(images):
+        _show(axes[n, 0], _grey(image[..., 0]), "image")
+        for column, (name, mask) in enumerate(zip(("truth", *names), (truth[n], *given[n])), 1):
+            _show(axes[n, column], _grey(mask / brightest), name)
+    figure.tight_layout(pad=0.3)
+    return figure
+
+
+def raters(
+    images: Float[np.ndarray, "N H W K"],
+    labels: Integer[np.ndarray, "N R H W"],
+    truth: Integer[np.ndarray, "N H W"],
+    probs: Float[np.ndarray, "N H W L"],
+    cms: Float[np.ndarray, "N R H W L L"],
+    names: Sequence[str],
+) -> matplotlib.figure.Figure:
+    """Draws, per image, three rows: raters' labels, their true and their estimated errors.
+
+    Args:
+      images: ``[N, H, W, K]``; the first channel is shown.
+      labels: each rater's labels, ``[N, R, H, W]``.
+      truth: ``[N, H, W]``.
+      probs: estimated truth, ``[N, H, W, L]``.
+      cms: estimated confusion matrices, ``[N, R, H, W, L, L]``.
+      names: the raters' names, R of them.
+
+    Returns:
+      A figure of 3 N rows and 1 + R columns.
+    """
+    num_classes = probs.shape[-1]
+    one_hot = np.eye(num_classes)
+    rows, columns = 3 * len(images), 1 + len(names)
+    figure = matplotlib.figure.Figure(figsize=(1.35 * columns, 1.35 * rows + 0.7))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for n, image in enumerate(images):
+        true_probs = one_hot[truth[n]]
+        first = (
+            ("image", _grey(image[..., 0])),
+            ("truth", _grey(truth[n] / (num_classes - 1))),
+            ("estimated truth", _grey(1.0 - probs[n, ..., 0])),
+        )
+        for row, (title, shown) in enumerate(first):
+            _show(axes[3 * n + row, 0], shown, title)
+        for r, name in enumerate(names):
+            # Of a simulated rater one column is known: the true class becomes what he said.
+            true_cms = np.repeat(one_hot[labels[n, r]][..., None], num_classes, axis=-1)
+            _show(axes[3 * n, 1 + r], _grey(labels[n, r] / (num_classes - 1)), name)
+            _show(axes[3 * n + 1, 1 + r], error_map(true_probs, true_cms), "true CM")
+            _show(axes[3 * n + 2, 1 + r], error_map(probs[n], cms[n, r]), "estimated CM")
+    handles = [
+        matplotlib.patches.Patch(facecolor=colour, edgecolor="black", label=name)
+        for name, colour in COLOURS.items()
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=4, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.5 / (1.35 * rows + 0.7), 1, 1), pad=0.3)
+    return figure
+
+
+def curves(
+    histories: Mapping[str, Sequence[tuple[Sequence, Sequence]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+) -> matplotlib.figure.Figure:
+    """Draws learning curves: one colour per method, one thin line per seed, their mean in bold.
+
+    Args:
+      histories: method to its seeds' ``(x, y)``.
+      xlabel: label of the x axis.
+      ylabel: label of the y axis.
+
+    Returns:
+      The figure.
+    """
+    figure = matplotlib.figure.Figure(figsize=(6, 3.6))
+    axes = figure.subplots()
+    for index, (name, seeds) in enumerate(histories.items()):
+        colour = f"C{index}"
+        for x, y in seeds:
+            axes.plot(x, y, color=colour, linewidth=0.6, alpha=0.45)
+        if seeds and len({tuple(x) for x, _ in seeds}) == 1:
+            axes.plot(seeds[0][0], np.mean([y for _, y in seeds], 0), color=colour, label=name)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def save(figure: matplotlib.figure.Figure, path: str | os.PathLike) -> None:
+    """Writes a figure as PNG."""
+    figure.savefig(path, dpi=150)
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    return np.repeat(np.clip(values, 0, 1)[..., None], 3, axis=-1)
+
+
+def _show(axes: matplotlib.axes.Axes, rgb: np.ndarray, title: str) -> None:
+    axes.imshow(rgb, interpolation="nearest")
+    axes.set_title(title, fontsize=7, pad=2)
+    axes.set_xticks([])
+    axes.set_yticks([])

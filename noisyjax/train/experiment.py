@@ -1,0 +1,199 @@
+"""From a config to the things of a run: examples, method, and what is done on the device."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from absl import logging
+from jaxtyping import Array, Int
+
+from noisyjax import methods, models
+from noisyjax.data import annotate, augment, panels, pipeline, source, sources, splits
+from noisyjax.methods import base
+
+Config = ml_collections.ConfigDict
+Batch = dict[str, Array]
+
+SPLITS_FILE = "splits.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a run works with.
+
+    Attributes:
+      data: the source.
+      examples: split to its labelled examples; empty splits are absent.
+      rater_names: R different names.
+      method: the method.
+      transform: ``(batch, key) -> batch``, the part of the input pipeline that runs on the device.
+    """
+
+    data: source.Source
+    examples: dict[str, annotate.Annotated]
+    rater_names: tuple[str, ...]
+    method: base.Method
+    transform: Callable[[Batch, Array], Batch]
+
+    def example_batch(self) -> Batch:
+        """Returns a training batch of one, to take shapes from."""
+        batches = pipeline.eval_batches(self.examples["train"], batch_size=1, threads=0)
+        return jax.tree.map(jnp.asarray, next(batches))
+
+
+def _division(
+    config: Config, data: source.Source, folder: pathlib.Path | None
+) -> dict[str, Int[np.ndarray, "..."]]:
+    """Returns split to ids: those of the run's folder, or new ones that are put there."""
+    path = folder / SPLITS_FILE if folder else None
+    if path and path.exists():
+        return splits.load(path, data)
+    parts = splits.of_source(data, seed=config.seed, fractions=tuple(config.data.splits))
+    for name, most in (("train", config.data.max_train), ("val", config.data.max_val)):
+        if most:
+            parts[name] = parts[name][:most]
+    if path:
+        splits.save(path, parts, data)
+    return parts
+
+
+def _rater_names(config: Config, data: source.Source) -> tuple[str, ...]:
+    names = tuple(config.data.panel or config.data.raters or data.rater_names)
+    if len(set(names)) == len(names):
+        return names
+    return tuple(f"{name}_{rater}" for rater, name in enumerate(names))
+
+
+def _annotate(
+    config: Config,
+    data: source.Source,
+    parts: dict[str, np.ndarray],
+    panel: annotate.Panel | None,
+    train_truth: bool,
+) -> dict[str, annotate.Annotated]:
+    """Returns each split's labelled examples."""
+    known = "truth" in data.examples[0]
+    # All at once, for the panel is slow to compile.
+    whole = annotate.annotate(
+        data,
+        np.concatenate(list(parts.values())),
+        panel=panel,
+        seed=config.seed,
+        raters=tuple(config.data.raters),
+        labels_per_image=config.data.labels_per_image,
+        input_noise=float(config.data.input_noise),
+        include_truth=known or train_truth,
+    )
+    examples, end = {}, 0
+    for split, ids in parts.items():
+        place = slice(end, end + len(ids))
+        end = place.stop
+        if len(ids):
+            examples[split] = dataclasses.replace(
+                whole,
+                ids=whole.ids[place],
+                labels=whole.labels[place],
+                rater_masks=whole.rater_masks[place],
+                images=None if whole.images is None else whole.images[place],
+                include_truth=train_truth if split == "train" else known,
+            )
+    return examples
+
+
+def _transform(
+    config: Config, panel: annotate.Panel | None, spacing: tuple[float, ...], needs_truth: bool
+) -> Callable[[Batch, Array], Batch]:
+    """Returns what happens to a batch inside the step: fresh labels, then augmentation."""
+    if config.data.resample and panel is None:
+        raise ValueError("data.resample: a fresh draw of labels needs a panel of annotators")
+    options = config.data.augment.to_dict()
+    change = augment.build({"spacing": spacing, **options}) if options else None
+
+    def transform(batch: Batch, key: Array) -> Batch:
+        if config.data.resample:
+            batch = annotate.resample_labels(batch, panel=panel, seed=config.seed)
+        if not needs_truth:
+            batch = {name: array for name, array in batch.items() if name != "truth"}
+        return augment.augment_batch(batch, transform=change, seed=key) if change else batch
+
+    return transform
+
+
+def build_method(config: Config, *, num_raters: int, num_classes: int, **model: Any) -> base.Method:
+    """Builds the method that a config names.
+
+    Args:
+      config: the run's config.
+      num_raters: R.
+      num_classes: L.
+      **model: further options of the network, beside those of the config.
+
+    Returns:
+      The method.
+
+    Raises:
+      ValueError: if a name is unknown.
+    """
+    options = config.model.to_dict()
+    segmenter = models.build(options.pop("name"), num_classes, **options, **model)
+    family = methods.FAMILIES.get(config.method)
+    settings = config[family].to_dict() if family else {}
+    return methods.build(
+        config.method, segmenter, num_raters=num_raters, num_classes=num_classes, **settings
+    )
+
+
+def build(
+    config: Config, folder: str | os.PathLike | None = None, *, axis_name: str | None = None
+) -> Experiment:
+    """Builds what a config describes.
+
+    Args:
+      config: the run's config.
+      folder: the working directory, where the splits are kept; None to keep them nowhere.
+      axis_name: the device axis, for batch statistics.
+
+    Returns:
+      The experiment.
+
+    Raises:
+      ValueError: if the config does not fit together, or the data do not fit the config.
+    """
+    data = sources.load(config.data.name, **config.data.options.to_dict())
+    parts = _division(config, data, pathlib.Path(folder) if folder else None)
+    names = _rater_names(config, data)
+    method = build_method(
+        config, num_raters=len(names), num_classes=data.num_classes, axis_name=axis_name
+    )
+    panel = panels.build(
+        config.data.panel, num_classes=data.num_classes, **config.data.panel_options.to_dict()
+    )
+    train_truth = method.needs_truth or config.data.resample
+    examples = _annotate(config, data, parts, panel, train_truth)
+    transform = _transform(config, panel, data.spacing, method.needs_truth)
+    return Experiment(data, examples, names, method, transform)
+
+
+def warn_about_raters(experiment: Experiment, variables: Any, batch: Any) -> None:
+    """Warns if a method models individual raters where there are none.
+
+    Args:
+      experiment: the experiment.
+      variables: the method's variables or their shapes.
+      batch: a batch or its shapes.
+    """
+    if experiment.data.persistent_raters:
+        return
+    prediction = jax.eval_shape(experiment.method.predict, variables, batch["image"])
+    if prediction.cms is not None:
+        logging.warning(
+            "%s: rater r is not the same person in every example, so a confusion matrix per rater "
+            "has no meaning; a fused target would",
+            experiment.data.name,
+        )

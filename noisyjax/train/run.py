@@ -1,0 +1,128 @@
+"""Everything that is fixed during a run, built from its config."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import ml_collections
+import optax
+
+from noisyjax.core import rng
+from noisyjax.data import pipeline
+from noisyjax.train import evaluate, optimiser, step
+from noisyjax.train import experiment as experiments
+from noisyjax.train import parallel as parallels
+from noisyjax.train import state as states
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Everything that is fixed during a run.
+
+    Attributes:
+      config: the config.
+      folder: the working directory.
+      experiment: examples, method, transform.
+      parallel: how work is spread.
+      init: ``() -> state`` before the first update.
+      step: ``(state, batch, key) -> (state, report)``, compiled; the state given is used up.
+      evaluate: ``(variables, split) -> Evaluation``.
+      schedule: number of updates done to learning rate.
+      steps_per_epoch: updates of an epoch.
+    """
+
+    config: ml_collections.ConfigDict
+    folder: pathlib.Path
+    experiment: experiments.Experiment
+    parallel: parallels.Parallel
+    init: Callable[[], states.TrainState]
+    step: Callable[..., tuple[states.TrainState, step.Report]]
+    evaluate: Callable[[Any, str], evaluate.Evaluation]
+    schedule: optax.Schedule
+    steps_per_epoch: int
+
+    @property
+    def num_steps(self) -> int:
+        """Updates of the whole run."""
+        return self.config.train.epochs * self.steps_per_epoch
+
+    def due(self, now: int, every_epochs: int) -> bool:
+        """Tells whether something that happens every few epochs, and at the end, happens now."""
+        return now == self.num_steps or now % (every_epochs * self.steps_per_epoch) == 0
+
+    def batches(self, start: int) -> Iterator[dict[str, Any]]:
+        """Returns this process's part of the batches from a step to the end."""
+        return pipeline.train_batches(
+            self.experiment.examples["train"],
+            batch_size=self.config.train.batch_size,
+            seed=self.config.seed,
+            num_steps=self.num_steps,
+            start_step=start,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+
+def set_up(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Run:
+    """Builds everything that a config describes; nothing is computed but the examples' labels.
+
+    Args:
+      config: the config.
+      folder: the working directory.
+
+    Returns:
+      The run.
+
+    Raises:
+      ValueError: if the config does not fit together.
+    """
+    evaluate.check_criterion(config.evaluate.select)
+    settings = config.train
+    parallel = parallels.build(config.parallel)
+    experiment = experiments.build(config, folder, axis_name=parallel.axis_name)
+    per_epoch = pipeline.steps_per_epoch(len(experiment.examples["train"]), settings.batch_size)
+    schedule = optimiser.schedule(
+        settings.schedule,
+        learning_rate=settings.learning_rate,
+        total_steps=settings.epochs * per_epoch,
+        warmup_steps=settings.warmup_steps,
+    )
+    transformation = optimiser.build(
+        settings.optimizer,
+        schedule,
+        weight_decay=settings.weight_decay,
+        gradient_clip=settings.gradient_clip,
+        head_learning_rate=settings.head_learning_rate,
+        param_labels=experiment.method.param_labels,
+    )
+    update = functools.partial(
+        step.train_step,
+        method=experiment.method,
+        optimiser=transformation,
+        transform=experiment.transform,
+        ema=settings.ema,
+        axis_name=parallel.axis_name,
+    )
+    batch = experiment.example_batch()
+
+    def init() -> states.TrainState:
+        variables = experiment.method.init(rng.purpose_key(config.seed, "init"), batch)
+        return states.create(variables, transformation, ema=settings.ema > 0)
+
+    shapes = jax.eval_shape(init)
+    experiments.warn_about_raters(experiment, states.evaluation_variables(shapes), batch)
+    return Run(
+        config=config,
+        folder=folder,
+        experiment=experiment,
+        parallel=parallel,
+        # Used once: full optimisation would take three times as long to compile, for the same bits.
+        init=jax.jit(init, compiler_options={"xla_backend_optimization_level": 1}),
+        step=parallel.step(update),
+        evaluate=evaluate.build(experiment, parallel, batch_size=config.evaluate.batch_size),
+        schedule=schedule,
+        steps_per_epoch=per_epoch,
+    )

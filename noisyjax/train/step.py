@@ -1,0 +1,126 @@
+"""One update, as a pure function."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from noisyjax.methods import base
+from noisyjax.train import state as states
+
+Batch = dict[str, Array]
+Scalar = Float[Array, ""]
+
+
+class Report(NamedTuple):
+    """What a step says about itself.
+
+    Attributes:
+      metrics: name to (sum, count) over the batch on all devices; "loss" and "grad_norm" always.
+      healthy: False if this or an earlier step was not finite, ``[]``.
+    """
+
+    metrics: dict[str, tuple[Scalar, Scalar]]
+    healthy: Bool[Array, ""]
+
+
+def _weighted_mean(tree: Any, weight: Scalar, total: Scalar, axis_name: str | None) -> Any:
+    return jax.tree.map(lambda leaf: _add(leaf * weight, axis_name) / total, tree)
+
+
+def _add(tree: Any, axis_name: str | None) -> Any:
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def gradients(
+    state: states.TrainState,
+    batch: Batch,
+    key: Array,
+    *,
+    method: base.Method,
+    axis_name: str | None,
+) -> tuple[Any, Any, dict[str, tuple[Scalar, Scalar]]]:
+    """Returns the mean gradient over a batch that may be spread over devices.
+
+    Sums are added over the devices before the one division, so the number of devices and the
+    padding change nothing.
+
+    Args:
+      state: the run's state.
+      batch: this device's part of the batch.
+      key: the run's root key.
+      method: a method.
+      axis_name: name of the device axis, or None on one device.
+
+    Returns:
+      (gradients like ``state.params``, model state, metrics with "loss").
+    """
+
+    def loss_fn(params: Any) -> tuple[Scalar, Any]:
+        return method.loss_fn({"params": params, **state.model_state}, batch, key, state.step)
+
+    (loss, (weight, aux)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    loss, count, metrics, grads = _add((loss, weight, aux.metrics, grads), axis_name)
+    total = jnp.maximum(count, jnp.finfo(jnp.float32).tiny)
+    grads = jax.tree.map(lambda leaf: leaf / total, grads)
+    model_state = _weighted_mean(aux.model_state, weight, total, axis_name)
+    return grads, {**state.model_state, **model_state}, {**metrics, "loss": (loss, count)}
+
+
+def _average(ema: Any, params: Any, step: Array, decay: float) -> Any:
+    # Early on the average forgets quickly, or it would stay near the initial parameters.
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return optax.incremental_update(params, ema, 1 - decay)
+
+
+def train_step(
+    state: states.TrainState,
+    batch: Batch,
+    key: Array,
+    *,
+    method: base.Method,
+    optimiser: optax.GradientTransformation,
+    transform: Callable[[Batch, Array], Batch],
+    ema: float,
+    axis_name: str | None,
+) -> tuple[states.TrainState, Report]:
+    """Does one update.
+
+    A step whose loss or gradient is not finite changes nothing but `healthy`, and neither does any
+    step after it. The host may thus look late, and still finds the last good state.
+
+    Args:
+      state: the run's state.
+      batch: this device's part of the batch.
+      key: the run's root key.
+      method: a method.
+      optimiser: an optax transformation.
+      transform: ``(batch, key) -> batch``, the part of the input pipeline that runs on the device
+        (fresh label noise, augmentation).
+      ema: decay of the parameters' moving average; read when the state has one.
+      axis_name: name of the device axis, or None on one device.
+
+    Returns:
+      (state after the update, report).
+    """
+    grads, model_state, metrics = gradients(
+        state, transform(batch, key), key, method=method, axis_name=axis_name
+    )
+    norm = optax.tree.norm(grads)
+    healthy = state.healthy & jnp.isfinite(metrics["loss"][0]) & jnp.isfinite(norm)
+    updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    new = states.TrainState(
+        step=state.step + 1,
+        params=params,
+        model_state=model_state,
+        opt_state=opt_state,
+        ema=None if state.ema is None else _average(state.ema, params, state.step, ema),
+        healthy=healthy,
+    )
+    kept = jax.tree.map(lambda fresh, old: jnp.where(healthy, fresh, old), new, state)
+    report = Report({**metrics, "grad_norm": (norm, jnp.ones_like(norm))}, healthy)
+    return kept._replace(healthy=healthy), report

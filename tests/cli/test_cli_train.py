@@ -1,0 +1,67 @@
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+PROGRAM = [sys.executable, "-m", "noisyjax.cli.train", "--config=configs/cm_trace.py:smoke"]
+
+
+def start(arguments, **environment):
+    return subprocess.Popen(
+        [*PROGRAM, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(path, process, seconds=300):
+    deadline = time.monotonic() + seconds
+    while not (path.exists() and path.read_text().count("\n") >= 2):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"{path} has not grown"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_sigterm_is_answered_with_143_and_the_run_can_go_on(tmp_path):
+    arguments = [f"--workdir={tmp_path}", "--config.method=mean", "--config.train.epochs=100000"]
+    process = start(arguments)
+    wait_for(tmp_path / "metrics.jsonl", process)
+    # Started anew with huge pages, and still the same process.
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        environment = pathlib.Path(f"/proc/{process.pid}/environ").read_bytes()
+        assert b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in environment
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 143, output
+    assert list((tmp_path / "checkpoints").iterdir())
+    assert not (tmp_path / "summary.json").exists()
+
+    program = [
+        sys.executable,
+        "-m",
+        "noisyjax.cli.evaluate",
+        f"--workdir={tmp_path}",
+        "--split=val",
+    ]
+    again = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "val_dice 0." in again.stdout
+    assert (tmp_path / "evaluations" / "val-latest" / "val_cases.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_help_shows_an_example(name):
+    process = subprocess.run(
+        [sys.executable, "-m", f"noisyjax.cli.{name}", "--help"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert f"python -m noisyjax.cli.{name} --" in process.stdout
+    assert "--workdir" in process.stdout

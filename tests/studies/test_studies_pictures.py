@@ -1,0 +1,48 @@
+"""The pictures' arithmetic, and that they can be drawn."""
+
+import numpy as np
+
+from noisyjax.studies import pictures
+
+
+def test_error_map_gives_each_certain_outcome_its_colour():
+    # Four pixels: truth (1, 1, 0, 0), the rater says (1, 0, 1, 0) with certainty.
+    probs = np.eye(2)[[1, 1, 0, 0]]
+    said = np.eye(2)[[1, 0, 1, 0]]
+    cms = np.repeat(said[..., None], 2, -1)
+    expected = [
+        pictures.COLOURS[name]
+        for name in ("true positive", "false negative", "false positive", "true negative")
+    ]
+    np.testing.assert_allclose(pictures.error_map(probs, cms), expected, atol=1e-12)
+
+
+def test_error_map_blends_doubt():
+    grey = pictures.error_map(np.array([[0.5, 0.5]]), np.eye(2)[None])
+    np.testing.assert_allclose(grey, [[0.5, 0.5, 0.5]])
+
+
+def test_raters_figure_has_a_panel_per_label_and_map(tmp_path):
+    rng = np.random.default_rng(0)
+    n, r, s, c = 2, 3, (8, 8), 2
+    cms = rng.random((n, r, *s, c, c))
+    figure = pictures.raters(
+        rng.random((n, *s, 1)),
+        rng.integers(0, 2, (n, r, *s)),
+        rng.integers(0, 2, (n, *s)),
+        np.full((n, *s, c), 0.5),
+        cms / cms.sum(-2, keepdims=True),
+        ("a", "b", "c"),
+    )
+    assert len(figure.axes) == 3 * n * (1 + r)
+    pictures.save(figure, tmp_path / "raters.png")
+    assert (tmp_path / "raters.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curves_draw_each_seed_and_their_mean():
+    figure = pictures.curves(
+        {"ours": [([1, 2], [0.0, 1.0]), ([1, 2], [0.5, 0.0])]}, xlabel="step", ylabel="Dice"
+    )
+    lines = figure.axes[0].get_lines()
+    assert len(lines) == 3
+    np.testing.assert_allclose(lines[-1].get_ydata(), [0.25, 0.5])

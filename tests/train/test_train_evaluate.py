@@ -1,0 +1,128 @@
+import functools
+import json
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import train_fakes
+
+from noisyjax.methods import base
+from noisyjax.metrics import confusion, report
+from noisyjax.train import evaluate, parallel
+from noisyjax.train import experiment as experiments
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    train_fakes.install()
+    return experiments.build(train_fakes.config())
+
+
+@pytest.fixture(scope="module")
+def variables(experiment):
+    return experiment.method.init(jax.random.key(0), experiment.example_batch())
+
+
+def prediction_of(probs, cms=None):
+    raters = None if cms is None else jnp.einsum("rhwij,hwj->rhwi", cms, probs)
+    return base.Prediction(probs, cms, raters)
+
+
+def test_label_nll_by_hand():
+    probs = jnp.array([[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [1.0, 0.0]]])
+    labels = jnp.array([[0, 1], [0, 1]])
+    both = evaluate.label_nll(probs, labels, jnp.array([True, True]))
+    expected = -np.log([0.9, 0.8, 0.5, np.finfo(np.float32).tiny]).mean()
+    np.testing.assert_allclose(both, expected, rtol=1e-6)
+    first = evaluate.label_nll(probs, labels, jnp.array([True, False]))
+    np.testing.assert_allclose(first, -np.log([0.9, 0.8]).mean(), rtol=1e-6)
+    shared = evaluate.label_nll(probs[:1], labels, jnp.array([True, True]))
+    np.testing.assert_allclose(shared, -np.log([0.9, 0.8, 0.9, 0.8]).mean(), rtol=1e-6)
+    assert np.isnan(evaluate.label_nll(probs, labels, jnp.array([False, False])))
+
+
+def test_case_values_of_a_perfect_method():
+    truth = jnp.array([[0, 1], [1, 0]], jnp.uint8)
+    labels = jnp.stack([truth, 1 - truth])
+    right, wrong = jnp.eye(2), 1 - jnp.eye(2)
+    cms = jnp.broadcast_to(jnp.stack([right, wrong])[:, None, None], (2, 2, 2, 2, 2))
+    prediction = prediction_of(jax.nn.one_hot(truth, 2), cms)
+    batch = {"labels": labels, "rater_mask": jnp.array([True, True]), "truth": truth}
+    values = evaluate.case_values(prediction, batch, num_classes=2)
+    np.testing.assert_allclose(values["dice"], [1])
+    np.testing.assert_allclose(values["rater_dice"], [1, 0])
+    np.testing.assert_allclose(values["trace"], [1, 0])
+    np.testing.assert_allclose(values["cm_error"], [0, 0])
+    np.testing.assert_allclose(values["cm_count"], [8, 8])
+    np.testing.assert_allclose(values["nll"], 0, atol=1e-6)
+    np.testing.assert_allclose(values["ged2"], 0, atol=1e-6)
+    mean = np.asarray(values["cm_sum"]) / np.asarray(values["cm_weight"])
+    np.testing.assert_allclose(mean, np.stack([right, wrong]))
+
+
+def test_case_values_without_matrices_or_truth():
+    labels = jnp.array([[[0, 1]]], jnp.uint8)
+    batch = {"labels": labels, "rater_mask": jnp.array([True])}
+    prediction = prediction_of(jnp.full((1, 2, 2), 0.5))
+    values = evaluate.case_values(prediction, batch, num_classes=2)
+    assert set(values) == {"nll", "ged2"}
+    np.testing.assert_allclose(values["nll"], np.log(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", parallel.KINDS)
+@pytest.mark.parametrize("batch_size", [3, 100])
+def test_batches_padding_and_devices_change_nothing(experiment, variables, kind, batch_size):
+    spread = parallel.build(kind)
+    run = evaluate.build(experiment, spread, batch_size=batch_size)
+    result = run(spread.replicate(variables), "test")
+    found = []
+    for example in (experiment.examples["test"][i] for i in range(4)):
+        image = jnp.asarray(example["image"])[None]
+        prediction = jax.tree.map(lambda x: x[0], experiment.method.predict(variables, image))
+        batch = {k: jnp.asarray(v) for k, v in example.items() if k not in ("image", "id")}
+        found.append(evaluate.case_values(prediction, batch, num_classes=2))
+    values = jax.tree.map(lambda *parts: np.stack(parts), *found)
+    close = functools.partial(pytest.approx, rel=1e-5)
+    assert result.scalars["dice"] == close(values["dice"].mean())
+    assert result.scalars["nll"] == close(values["nll"].mean())
+    assert result.scalars["ged2"] == close(values["ged2"].mean())
+    pooled = np.sqrt(values["cm_error"].sum() / values["cm_count"].sum())
+    assert result.scalars["cm_rmse"] == close(pooled)
+    assert result.scalars["trace_bert"] == close(values["trace"][:, 1].mean())
+    dice = [row for row in result.rows if row.metric == "dice"]
+    np.testing.assert_allclose([row.value for row in dice], values["dice"][:, 0], rtol=1e-6)
+    assert [row.case for row in dice] == [
+        experiment.data.case_name(int(i)) for i in experiment.examples["test"].ids
+    ]
+
+
+def test_files_and_warnings(tmp_path, caplog):
+    swapped = np.array([[[0.1, 0.8], [0.9, 0.2]], [[0.3, 0.6], [0.7, 0.4]]], np.float32)
+    rows = report.case_rows("dice", np.array([0.0, np.nan]), ["a", "b"])
+    result = evaluate.Evaluation({"dice": 0.0}, rows, swapped)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        evaluate.write(result, tmp_path, "val", train_fakes.RATERS)
+    assert "val: classes look exchanged" in caplog.text
+    content = json.loads((tmp_path / "val_report.json").read_text())
+    assert content["warnings"] == confusion.orientation_warnings(swapped, train_fakes.RATERS)
+    assert content["per_class"]["dice"]["undefined"] == 1
+    np.testing.assert_allclose(content["mean_cms"]["bert"], swapped[1])
+    assert len(report.read_rows(tmp_path / "val_cases.csv")) == 2
+
+
+def test_score_is_smaller_for_the_better():
+    good = evaluate.Evaluation({"nll": 0.1, "dice": 0.9}, [], None)
+    bad = evaluate.Evaluation({"nll": 0.2, "dice": 0.8}, [], None)
+    for select in ("val_nll", "val_dice"):
+        assert evaluate.score(good, select) < evaluate.score(bad, select)
+    assert np.isnan(evaluate.score(good, "val_cm_rmse"))
+    with pytest.raises(ValueError, match="expected one of val_nll.*got 'nll'"):
+        evaluate.score(good, "nll")
+
+
+def test_unknown_split_is_named(experiment, variables):
+    run = evaluate.build(experiment, parallel.build("vmap"), batch_size=3)
+    with pytest.raises(ValueError, match="split: expected one of train, val, test, got 'dev'"):
+        run(variables, "dev")

@@ -1,0 +1,111 @@
+import json
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+import train_fakes
+
+from noisyjax.core import rng
+from noisyjax.train import experiment as experiments
+from noisyjax.train import records
+
+
+@pytest.fixture(autouse=True)
+def _install():
+    train_fakes.install()
+
+
+def digits(**changes):
+    """The fake method on real digits with two simulated annotators."""
+    config = train_fakes.config()
+    config.unlock()
+    config.data.name = "digits"
+    config.data.panel = ("good", "blank")
+    config.data.panel_options = ml_collections.ConfigDict()
+    config.data.splits = (0.1, 0.45, 0.45)
+    config.data.max_train = 8
+    config.data.augment = ml_collections.ConfigDict(changes.pop("augment", {}))
+    config.update_from_flattened_dict(changes)
+    return config.lock()
+
+
+def test_splits_are_kept_in_the_folder(tmp_path):
+    first = experiments.build(train_fakes.config(), tmp_path)
+    assert {name: len(e) for name, e in first.examples.items()} == {
+        "train": 16,
+        "val": 2,
+        "test": 4,
+    }
+    content = json.loads((tmp_path / "splits.json").read_text())
+    again = experiments.build(train_fakes.config(seed=99), tmp_path)
+    for name, examples in first.examples.items():
+        assert content["splits"][name]["ids"] == examples.ids.tolist()
+        np.testing.assert_array_equal(again.examples[name].ids, examples.ids)
+
+
+def test_only_methods_that_need_the_truth_are_trained_with_it():
+    experiment = experiments.build(train_fakes.config())
+    assert "truth" not in experiment.examples["train"][0]
+    assert "truth" in experiment.examples["val"][0]
+    batch = experiment.example_batch()
+    same = experiment.transform(batch, rng.root_key(0))
+    assert set(same) == set(batch)
+
+
+def test_fewer_raters_and_fewer_examples():
+    changes = {"data.raters": ("bert",), "data.max_train": 5, "data.max_val": 1}
+    experiment = experiments.build(train_fakes.config(**changes))
+    assert len(experiment.examples["val"]) == 1
+    assert experiment.rater_names == ("bert",)
+    assert experiment.examples["train"].labels.shape[:2] == (5, 1)
+
+
+def test_raters_of_the_same_name_are_told_apart():
+    config = digits(**{"data.panel": ("good", "good")})
+    assert experiments._rater_names(config, train_fakes.load()) == ("good_0", "good_1")
+
+
+def test_transform_draws_labels_anew_and_augments():
+    config = digits(augment={"flip_axes": (0, 1)}, **{"data.resample": True})
+    experiment = experiments.build(config)
+    batch = experiment.example_batch()
+    assert "truth" in batch
+    after = jax.jit(experiment.transform)(batch, rng.root_key(config.seed))
+    assert "truth" not in after
+    flips = [np.flip(batch["image"][0], axes) for axes in ((), (0,), (1,), (0, 1))]
+    assert any(np.array_equal(after["image"][0], image) for image in flips)
+    assert not np.asarray(after["labels"][0, 1]).any()
+
+
+def test_a_fresh_draw_needs_a_panel():
+    with pytest.raises(ValueError, match="data.resample: .*needs a panel"):
+        experiments.build(train_fakes.config(**{"data.resample": True}))
+
+
+def test_config_goes_through_a_file_and_back(tmp_path):
+    config = train_fakes.config()
+    folder = records.prepare(config, tmp_path / "run")
+    assert folder.is_absolute()
+    loaded = records.load_config(folder)
+    assert loaded.to_dict() == config.to_dict()
+    assert loaded.is_locked
+    versions = json.loads((folder / "versions.json").read_text())
+    assert versions["jax"] == jax.__version__
+    assert len(versions["devices"]) == 8
+
+
+def test_only_what_changes_no_result_may_change(tmp_path):
+    records.prepare(train_fakes.config(), tmp_path)
+    free = {"progress": True, "parallel": "vmap", "checkpoint.keep": 9, "log_every_steps": 7}
+    records.prepare(train_fakes.config(**free), tmp_path)
+    with pytest.raises(ValueError, match=r"another config \(train.ema was 0.9, now 0.0\)"):
+        records.prepare(train_fakes.config(**{"train.ema": 0.0}), tmp_path)
+
+
+def test_summary_goes_through_a_file_and_back(tmp_path):
+    assert records.read_summary(tmp_path) is None
+    records.write_summary(tmp_path, {"a": 1.5, "b": float("nan"), "c": float("inf")})
+    summary = records.read_summary(tmp_path)
+    assert (summary["a"], summary["c"]) == (1.5, float("inf"))
+    assert np.isnan(summary["b"])

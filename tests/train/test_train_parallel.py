@@ -1,0 +1,130 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import train_fakes
+
+from noisyjax import methods, models
+from noisyjax.core import rng
+from noisyjax.train import parallel, step
+from noisyjax.train import state as states
+
+KEY = rng.root_key(0)
+
+
+def batch_of(size, padding=0):
+    examples = [train_fakes.load().examples[i] for i in range(size)]
+    batch = {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+    weight = np.ones(size, np.float32)
+    weight[size - padding :] = 0
+    return {**batch, "weight": weight, "epoch": np.int32(0)}
+
+
+def one_step(spread, method, batch, optimiser):
+    example = {name: jnp.asarray(array[:1]) for name, array in batch.items() if np.ndim(array)}
+    state = states.create(method.init(rng.purpose_key(0, "init"), example), optimiser, ema=False)
+    update = functools.partial(
+        step.train_step,
+        method=method,
+        optimiser=optimiser,
+        transform=lambda batch, key: batch,
+        ema=0.0,
+        axis_name=spread.axis_name,
+    )
+    compiled = spread.step(update)
+    before, key = spread.replicate(state), spread.replicate(KEY)
+    for _ in range(2):
+        before, report = compiled(before, spread.put(batch), key)
+    return jax.device_get(before), jax.device_get(report), compiled
+
+
+def fake(axis_name):
+    return train_fakes.method(num_raters=2, num_classes=2)
+
+
+def batch_norm(axis_name):
+    network = models.build("unet", 2, widths=(2,), norm="batch", axis_name=axis_name)
+    return methods.build("mean", network, num_raters=2, num_classes=2)
+
+
+# 13 examples, two of them padding, become 16 on eight devices. SGD with rate 1 and without
+# clipping: the difference of the parameters is the gradient itself.
+@functools.cache
+def expected(method):
+    one = parallel.build("pmap", jax.devices()[:1])
+    return one_step(one, method(None), batch_of(13, padding=2), optax.sgd(1.0))[:2]
+
+
+@pytest.mark.parametrize("kind", parallel.KINDS)
+def test_eight_parts_give_the_gradients_of_one_device(kind):
+    spread = parallel.build(kind)
+    assert spread.shards == 8
+    method = fake(spread.axis_name)
+    state, report, compiled = one_step(spread, method, batch_of(13, padding=2), optax.sgd(1.0))
+    close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6)
+    jax.tree.map(close, (state.params, report), (expected(fake)[0].params, expected(fake)[1]))
+    assert float(report.metrics["loss"][1]) == 11
+    if kind != "pmap":
+        assert compiled._cache_size() == 1
+
+
+@pytest.mark.parametrize("kind", parallel.KINDS)
+def test_batch_statistics_and_gradients_are_those_of_the_whole_batch(kind):
+    spread = parallel.build(kind)
+    method = batch_norm(spread.axis_name)
+    state, _, _ = one_step(spread, method, batch_of(13, padding=2), optax.sgd(1.0))
+    like, _ = expected(batch_norm)
+    assert state.model_state["batch_stats"]
+    close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5)
+    jax.tree.map(close, (state.model_state, state.params), (like.model_state, like.params))
+
+
+def test_a_single_device_needs_no_axis():
+    one = parallel.build("shard_map", jax.devices()[:1])
+    assert (one.kind, one.axis_name, one.shards) == ("jit", None, 1)
+    assert parallel.build("vmap", jax.devices()[:1]).axis_name == "devices"
+
+
+@pytest.mark.parametrize("kind", parallel.KINDS)
+@pytest.mark.parametrize("devices", [1, 8])
+def test_replicated_state_may_be_used_up(kind, devices):
+    spread = parallel.build(kind, jax.devices()[:devices])
+    original = {"a": jnp.arange(3.0), "b": np.arange(4.0, dtype=np.float32)}
+    copy = spread.replicate(original)
+
+    def add(tree, batch, key):
+        return jax.tree.map(lambda leaf: leaf + 1, tree), key
+
+    batch = {"id": np.arange(8, dtype=np.int32), "weight": np.ones(8, np.float32)}
+    after, _ = spread.step(add)(copy, spread.put(batch), spread.replicate(KEY))
+    np.testing.assert_array_equal(after["a"], [1, 2, 3])
+    assert copy["a"].is_deleted()
+    np.testing.assert_array_equal(original["a"], [0, 1, 2])
+    np.testing.assert_array_equal(original["b"], [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("kind", parallel.KINDS)
+def test_map_returns_one_value_per_example_in_order(kind):
+    spread = parallel.build(kind)
+    batch = batch_of(11)
+    factor = spread.replicate(jnp.asarray(2.0))
+    values = spread.map(lambda tree, b: {"x": tree * b["image"].sum((1, 2, 3))})(factor, batch)
+    expected = 2 * batch["image"].sum((1, 2, 3))
+    np.testing.assert_allclose(np.asarray(values["x"])[:11], expected, rtol=1e-6)
+
+
+def test_pad_repeats_a_real_example_with_weight_zero():
+    padded = parallel.pad(batch_of(3), 4)
+    np.testing.assert_array_equal(padded["weight"], [1, 1, 1, 0])
+    np.testing.assert_array_equal(padded["id"], [0, 1, 2, 2])
+    np.testing.assert_array_equal(padded["image"][3], padded["image"][2])
+    np.testing.assert_array_equal(padded["epoch"], [0, 0, 0, 0])
+    assert parallel.pad(batch_of(4), 4)["image"].shape[0] == 4
+
+
+def test_unknown_kind_is_named():
+    with pytest.raises(ValueError, match="parallel: expected one of 'pmap'.*got 'pjit'"):
+        parallel.build("pjit")

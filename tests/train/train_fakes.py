@@ -1,0 +1,162 @@
+"""A source, a network and a method small enough to train in milliseconds.
+
+Run as a program it trains in the folder given, and kills itself at the step given.
+"""
+
+import os
+import signal
+import sys
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import linen as nn
+
+from noisyjax import methods, models
+from noisyjax.data import pipeline, source, sources
+from noisyjax.methods import base
+
+RATERS = ("anna", "bert")
+SIDE = 6
+
+
+def load(*, size=22, poison=-1, persistent=True, truth=True):
+    rng = np.random.default_rng(0)
+    images = rng.random((size, SIDE, SIDE, 1), np.float32)
+    truths = (images[..., 0] > 0.5).astype(np.uint8)
+    anna = np.where(rng.random(truths.shape) < 0.2, 1 - truths, truths)
+    bert = np.where(rng.random(truths.shape) < 0.4, 1, truths)
+    if poison >= 0:
+        images[poison] = 3e38
+    labels = np.stack([anna, bert], axis=1).astype(np.uint8)
+    return source.Source(
+        name="fake",
+        examples=source.ArrayExamples(images, truths if truth else None, labels),
+        num_classes=2,
+        class_names=("background", "blob"),
+        spacing=(1.0, 1.0),
+        rater_names=RATERS,
+        persistent_raters=persistent,
+    )
+
+
+def method(segmenter=None, *, num_raters, num_classes):
+    """Logits linear in the intensity, one confusion matrix per rater."""
+    del segmenter
+
+    def init(key, batch):
+        channels = batch["image"].shape[-1]
+        kernel = 0.1 * jax.random.normal(key, (channels, num_classes))
+        cms = jnp.broadcast_to(jnp.eye(num_classes), (num_raters, num_classes, num_classes))
+        return {
+            "params": {
+                "segmenter": {"kernel": kernel, "bias": jnp.zeros(num_classes)},
+                "annotators": {"logits": 2.0 * cms},
+            }
+        }
+
+    def predict(variables, image):
+        params = variables["params"]
+        kernel, bias = params["segmenter"]["kernel"], params["segmenter"]["bias"]
+        # Doubled, so that a finite intensity can overflow.
+        logits = jnp.einsum("...k,kl->...l", 2 * image, kernel) + bias.reshape(1, 1, 1, -1)
+        probs = jax.nn.softmax(logits)
+        cms = jax.nn.softmax(params["annotators"]["logits"], axis=-2)
+        raters = jnp.einsum("rij,bhwj->brhwi", cms, probs)
+        shape = (*raters.shape, num_classes)
+        return base.Prediction(probs, jnp.broadcast_to(cms[None, :, None, None], shape), raters)
+
+    def loss_fn(variables, batch, key, step):
+        del key, step
+        raters = predict(variables, batch["image"]).rater_probs
+        labels = batch["labels"].astype(jnp.int32)[..., None]
+        nll = -jnp.log(jnp.take_along_axis(raters, labels, axis=-1)[..., 0])
+        each = jnp.where(batch["rater_mask"], nll.mean(axis=(2, 3)), 0.0).sum(axis=1)
+        return base.weighted(each, batch["weight"], {"double": 2 * each}, {})
+
+    return base.Method(init, loss_fn, predict, base.label_params)
+
+
+class NoNetwork(nn.Module):
+    num_classes: int
+    axis_name: str | None
+
+
+def install():
+    sources.SOURCES["fake"] = load
+    models.MODELS["none"] = NoNetwork
+    methods.METHODS["fake"] = method
+
+
+def config(**changes):
+    """22 examples: 16 to train with (4 steps an epoch, the last one padded), 2 + 4 held out."""
+    config = ml_collections.ConfigDict(
+        {
+            "seed": 3,
+            "method": "fake",
+            "parallel": "pmap",
+            "data": {
+                "name": "fake",
+                "options": {},
+                "panel": (),
+                "panel_options": {},
+                "raters": (),
+                "resample": False,
+                "labels_per_image": 0,
+                "input_noise": 0.0,
+                "splits": (0.72, 0.1, 0.18),
+                "max_train": 0,
+                "max_val": 0,
+                "augment": {},
+            },
+            "model": {"name": "none"},
+            "train": {
+                "epochs": 3,
+                "batch_size": 5,
+                "optimizer": "adamw",
+                "learning_rate": 0.1,
+                "schedule": "cosine",
+                "warmup_steps": 2,
+                "weight_decay": 1e-3,
+                "gradient_clip": 1.0,
+                "head_learning_rate": 0.5,
+                "ema": 0.9,
+            },
+            "evaluate": {
+                "every_epochs": 1,
+                "batch_size": 3,
+                "select": "val_nll",
+                "checkpoint": "latest",
+            },
+            "checkpoint": {"every_epochs": 1, "keep": 2},
+            "log_every_steps": 1,
+            "progress": False,
+        }
+    )
+    config.data.options = ml_collections.ConfigDict(changes.pop("options", {}))
+    config.update_from_flattened_dict(changes)
+    return config.lock()
+
+
+def stop_at(step, number):
+    """Makes the run receive a signal as it is given the batch after a step."""
+    batches = pipeline.train_batches
+
+    def stopping(*args, start_step=0, **options):
+        stream = batches(*args, start_step=start_step, **options)
+        for done, batch in enumerate(stream, start_step):
+            if done == step:
+                os.kill(os.getpid(), number)
+            yield batch
+
+    return stopping
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", int(sys.argv[3]))
+    install()
+    from noisyjax import train
+
+    pipeline.train_batches = stop_at(int(sys.argv[2]), signal.SIGKILL)
+    train.train_and_evaluate(config(), sys.argv[1])
