@@ -43,6 +43,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.title = "100 digits of the authors' example"
     config.base = cm_trace.get_config("example")
     config.axes = (("method", ROWS),)
+    config.base.progress = False
     config.seeds = tuple(range(10))
     config.columns = COLUMNS
     config.curve = "val_dice"

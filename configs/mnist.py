@@ -83,6 +83,7 @@ def get_config(variant: str = "table") -> ml_collections.ConfigDict:
         config.showcases = ("cm-trace/seed0", "one-label-cm-trace/seed0")
     else:
         raise ValueError(f"variant: expected table or levels, got {variant!r}")
+    config.base.progress = False
     config.seeds = (0, 1, 2)
     config.columns = COLUMNS
     config.curve = "val_dice"

@@ -33,6 +33,7 @@ def get_config(variant: str = "digits") -> ml_collections.ConfigDict:
     config.title = "digits, five annotators"
     config.base = cm_trace.get_config(variant)
     config.axes = (("method", METHODS),)
+    config.base.progress = False
     config.seeds = (0, 1) if variant == "smoke" else (0, 1, 2)
     config.columns = COLUMNS
     # The metric of the learning curves, and the runs whose annotators are drawn.

@@ -1,10 +1,9 @@
-"""The U-Net of `models.unet` in PyTorch, on the same tree of parameters: a peer for times and values.
+"""The U-Net of `models.unet` in PyTorch, on the same tree of parameters: a peer.
 
 PyTorch comes with the extra `bench`; without it this module can be imported but not used.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ try:
 except ImportError:
     torch = functional = None
 
-_LEVEL = ("conv", "norm", "activation")
+_EPSILON = 1e-5
 
 
 def forward(params: Mapping[str, Any], x: "torch.Tensor") -> "torch.Tensor":
@@ -42,6 +41,50 @@ def forward(params: Mapping[str, Any], x: "torch.Tensor") -> "torch.Tensor":
     return _conv(x)(x, params["logits"]["kernel"], params["logits"]["bias"])
 
 
+def training_step(
+    params: Mapping[str, Any],
+    image: np.ndarray,
+    labels: np.ndarray,
+    *,
+    learning_rate: float,
+    channels_last: bool,
+) -> Callable[[], float]:
+    """Prepares a step of Adam on the cross-entropy.
+
+    Args:
+      params: tree of `from_jax`; the step updates a copy in the wanted layout.
+      image: `[B, *S, K]`, float32.
+      labels: `[B, *S]`, class ids.
+      learning_rate: of Adam.
+      channels_last: whether images and kernels lie channels last in memory.
+
+    Returns:
+      A function that runs one step and returns the loss.
+    """
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}[image.ndim]
+    layout = last if channels_last else torch.contiguous_format
+
+    def place(tree: Any) -> Any:
+        if isinstance(tree, Mapping):
+            return {name: place(child) for name, child in tree.items()}
+        memory = layout if tree.ndim == image.ndim else torch.contiguous_format
+        return tree.detach().clone(memory_format=memory).requires_grad_()
+
+    params = place(params)
+    image = torch.from_numpy(np.moveaxis(image, -1, 1).copy()).to(memory_format=layout)
+    labels = torch.from_numpy(labels.astype(np.int64))
+    optimiser = torch.optim.Adam(list(leaves(params)), lr=learning_rate)
+
+    def step() -> float:
+        optimiser.zero_grad(set_to_none=True)
+        loss = functional.cross_entropy(forward(params, image), labels)
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
+    return step
+
+
 def from_jax(params: Mapping[str, Any]) -> dict[str, Any]:
     """Turns parameters of `models.unet.UNet` into PyTorch tensors that take gradients.
 
@@ -61,3 +104,23 @@ def from_jax(params: Mapping[str, Any]) -> dict[str, Any]:
         return torch.from_numpy(np.atleast_1d(array)).requires_grad_()
 
     return convert("", params)
+
+
+def leaves(tree: Mapping[str, Any]) -> Iterator[Any]:
+    """Yields the tensors of a tree."""
+    for child in tree.values():
+        if isinstance(child, Mapping):
+            yield from leaves(child)
+        else:
+            yield child
+
+
+def _block(params: Mapping[str, Any], x: "torch.Tensor", stride: int = 1) -> "torch.Tensor":
+    x = _conv(x)(x, params["conv"]["kernel"], stride=stride, padding=1)
+    norm = params["norm"]
+    x = functional.instance_norm(x, weight=norm["scale"], bias=norm["bias"], eps=_EPSILON)
+    return functional.prelu(x, params["activation"]["slope"])
+
+
+def _conv(x: "torch.Tensor") -> Callable[..., "torch.Tensor"]:
+    return {4: functional.conv2d, 5: functional.conv3d}[x.ndim]

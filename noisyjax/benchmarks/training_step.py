@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from noisyjax import models
-from noisyjax.benchmarks import harness
+from noisyjax.benchmarks import harness, torch_twin
 from noisyjax.core import convolution
 
 _LEARNING_RATE = 1e-3
@@ -51,8 +51,8 @@ class Setup:
         if self.peer == "xla":
             made["xla"] = functools.partial(ours, self, native=True)
         if self.peer == "torch":
-            made["torch"] = functools.partial(torch_twin, self)
-            made["torch channels last"] = functools.partial(torch_twin, self, channels_last=True)
+            made["torch"] = functools.partial(torch_peer, self)
+            made["torch channels last"] = functools.partial(torch_peer, self, channels_last=True)
         return made
 
 
@@ -77,7 +77,7 @@ def ours(setup: Setup, threads: int, *, native: bool = False) -> harness.Work:
       The compiled step; it updates its parameters in place.
     """
     del threads
-    model = models.build("unet", setup.num_classes, widths=setup.widths)
+    model = _module(setup)
     image, labels = (jnp.asarray(array) for array in setup.batch())
     optimiser = optax.adam(_LEARNING_RATE)
 
@@ -91,7 +91,7 @@ def ours(setup: Setup, threads: int, *, native: bool = False) -> harness.Work:
         updates, state = optimiser.update(gradients, state, params)
         return optax.apply_updates(params, updates), state, loss
 
-    params = jax.jit(model.init)(jax.random.key(0), image)["params"]
+    params = models.init(model, jax.random.key(0), image)["params"]
     state = optimiser.init(params)
     start = time.perf_counter()
     with native_convolutions() if native else contextlib.nullcontext():
@@ -132,39 +132,33 @@ def native_convolutions() -> Iterator[None]:
         yield
 
 
-def torch_twin(setup: Setup, threads: int, *, channels_last: bool = False) -> harness.Work:
-    """Builds the step of the PyTorch twin.
+def torch_peer(setup: Setup, threads: int, *, channels_last: bool = False) -> harness.Work:
+    """Builds the step of the PyTorch twin on random parameters of the same shapes.
 
     Args:
       setup: what to train.
       threads: number of threads.
-      channels_last: whether arrays lie channels last in memory.
+      channels_last: whether images and kernels lie channels last in memory.
 
     Returns:
       The step.
     """
     import torch
 
-    from noisyjax.benchmarks import torch_twin as twin
-
     start = time.perf_counter()
     torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    ndim = len(setup.shape) - 1
-    layout = torch.contiguous_format
-    if channels_last:
-        layout = {2: torch.channels_last, 3: torch.channels_last_3d}[ndim]
-    model = twin.UNet(ndim, 1, setup.num_classes, setup.widths).to(memory_format=layout)
     image, labels = setup.batch()
-    image = torch.from_numpy(np.moveaxis(image, -1, 1).copy()).to(memory_format=layout)
-    labels = torch.from_numpy(labels.astype(np.int64))
-    optimiser = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE)
+    shapes = jax.eval_shape(lambda: _module(setup).init(jax.random.key(0), jnp.asarray(image)))
+    rng = np.random.default_rng(1)
+    params = torch_twin.from_jax(
+        jax.tree.map(lambda p: 0.05 * rng.normal(size=p.shape).astype(np.float32), shapes["params"])
+    )
+    step = torch_twin.training_step(
+        params, image, labels, learning_rate=_LEARNING_RATE, channels_last=channels_last
+    )
+    count = sum(leaf.numel() for leaf in torch_twin.leaves(params))
+    return harness.Work(step, count, time.perf_counter() - start)
 
-    def run() -> float:
-        optimiser.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(model(image), labels)
-        loss.backward()
-        optimiser.step()
-        return loss.item()
 
-    return harness.Work(run, twin.parameter_count(model), time.perf_counter() - start)
+def _module(setup: Setup) -> Any:
+    return models.build("unet", setup.num_classes, widths=setup.widths)

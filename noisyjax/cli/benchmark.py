@@ -63,7 +63,7 @@ def measure(setup: training_step.Setup, *, threads: int, huge_pages: bool, repea
 def render(results: Sequence[Mapping]) -> table.Table:
     """Makes a table with one row per measurement."""
     headings = ("entry", "cores", "huge pages", "ours (s)", "peer (s)", "ratio", "compile (s)")
-    made = table.Table(*headings, "peer")
+    made = table.Table(*(table.Column(heading, no_wrap=True) for heading in (*headings, "peer")))
     for result in results:
         row = [result["entry"], str(result["threads"]), "yes" if result["huge_pages"] else "no"]
         row += [f"{result[key]:.3f}" if key in result else "-" for key in ("ours_s", "peer_s")]
@@ -91,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
                     setup, threads=threads, huge_pages=huge_pages, repeats=_REPEATS.value
                 )
                 results.append({"entry": name} | measured)
-    console.Console().print(render(results))
+    console.Console(width=120).print(render(results))
     if _JSON.value:
         _write_json(pathlib.Path(_JSON.value), results)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 from flax import linen as nn
+from jaxtyping import Array, Key
 
 from noisyjax.core import checks
 from noisyjax.models import annotators, unet
@@ -32,6 +33,24 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
       2
     """
     return checks.lookup("model", name, MODELS)(num_classes=num_classes, **options)
+
+
+def init(module: nn.Module, key: Key[Array, ""], *inputs: Any) -> dict[str, Any]:
+    """Makes the variables of a module, compiling little.
+
+    XLA spends about a second of optimisation on the random numbers of every kernel; they are drawn
+    once, so they are compiled with as little of it as possible (20 s become 3 s for a 3-D U-Net).
+
+    Args:
+      module: a module of this package.
+      key: a typed key.
+      *inputs: what the module is applied to; only shapes and dtypes matter.
+
+    Returns:
+      `{"params": ..., "batch_stats": ...}`, the latter with batch normalisation only.
+    """
+    quick = jax.jit(module.init, compiler_options={"xla_backend_optimization_level": 1})
+    return quick(key, *inputs)
 
 
 def parameter_count(variables: Mapping[str, Any]) -> int:

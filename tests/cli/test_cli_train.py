@@ -11,11 +11,17 @@ ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "noisyjax.cli.train", "--config=configs/cm_trace.py:smoke"]
 
 
-def start(arguments, **environment):
+def environment():
+    """The processes share the suite's compilations."""
+    cache = {"JAX_COMPILATION_CACHE_DIR": ".jax_cache"}
+    return {**cache, **os.environ, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"}
+
+
+def start(arguments):
     return subprocess.Popen(
         [*PROGRAM, *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -37,8 +43,8 @@ def test_sigterm_is_answered_with_143_and_the_run_can_go_on(tmp_path):
     wait_for(tmp_path / "metrics.jsonl", process)
     # Started anew with huge pages, and still the same process.
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        environment = pathlib.Path(f"/proc/{process.pid}/environ").read_bytes()
-        assert b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in environment
+        actual = pathlib.Path(f"/proc/{process.pid}/environ").read_bytes()
+        assert b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in actual
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 143, output

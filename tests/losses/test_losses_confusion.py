@@ -260,3 +260,26 @@ def test_one_hot_cms_map_the_truth_to_the_label():
 def test_one_hot_cms_of_missing_raters_are_the_identity():
     cms = _ONE_HOT(jnp.array([1, 0]), jnp.array([[255, 255]], jnp.uint8), 2)
     np.testing.assert_array_equal(cms, np.broadcast_to(np.eye(2), (1, 2, 2, 2)))
+
+
+def test_log_likelihood_gives_the_posterior_of_staple(golden):
+    data = np.load(golden / "staple_binary.npz", allow_pickle=False)
+    masks, prior = jnp.asarray(data["c00_masks"]), float(data["c00_prior"])
+    sens, spec = data["c00_em5_sens"], data["c00_em5_spec"]
+    cms = np.stack([np.stack([spec, 1 - sens], -1), np.stack([1 - spec, sens], -1)], -2)
+    cms = jnp.asarray(cms, jnp.float32).reshape(len(masks), *(1,) * (masks.ndim - 1), 2, 2)
+    evidence = confusion.log_likelihood(cms, masks)
+    log_prior = jnp.log(jnp.array([1 - prior, prior])).reshape((1,) * (evidence.ndim - 1) + (2,))
+    posterior = jax.nn.softmax(evidence + log_prior)
+    np.testing.assert_allclose(posterior[..., 1], data["c00_em5_prob"], atol=2e-5)
+
+
+def test_log_likelihood_leaves_missing_raters_out():
+    coin = jnp.array([[0.8, 0.2], [0.2, 0.8]])
+    cms = jnp.stack([coin, coin])[:, None]
+    labels = jnp.array([[1, 0], [255, 0]], jnp.uint8)
+    mask = jnp.array([True, False])
+    found = jax.jit(confusion.log_likelihood)(cms, labels, rater_mask=mask)
+    np.testing.assert_allclose(jnp.exp(found), [[0.2, 0.8], [0.8, 0.2]], rtol=1e-6)
+    both = confusion.log_likelihood(cms, jnp.array([[1], [1]], jnp.uint8))
+    np.testing.assert_allclose(jnp.exp(both), [[0.04, 0.64]], rtol=1e-5)

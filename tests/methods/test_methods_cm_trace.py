@@ -1,0 +1,127 @@
+"""The three stages of CM + trace, and what they learn where the answer is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from noisyjax import methods, models
+from noisyjax.core import rng
+from noisyjax.losses import confusion
+from noisyjax.metrics import confusion as confusion_metrics
+
+WARMUP, APART, LEAST_ERROR = 60, 40, 0.05
+ERRORS = (0.05, 0.25, 0.4)
+
+
+def _method(**options) -> methods.Method:
+    segmenter = models.build("unet", 2, widths=(4,), convs_per_level=1)
+    settings = {"convs": 0, "warmup_steps": WARMUP, "apart_steps": APART}
+    settings["least_error"] = LEAST_ERROR
+    return methods.build("cm_trace", segmenter, num_raters=3, num_classes=2, **settings | options)
+
+
+def _batch() -> dict:
+    """Eight images whose bright pixels are the truth; raters err at random, at different rates."""
+    draw = np.random.default_rng(0)
+    truth = np.zeros((8, 16, 16), np.uint8)
+    for mask in truth:
+        y, x = draw.integers(1, 8, 2)
+        mask[y : y + 7, x : x + 7] = 1
+    flips = draw.random((8, 3, 16, 16)) < np.reshape(ERRORS, (1, 3, 1, 1))
+    image = truth + draw.normal(0, 0.1, truth.shape)
+    return {
+        "image": jnp.asarray(image[..., None], jnp.float32),
+        "labels": jnp.asarray(np.where(flips, 1 - truth[:, None], truth[:, None]), jnp.uint8),
+        "rater_mask": jnp.ones((8, 3), bool),
+        "weight": jnp.ones(8),
+        "id": jnp.arange(8, dtype=jnp.int32),
+        "truth": jnp.asarray(truth),
+    }
+
+
+@pytest.fixture(scope="module")
+def stages():
+    """(method, batch, variables after each of the three stages)."""
+    method, batch = _method(), _batch()
+    variables = jax.jit(method.init)(rng.root_key(0), batch)
+    optimiser = optax.adam(2e-2)
+
+    def loss(params, step):
+        total, (count, _) = method.loss_fn({"params": params}, batch, rng.root_key(0), step)
+        return total / count
+
+    @jax.jit
+    def run(params, state, first, last):
+        def body(step, carry):
+            updates, state = optimiser.update(jax.grad(loss)(carry[0], step), carry[1])
+            return optax.apply_updates(carry[0], updates), state
+
+        return jax.lax.fori_loop(first, last, body, (params, state))
+
+    params, state, kept = variables["params"], optimiser.init(variables["params"]), []
+    for first, last in ((0, WARMUP), (WARMUP, WARMUP + APART), (WARMUP + APART, 250)):
+        params, state = run(params, state, first, last)
+        kept.append({"params": params})
+    return method, batch, kept
+
+
+def test_matrices_are_diagonally_dominant_after_the_warmup(stages):
+    method, batch, (warm, _, _) = stages
+    prediction = method.predict(warm, batch["image"])
+    mean = jax.vmap(jax.vmap(confusion_metrics.mean_cms))(prediction.cms[:, :, None])[:, :, 0]
+    dominant = jax.vmap(jax.vmap(confusion_metrics.diagonally_dominant))(mean)
+    assert dominant.all()
+    assert float(mean[..., 0, 0].min()) > 0.8
+
+
+def test_one_coin_raters_learn_their_error_rates(stages):
+    _, batch, (_, _, joint) = stages
+    head = models.annotators.build("one_coin", 3, 2, least_error=LEAST_ERROR)
+    coins = head.apply({"params": joint["params"]["coins"]}, jnp.zeros((1, 2, 2, 4)))
+    given = (batch["labels"] != batch["truth"][:, None]).mean((0, 2, 3))
+    expected = np.maximum(given, LEAST_ERROR)
+    np.testing.assert_allclose(coins[0, :, 0, 0, 0, 1], expected, atol=0.03)
+
+
+def test_truth_and_matrices_are_found_from_noisy_labels_alone(stages):
+    method, batch, (_, _, joint) = stages
+    prediction = method.predict(joint, batch["image"])
+    assert float((prediction.probs.argmax(-1) == batch["truth"]).mean()) > 0.99
+    right = jnp.diagonal(prediction.cms, axis1=-2, axis2=-1)
+    at_truth = jnp.take_along_axis(right, batch["truth"][:, None, ..., None].astype(int), -1)
+    np.testing.assert_allclose(at_truth.mean((0, 2, 3, 4)), 1 - np.array(ERRORS), atol=0.05)
+
+
+def test_the_labels_do_not_move_the_network_while_apart():
+    method, batch = _method(consensus="none"), _batch()
+    variables = jax.jit(method.init)(rng.root_key(0), batch)
+
+    @jax.jit
+    def gradient(step):
+        def loss(params):
+            return method.loss_fn({"params": params}, batch, rng.root_key(0), step)[0]
+
+        return jax.grad(loss)(variables["params"])
+
+    def norms(step):
+        grads = gradient(jnp.int32(step))
+        return {name: float(optax.tree.norm(tree)) for name, tree in grads.items()}
+
+    for step in (0, WARMUP, WARMUP + APART - 1):
+        assert norms(step)["segmenter"] == 0
+        assert norms(step)["annotators"] > 0
+    assert norms(WARMUP + APART)["segmenter"] > 0
+
+
+def test_without_the_trace_the_loss_is_smaller_by_the_weighted_trace():
+    batch, key, late = _batch(), rng.root_key(0), jnp.int32(1000)
+    with_trace, without = _method(trace_weight=0.5), _method(trace=False, trace_weight=0.5)
+    variables = jax.jit(with_trace.init)(key, batch)
+    total, (count, aux) = with_trace.loss_fn(variables, batch, key, late)
+    other = without.loss_fn(variables, batch, key, late)[0]
+    np.testing.assert_allclose(total - other, 0.5 * aux.metrics["trace"][0], rtol=1e-4)
+    cms = with_trace.predict(variables, batch["image"]).cms
+    traces = jax.vmap(confusion.trace)(cms).sum(1).mean((1, 2))
+    np.testing.assert_allclose(aux.metrics["trace"][0], traces.sum(), rtol=1e-5)
