@@ -14,8 +14,9 @@ from jaxtyping import Array, Float
 from noisyjax.core import checks
 from noisyjax.models import blocks
 
-# Keeps a column of vanishing entries from 0/0; softplus is above it for inputs over -50.
-_FLOOR = 1e-20
+# Keeps a column of vanishing entries from 0/0; softplus is above it for inputs over -34; its
+# square is still a float32.
+_FLOOR = 1e-15
 _NORMS = ("instance", "group", "none")
 
 

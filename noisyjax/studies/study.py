@@ -94,7 +94,7 @@ def _draw(
             pictures.save(showcase.figure(workdir / folder), workdir / name)
 
 
-def _history(path: pathlib.Path, field: str) -> tuple[list[float], list[float]]:
+def _history(path: pathlib.Path, field: str) -> tuple[list, list]:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     known = [row for row in rows if field in row]
     return [row["step"] for row in known], [row[field] for row in known]

@@ -58,7 +58,9 @@ def test_sigterm_is_answered_with_143_and_the_run_can_go_on(tmp_path):
         f"--workdir={tmp_path}",
         "--split=val",
     ]
-    again = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
+    again = subprocess.run(
+        program, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True
+    )
     assert "val_dice 0." in again.stdout
     assert (tmp_path / "evaluations" / "val-latest" / "val_cases.csv").exists()
 

@@ -1,0 +1,110 @@
+"""U-Net: parameters by hand, sizes, padding, dropout, switches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from noisyjax import models
+
+
+def _image(*shape):
+    return jax.random.normal(jax.random.key(1), shape)
+
+
+def _made(image, **options):
+    net = models.build("unet", 2, **{"widths": (4, 8)} | options)
+    return net, jax.jit(net.init)(jax.random.key(0), image)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_parameter_count_by_hand(ndim):
+    image = _image(1, *(8,) * ndim, 1)
+    _, variables = _made(image)
+    taps = 3**ndim
+    # (in, out) of each 3^n convolution: encoder, bottom, decoder (linear up, 8 + 4 channels).
+    convs = [(1, 4), (4, 4), (4, 8), (8, 8), (12, 4), (4, 4)]
+    by_hand = sum(taps * i * o + 2 * o + 1 for i, o in convs) + (4 * 2 + 2)
+    assert models.parameter_count(variables) == by_hand
+
+
+@pytest.mark.parametrize("options", [{}, {"down": "pool", "up": "transposed"}])
+@pytest.mark.parametrize("sides", [(7, 10), (5, 6, 7)])
+def test_any_size_is_segmented(sides, options):
+    image = _image(2, *sides, 1)
+    net, variables = _made(image, widths=(4, 4, 4), convs_per_level=1, **options)
+    output = jax.jit(net.apply)(variables, image)
+    assert output.logits.shape == (2, *sides, 2)
+    assert output.features.shape == (2, *sides, 4)
+    assert np.isfinite(output.logits).all()
+
+
+@pytest.mark.parametrize("norm", ["instance", "group", "none"])
+def test_an_example_does_not_see_its_batch(norm):
+    image = _image(3, 8, 8, 1)
+    net, variables = _made(image, norm=norm, widths=(8,))
+    whole = net.apply(variables, image, train=True, mutable=["batch_stats"])[0].logits
+    alone = net.apply(variables, image[1:2], train=True, mutable=["batch_stats"])[0].logits
+    np.testing.assert_allclose(whole[1:2], alone, atol=1e-5)
+
+
+def test_padding_stays_out_of_the_batch_statistics():
+    image = _image(4, 8, 8, 1)
+    net, variables = _made(image, norm="batch", widths=(4,))
+    apply = jax.jit(lambda x, w: net.apply(variables, x, train=True, weight=w, mutable=True))
+    weight = jnp.array([1.0, 1, 0, 0])
+    output, state = apply(image, weight)
+    other, state_other = apply(image.at[2:].set(9.0), weight)
+    np.testing.assert_allclose(output.logits[:2], other.logits[:2], atol=1e-5)
+    for one, two in zip(
+        jax.tree.leaves(state["batch_stats"]), jax.tree.leaves(state_other["batch_stats"])
+    ):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_dropout_depends_on_the_example_and_not_on_its_place():
+    image = jnp.broadcast_to(_image(1, 8, 8, 1), (3, 8, 8, 1))
+    net, variables = _made(image, dropout=0.5, widths=(8,))
+    apply = jax.jit(lambda keys: net.apply(variables, image, train=True, keys=keys).logits)
+    keys = jax.random.split(jax.random.key(3), 3)
+    logits, turned = apply(keys), apply(keys[::-1])
+    np.testing.assert_allclose(logits, turned[::-1], atol=1e-6)
+    assert not np.allclose(logits[0], logits[1], atol=1e-3)
+    with pytest.raises(ValueError, match="keys"):
+        net.apply(variables, image, train=True)
+    assert np.isfinite(net.apply(variables, image).logits).all()
+
+
+def test_remat_and_bfloat16_change_memory_and_precision_only():
+    image = _image(1, 8, 8, 1)
+    net, variables = _made(image)
+
+    def run(**options):
+        other = models.build("unet", 2, widths=(4, 8), **options)
+
+        def loss(variables):
+            return jnp.square(other.apply(variables, image).logits).mean()
+
+        value, gradient = jax.jit(jax.value_and_grad(loss))(variables)
+        return value, gradient
+
+    value, gradient = run()
+    again, gradient_again = run(remat=True)
+    np.testing.assert_allclose(value, again, rtol=1e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        gradient,
+        gradient_again,
+    )
+    half, gradient_half = run(dtype=jnp.bfloat16)
+    np.testing.assert_allclose(half, value, rtol=0.1)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(gradient_half))
+
+
+def test_unknown_options_are_refused():
+    image = _image(1, 8, 8, 1)
+    for options in ({"down": "sideways"}, {"up": "sideways"}, {"norm": "sideways"}):
+        with pytest.raises(ValueError, match="sideways"):
+            _made(image, **options)
+    with pytest.raises(ValueError, match="model.*vnet"):
+        models.build("vnet", 2)
