@@ -9,7 +9,7 @@ Variants:
     :digits   1,797 real 8x8 digits enlarged to 32x32, shipped with scikit-learn (the default)
     :mnist    MNIST, ``--config.data.options.root=FOLDER`` holds its four files
     :example  the 100 images of the authors' public example with their four annotators,
-              ``--config.data.options.path=FILE``; batch 5, 40 epochs, as in their notebook
+              ``--config.data.options.path=FILE``; batches of 5, 20 of their 40 epochs
     :smoke    a handful of digits, two epochs; seconds, for tests
 
 The method is another field: ``--config.method=oracle`` (the truth as label), ``mean``,

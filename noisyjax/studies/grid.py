@@ -138,6 +138,9 @@ def _attempt(train: Callable, config: Any, folder: str) -> tuple[dict | None, st
         return dict(train(config, folder)[1]), None
     except Exception:  # one failed cell must not stop the study; the error is reported with it
         return None, traceback.format_exc()
+    finally:
+        # Every cell's programs are its own closures: kept, they would fill the memory.
+        jax.clear_caches()
 
 
 def _result(future: concurrent.futures.Future) -> tuple[dict | None, str | None]:

@@ -1,0 +1,39 @@
+"""Every config loads in every variant, and its cells fit its base."""
+
+import pytest
+
+from configs import cm_trace, example, mnist, quickstart
+from noisyjax import methods
+from noisyjax.studies import grid
+
+
+@pytest.mark.parametrize("variant", sorted(cm_trace.VARIANTS))
+def test_training_configs_are_locked_and_name_a_method(variant):
+    config = cm_trace.get_config(variant)
+    assert config.is_locked
+    assert config.method in methods.METHODS
+    with pytest.raises(KeyError):
+        config.train.leaning_rate = 1.0
+
+
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        (quickstart.get_config(), 12),
+        (quickstart.get_config("smoke"), 8),
+        (example.get_config(), 70),
+        (mnist.get_config(), 30),
+        (mnist.get_config("levels"), 24),
+    ],
+)
+def test_studies_have_the_cells_that_their_pictures_want(config, count):
+    cells = grid.cells(config)
+    assert len({cell.folder for cell in cells}) == len(cells) == count
+    assert set(config.showcases) <= {cell.folder for cell in cells}
+    assert all(cell.config.method in methods.METHODS for cell in cells)
+
+
+def test_unknown_variants_are_refused():
+    for module in (cm_trace, mnist):
+        with pytest.raises(ValueError, match="variant.*nonsense"):
+            module.get_config("nonsense")
