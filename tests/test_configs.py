@@ -12,7 +12,7 @@ def test_training_configs_are_locked_and_name_a_method(variant):
     config = cm_trace.get_config(variant)
     assert config.is_locked
     assert config.method in methods.METHODS
-    with pytest.raises(KeyError):
+    with pytest.raises(AttributeError, match="leaning_rate"):
         config.train.leaning_rate = 1.0
 
 
