@@ -23,7 +23,7 @@ def test_training_configs_are_locked_and_name_a_method(variant):
         (quickstart.get_config("smoke"), 8),
         (example.get_config(), 70),
         (mnist.get_config(), 30),
-        (mnist.get_config("levels"), 24),
+        (mnist.get_config("levels"), 18),
     ],
 )
 def test_studies_have_the_cells_that_their_pictures_want(config, count):
