@@ -1,0 +1,44 @@
+"""Blocks: statistics far from zero, resampling by hand, group statistics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from noisyjax.models import blocks
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e3, -1e5])
+def test_moments_stay_exact_when_the_mean_is_far_from_zero(mean):
+    x = np.random.default_rng(0).normal(mean, 1.0, (2, 16, 17, 3)).astype(np.float32)
+    found_mean, variance = jax.jit(blocks.moments)(x)
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(found_mean, exact.mean((1, 2)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(variance, exact.var((1, 2)), rtol=1e-4)
+
+
+def test_moments_of_a_constant_have_no_variance_and_finite_gradients():
+    x = jnp.full((1, 4, 4, 2), 7.0)
+    np.testing.assert_array_equal(blocks.moments(x)[1], 0)
+    gradient = jax.grad(lambda x: jnp.sum(jax.lax.rsqrt(blocks.moments(x)[1] + 1e-5)))(x)
+    assert np.isfinite(gradient).all()
+
+
+def test_group_norm_pools_the_channels_of_a_group():
+    x = jax.random.normal(jax.random.key(0), (2, 5, 4, 6)) + jnp.arange(6.0)[None, None, None]
+    norm = blocks.Norm("group", groups=2)
+    y, _ = norm.init_with_output(jax.random.key(1), x)
+    grouped = np.asarray(y).reshape(2, 20, 2, 3)
+    np.testing.assert_allclose(grouped.mean((1, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(grouped.std((1, 3)), 1, atol=1e-3)
+
+
+def test_upsample_linear_by_hand():
+    x = jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1)
+    y = blocks.upsample_linear(x)[0, ..., 0]
+    np.testing.assert_allclose(y, [[0, 1, 3, 4]] * 2)
+
+
+def test_max_pool_keeps_the_last_narrower_block():
+    x = jnp.array([[-1.0, -2, -3], [-4, -5, -6], [-7, -8, -9]]).reshape(1, 3, 3, 1)
+    np.testing.assert_array_equal(blocks.max_pool(x)[0, ..., 0], [[-1, -3], [-7, -9]])
