@@ -93,8 +93,7 @@ def test_parameters_are_the_models_or_the_annotators(made):
     name, method, variables, _, _ = made
     labels = method.param_labels(variables["params"])
     assert jax.tree.structure(labels) == jax.tree.structure(variables["params"])
-    family = methods.FAMILIES[name]
-    expected = {"model", "annotators"} if family == "cm_trace" else {"model"}
+    expected = {"model", "annotators"} if name in LEARN_MATRICES else {"model"}
     assert set(jax.tree.leaves(labels)) == expected
 
 
