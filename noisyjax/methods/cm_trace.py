@@ -92,17 +92,22 @@ def build(
         consensus_weight=0.0 if consensus == "none" else consensus_weight,
         consensus_prior=consensus_prior,
     )
+    plan = _Plan() if oracle else plan
     modules = {"segmenter": segmenter}
-    if oracle:
-        plan = _Plan()
-    else:
+    if not oracle:
         options = {"spatial": {"convs": convs}, "low_rank": {"convs": convs, "rank": rank}}
         modules["annotators"] = heads.build(
             annotators, num_raters, num_classes, **options.get(annotators, {})
         )
-        if consensus == "one_coin":
-            coin = heads.build("one_coin", num_raters, num_classes, least_error=least_error)
-            modules["coins"] = coin
+    if consensus == "one_coin" and not oracle:
+        coin = heads.build("one_coin", num_raters, num_classes, least_error=least_error)
+        modules["coins"] = coin
+    return _method(modules, plan, num_classes)
+
+
+def _method(modules: dict[str, Any], plan: "_Plan", num_classes: int) -> base.Method:
+    """Builds the functions of the method; without modules for annotators, the oracle's."""
+    segmenter, oracle = modules["segmenter"], "annotators" not in modules
 
     def init(key: jax.Array, batch: base.Batch) -> base.Variables:
         keys = jax.random.split(key)
