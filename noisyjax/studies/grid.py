@@ -115,8 +115,18 @@ def run(
             yield _outcome(futures[future], _result(future))
 
 
+def num_cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(_cores()) or os.cpu_count() or 1
+
+
+def _cores() -> list[int]:
+    # Where there is no affinity (macOS), workers share the machine.
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
 def _shares(workers: int) -> list[set[int]]:
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores = _cores()
     return [set(cores[worker::workers]) or set(cores) for worker in range(workers)]
 
 

@@ -49,7 +49,7 @@ def _run_cells(
 ) -> list[grid.Outcome]:
     todo = grid.cells(config)
     done = {}
-    workers = config.workers or len(os.sched_getaffinity(0))
+    workers = config.workers or grid.num_cores()
     with rich.progress.Progress(
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
