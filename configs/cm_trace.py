@@ -32,6 +32,11 @@ def _data() -> ml_collections.ConfigDict:
     data.labels_per_image = 0
     data.input_noise = 0.1
     data.splits = (0.7, 0.1, 0.2)
+    # Cross-validation: with k folds the given one tests, and `splits` divides the rest, (1, 0, 0)
+    # or with a share for validation. 0 folds for none. A split seed of -1 is the run's seed.
+    data.folds = 0
+    data.fold = 0
+    data.split_seed = -1
     # The first so many examples of a split, 0 for all.
     data.max_train = 0
     data.max_val = 0
@@ -87,6 +92,8 @@ def _default() -> ml_collections.ConfigDict:
     config.evaluate = ml_collections.ConfigDict(
         {"every_epochs": 1, "batch_size": 128, "select": "val_nll", "checkpoint": "latest"}
     )
+    # How probabilities become a mask; the first is the run's own, others are measured beside it.
+    config.evaluate.decisions = ("argmax",)
     config.checkpoint = ml_collections.ConfigDict({"every_epochs": 5, "keep": 2})
     config.log_every_steps = 10
     config.progress = True

@@ -13,7 +13,7 @@ a run on one CPU core; 70 runs.
 
 import ml_collections
 
-from configs import cm_trace
+from configs import cm_trace, study
 
 FOUR = {"data.raters": ("gt", "over", "under", "wrong")}
 THREE = {"data.raters": ("over", "under", "wrong")}
@@ -39,14 +39,8 @@ COLUMNS = (
 
 def get_config() -> ml_collections.ConfigDict:
     """Returns the study."""
-    config = ml_collections.ConfigDict()
-    config.title = "100 digits of the authors' example"
-    config.base = cm_trace.get_config("example")
-    config.axes = (("method", ROWS),)
-    config.base.progress = False
-    config.seeds = tuple(range(10))
-    config.columns = COLUMNS
-    config.curve = "val_dice"
+    base = cm_trace.get_config("example")
+    title = "100 digits of the authors' example"
+    config = study.new(title, base, [("method", ROWS)], seeds=range(10), columns=COLUMNS)
     config.showcases = ("four-cm-trace/seed0", "three-cm-trace/seed0")
-    config.workers = 0
     return config

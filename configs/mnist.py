@@ -19,7 +19,7 @@ Variants:
 
 import ml_collections
 
-from configs import cm_trace
+from configs import cm_trace, study
 
 ONE = {"data.labels_per_image": 1}
 ROWS = (
@@ -62,34 +62,32 @@ COLUMNS = (
 
 def get_config(variant: str = "table") -> ml_collections.ConfigDict:
     """Returns the study."""
-    config = ml_collections.ConfigDict()
-    config.title = f"MNIST, five annotators: {variant}"
-    config.base = cm_trace.get_config("mnist").copy_and_resolve_references()
-    with config.base.unlocked():
-        config.base.data.max_train = 8000
-        config.base.train.epochs = 1
-        config.base.cm_trace.warmup_steps = 40
-        config.base.cm_trace.apart_steps = 40
-        config.base.data.max_val = 2000
-        config.base.data.panel_options = ml_collections.ConfigDict(_plain(LEVELS[1][1]))
+    base = cm_trace.get_config("mnist").copy_and_resolve_references()
+    with base.unlocked():
+        base.data.max_train = 8000
+        base.train.epochs = 1
+        base.cm_trace.warmup_steps = 40
+        base.cm_trace.apart_steps = 40
+        base.data.max_val = 2000
+        base.data.panel_options = ml_collections.ConfigDict(_plain(LEVELS[1][1]))
     if variant == "levels":
         methods = tuple(row for row in ROWS if row[0] in ("majority", "CM + trace"))
-        config.axes = (("noise", LEVELS), ("method", methods))
-        config.showcases = ("strong/cm-trace/seed0",)
-        with config.base.unlocked():
-            config.base.data.max_train = 2000
-            config.base.train.epochs = 2
-            config.base.evaluate.every_epochs = 2
+        axes = [("noise", LEVELS), ("method", methods)]
+        showcases = ("strong/cm-trace/seed0",)
+        with base.unlocked():
+            base.data.max_train = 2000
+            base.train.epochs = 2
+            base.evaluate.every_epochs = 2
     elif variant == "table":
-        config.axes = (("method", ROWS),)
-        config.showcases = ("cm-trace/seed0", "one-label-cm-trace/seed0")
+        axes = [("method", ROWS)]
+        showcases = ("cm-trace/seed0", "one-label-cm-trace/seed0")
     else:
         raise ValueError(f"variant: expected table or levels, got {variant!r}")
-    config.base.progress = False
-    config.seeds = (0, 1, 2)
-    config.columns = COLUMNS
-    config.curve = "val_dice"
-    config.workers = 0
+    title = f"MNIST, five annotators: {variant}"
+    config = study.new(title, base, axes, seeds=range(3), columns=COLUMNS)
+    config.showcases = showcases
+    if variant == "levels":
+        config.plots = (("test_dice", "Dice", "noise", "method"),)
     return config
 
 

@@ -12,7 +12,7 @@ Variants:
 
 import ml_collections
 
-from configs import cm_trace
+from configs import cm_trace, study
 
 METHODS = (
     ("majority", {"method": "majority"}),
@@ -30,22 +30,16 @@ COLUMNS = (
 
 def get_config(variant: str = "digits") -> ml_collections.ConfigDict:
     """Returns the study."""
-    config = ml_collections.ConfigDict()
-    config.title = "digits, five annotators"
-    config.base = cm_trace.get_config(variant)
-    config.axes = (("method", METHODS),)
-    with config.base.unlocked():
-        config.base.progress = False
+    base = cm_trace.get_config(variant)
+    with base.unlocked():
         if variant == "digits":
-            config.base.data.max_train = 640
-            config.base.train.epochs = 8
-            config.base.cm_trace.warmup_steps = 32
-            config.base.cm_trace.apart_steps = 32
-    config.seeds = (0, 1) if variant == "smoke" else (0, 1, 2)
-    config.columns = COLUMNS
-    # The metric of the learning curves, and the runs whose annotators are drawn.
-    config.curve = "val_dice"
+            base.data.max_train = 640
+            base.train.epochs = 8
+            base.cm_trace.warmup_steps = 32
+            base.cm_trace.apart_steps = 32
+    seeds = (0, 1) if variant == "smoke" else (0, 1, 2)
+    config = study.new(
+        "digits, five annotators", base, [("method", METHODS)], seeds=seeds, columns=COLUMNS
+    )
     config.showcases = ("cm-trace/seed0",)
-    # Runs at a time, each on cores of its own; 0 for one per core.
-    config.workers = 0
     return config

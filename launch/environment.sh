@@ -17,8 +17,4 @@ make_environment() {
   fi
   echo "installing $package (a few minutes the first time)"
   "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$package"
-
-  # Large temporaries come back as fresh pages at every step; huge pages make that a quarter to a
-  # third cheaper. glibc reads this once, when a process starts.
-  export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 }

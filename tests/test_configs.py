@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import cm_trace, example, mnist, quickstart
+from configs import cm_trace, example, gaussian_threshold, mnist, quickstart
 from noisyjax import methods
 from noisyjax.studies import grid
 
@@ -24,6 +24,10 @@ def test_training_configs_are_locked_and_name_a_method(variant):
         (example.get_config(), 70),
         (mnist.get_config(), 30),
         (mnist.get_config("levels"), 18),
+        (gaussian_threshold.get_config(), 40),
+        (gaussian_threshold.get_config("phantoms"), 120),
+        (gaussian_threshold.get_config("paper"), 120),
+        (gaussian_threshold.get_config("smoke"), 8),
     ],
 )
 def test_studies_have_the_cells_that_their_pictures_want(config, count):
@@ -34,6 +38,6 @@ def test_studies_have_the_cells_that_their_pictures_want(config, count):
 
 
 def test_unknown_variants_are_refused():
-    for module in (cm_trace, mnist):
+    for module in (cm_trace, gaussian_threshold, mnist):
         with pytest.raises(ValueError, match="variant.*nonsense"):
             module.get_config("nonsense")

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from multiprocessing import connection
 from typing import Any, NamedTuple
 
-HUGE_PAGES = "glibc.malloc.hugetlb=1"
+from noisyjax.core import memory
+
 _WARM_UP = 2
 
 
@@ -44,14 +45,14 @@ class Timing(NamedTuple):
 
 
 def take_turns(
-    sides: Mapping[str, Callable[[int], Work]], *, threads: int, huge_pages: bool, repeats: int
+    sides: Mapping[str, Callable[[int], Work]], *, threads: int, allocator: str, repeats: int
 ) -> dict[str, Timing]:
     """Times sides on the first cores this process may use.
 
     Args:
       sides: by name, a picklable function from the number of threads to the work.
       threads: number of cores of each side; only one side runs at any time.
-      huge_pages: whether glibc takes huge pages, which it reads when a process starts.
+      allocator: one of `memory.TUNABLES`, which glibc reads when a process starts.
       repeats: timed steps of each side, after two that are not.
 
     Returns:
@@ -61,7 +62,7 @@ def take_turns(
       RuntimeError: if a side fails; its own message stands above, on the standard error.
       ValueError: if the sides differ in their number of parameters.
     """
-    pipes = {name: _start(make, threads, huge_pages) for name, make in sides.items()}
+    pipes = {name: _start(make, threads, allocator) for name, make in sides.items()}
     try:
         facts = {name: _receive(name, pipe) for name, pipe in pipes.items()}
         params = {name: fact[1] for name, fact in facts.items()}
@@ -78,19 +79,19 @@ def take_turns(
     return {name: Timing(seconds[name][_WARM_UP:], *facts[name]) for name in sides}
 
 
-def _start(make: Callable[[int], Work], threads: int, huge_pages: bool) -> connection.Connection:
+def _start(make: Callable[[int], Work], threads: int, allocator: str) -> connection.Connection:
     """Starts a side; it ends when the pipe closes."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    before = os.environ.pop("GLIBC_TUNABLES", None)
+    before = os.environ.pop(memory.VARIABLE, None)
     try:
-        if huge_pages:
-            os.environ["GLIBC_TUNABLES"] = HUGE_PAGES
+        if memory.TUNABLES[allocator]:
+            os.environ[memory.VARIABLE] = memory.TUNABLES[allocator]
         context.Process(target=_serve, args=(theirs, make, threads), daemon=True).start()
     finally:
-        os.environ.pop("GLIBC_TUNABLES", None)
+        os.environ.pop(memory.VARIABLE, None)
         if before is not None:
-            os.environ["GLIBC_TUNABLES"] = before
+            os.environ[memory.VARIABLE] = before
     theirs.close()
     return ours
 

@@ -1,13 +1,12 @@
-"""Times our training step beside PyTorch's and prints the ratios.
+"""Times our work beside that of others and prints the ratios.
 
     python -m noisyjax.cli.benchmark
-    python -m noisyjax.cli.benchmark train_step_3d --threads=2 --json=benchmark.json
+    python -m noisyjax.cli.benchmark train_step_3d threshold_256 --threads=2 --json=benchmark.json
 
-Every entry runs on one core and on all of them, without and with huge pages: XLA takes and returns
-its temporary memory in every step, and the page faults of that are its largest single cost. glibc
-reads `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` when a process starts, so every side runs in a fresh
-process. The sides take turns; a ratio is the median of ours over the median of the quicker peer.
-Compilation is apart. The entry conv3d_xla has our own network with XLA's convolutions as its peer.
+Every entry runs on one core and on all of them; training steps with every way in which glibc can
+treat their temporary memory (`noisyjax.core.memory`). It reads that when a process starts, so every
+side runs in a fresh process. The sides take turns; the time of a side is its median. Compilation is
+apart. The entry conv3d_xla has our own network with XLA's convolutions as its peer.
 """
 
 import importlib.util
@@ -16,79 +15,86 @@ import os
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import app, flags
 from rich import console, table
 
-from noisyjax.benchmarks import harness, training_step
+from noisyjax.benchmarks import gaussian_field, harness, threshold, training_step
+from noisyjax.core import memory
 
 _JSON = flags.DEFINE_string("json", None, "File that receives the measurements.")
 _THREADS = flags.DEFINE_list("threads", None, "Numbers of cores; one and all of them if not given.")
 _REPEATS = flags.DEFINE_integer("repeats", 11, "Timed steps of each side.")
+_ALLOCATOR = flags.DEFINE_multi_enum(
+    "allocator", None, list(memory.TUNABLES), "How training steps get memory; all if not given."
+)
 _SMOKE = flags.DEFINE_bool("smoke", False, "A tiny network without a peer in place of each entry.")
 
+SETUPS = {**training_step.SETUPS, **gaussian_field.SETUPS, **threshold.SETUPS}
 
-def measure(setup: training_step.Setup, *, threads: int, huge_pages: bool, repeats: int) -> dict:
+
+def measure(setup: Any, *, threads: int, allocator: str, repeats: int) -> dict:
     """Times one set-up.
 
     Args:
-      setup: what to train.
+      setup: an entry of `SETUPS`.
       threads: number of cores.
-      huge_pages: whether glibc takes huge pages.
+      allocator: one of `memory.TUNABLES`.
       repeats: timed steps of each side.
 
     Returns:
-      Median seconds of ours, and of the quicker peer with the ratio to it where there is one;
-      the circumstances, and the seconds of every step.
+      Median seconds of ours and of each peer, with our ratio to it (below 1, ours is faster); the
+      circumstances, and the seconds of every step.
     """
     timings = harness.take_turns(
-        setup.sides(), threads=threads, huge_pages=huge_pages, repeats=repeats
+        setup.sides(), threads=threads, allocator=allocator, repeats=repeats
     )
     medians = {name: statistics.median(timing.seconds) for name, timing in timings.items()}
-    result = {
+    ours = medians.pop("ours")
+    return {
         "threads": threads,
-        "huge_pages": huge_pages,
+        "allocator": allocator,
         "params": timings["ours"].params,
         "compile_s": timings["ours"].compile_s,
-        "ours_s": medians.pop("ours"),
+        "ours_s": ours,
+        "peers_s": medians,
+        "ratios": {name: ours / seconds for name, seconds in medians.items()},
         "seconds": {name: timing.seconds for name, timing in timings.items()},
     }
-    if medians:
-        peer = min(medians, key=medians.get)
-        result |= {"peer": peer, "peer_s": medians[peer]}
-        result["ratio"] = result["ours_s"] / result["peer_s"]
-    return result
 
 
 def render(results: Sequence[Mapping]) -> table.Table:
-    """Makes a table with one row per measurement."""
-    headings = ("entry", "cores", "huge pages", "ours (s)", "peer (s)", "ratio", "compile (s)")
+    """Makes a table with one row per measurement and peer."""
+    headings = ("entry", "cores", "allocator", "ours (s)", "peer (s)", "ratio", "compile (s)")
     made = table.Table(*(table.Column(heading, no_wrap=True) for heading in (*headings, "peer")))
     for result in results:
-        row = [result["entry"], str(result["threads"]), "yes" if result["huge_pages"] else "no"]
-        row += [f"{result[key]:.3f}" if key in result else "-" for key in ("ours_s", "peer_s")]
-        row += [f"{result['ratio']:.2f}" if "ratio" in result else "-"]
-        made.add_row(*row, f"{result['compile_s']:.1f}", result.get("peer", "-"))
+        start = [result["entry"], str(result["threads"]), result["allocator"]]
+        start.append(f"{result['ours_s']:.4g}")
+        compiled = f"{result['compile_s']:.1f}"
+        for name, ratio in result["ratios"].items():
+            made.add_row(*start, f"{result['peers_s'][name]:.4g}", f"{ratio:.3g}", compiled, name)
+        if not result["ratios"]:
+            made.add_row(*start, "-", "-", compiled, "-")
     return made
 
 
 def main(argv: Sequence[str]) -> None:
     """Times the entries named on the command line, or all of them."""
-    names = list(argv[1:]) or list(training_step.SETUPS)
-    unknown = sorted(set(names) - set(training_step.SETUPS))
+    names = list(argv[1:]) or list(SETUPS)
+    unknown = sorted(set(names) - set(SETUPS))
     if unknown:
-        raise app.UsageError(f"unknown entries {unknown}; known: {sorted(training_step.SETUPS)}")
-    setups = {name: training_step.SETUPS[name] for name in names}
+        raise app.UsageError(f"unknown entries {unknown}; known: {sorted(SETUPS)}")
+    setups = {name: SETUPS[name] for name in names}
     if _SMOKE.value:
         setups = dict.fromkeys(names, training_step.SMOKE)
-    if any(setup.peer == "torch" for setup in setups.values()):
-        _require_torch()
+    _require({setup.peer for setup in setups.values()} - {"", "xla"})
     results = []
     for name, setup in setups.items():
         for threads in _thread_counts():
-            for huge_pages in (False, True):
+            for allocator in _allocators(setup):
                 measured = measure(
-                    setup, threads=threads, huge_pages=huge_pages, repeats=_REPEATS.value
+                    setup, threads=threads, allocator=allocator, repeats=_REPEATS.value
                 )
                 results.append({"entry": name} | measured)
     console.Console(width=120).print(render(results))
@@ -109,9 +115,16 @@ def _thread_counts() -> list[int]:
     return threads
 
 
-def _require_torch() -> None:
-    if importlib.util.find_spec("torch") is None:
-        raise app.UsageError("the peer is PyTorch, which is missing: pip install noisyjax[bench]")
+def _allocators(setup: Any) -> list[str]:
+    if not isinstance(setup, training_step.Setup):
+        return ["default"]
+    return _ALLOCATOR.value or list(memory.TUNABLES)
+
+
+def _require(packages: set[str]) -> None:
+    missing = sorted(name for name in packages if importlib.util.find_spec(name) is None)
+    if missing:
+        raise app.UsageError(f"peers are missing: {missing}; pip install noisyjax[bench]")
 
 
 def _write_json(path: pathlib.Path, value: object) -> None:

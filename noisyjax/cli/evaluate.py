@@ -1,13 +1,15 @@
-"""Evaluates a run's checkpoint on one of its splits.
+r"""Evaluates a run's checkpoint on one of its splits.
 
 Example:
-  python -m noisyjax.cli.evaluate --workdir=runs/digits --split=test --checkpoint=best
+  python -m noisyjax.cli.evaluate --workdir=runs/digits --split=test --checkpoint=best \
+      --decisions=accuracy,dice
 
 The table of cases and the report go into evaluations/ in the run's folder, or into --output.
 """
 
 from absl import app, flags, logging
 
+from noisyjax import decisions
 from noisyjax.train import loop
 
 
@@ -16,6 +18,12 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the run.")
     flags.DEFINE_enum("split", "test", ["train", "val", "test"], "What to evaluate on.")
     flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint.")
+    flags.DEFINE_list(
+        "decisions",
+        [],
+        f"How probabilities become masks, some of {', '.join(decisions.DECISIONS)}; the metrics of "
+        "the first have plain names. By default those of the run.",
+    )
     flags.DEFINE_string("output", None, "Folder for the results.")
     flags.mark_flags_as_required(["workdir"])
 
@@ -27,7 +35,11 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     given = flags.FLAGS
     result = loop.evaluate_run(
-        given.workdir, split=given.split, checkpoint=given.checkpoint, output=given.output
+        given.workdir,
+        split=given.split,
+        checkpoint=given.checkpoint,
+        decisions=given.decisions,
+        output=given.output,
     )
     for name, value in result.scalars.items():
         print(f"{given.split}_{name} {value:.4f}")

@@ -13,8 +13,7 @@ def main(argv: list[str]) -> int:
     """Runs the study that the flags name; returns 1 if a cell failed."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only, got {argv[1:]}")
-    if flags.FLAGS.huge_pages:
-        train.start_anew_with_huge_pages()
+    train.start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax.studies import study
 

@@ -13,7 +13,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-TUNABLES = "GLIBC_TUNABLES"
+from noisyjax.core import memory
 
 
 def define_flags() -> None:
@@ -22,24 +22,26 @@ def define_flags() -> None:
         "config", None, "The run's config file, for example configs/cm_trace.py.", lock_config=True
     )
     flags.DEFINE_string("workdir", None, "Folder of the run; running again resumes it.")
-    flags.DEFINE_bool(
-        "huge_pages",
-        True,
-        "On Linux, start anew with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 unless that variable is "
-        "set. Training on a CPU spends a quarter of its time on page faults without it.",
+    flags.DEFINE_enum(
+        "allocator",
+        "kept",
+        list(memory.TUNABLES),
+        "On Linux, start anew with the GLIBC_TUNABLES of this name unless that variable is set; "
+        "see noisyjax.core.memory. Training on a CPU loses a quarter of its time without.",
     )
     flags.mark_flags_as_required(["config", "workdir"])
 
 
-def start_anew_with_huge_pages() -> None:
-    """Replaces this process by itself with huge pages, unless the environment has decided.
+def start_anew(allocator: str) -> None:
+    """Replaces this process by itself with another allocator, unless the environment has decided.
 
     The C library reads the variable when a process starts, so it cannot be set from within. The
     process keeps its id, so whoever watches or signals it notices nothing.
     """
-    if sys.platform != "linux" or TUNABLES in os.environ:
+    wanted = memory.TUNABLES[allocator]
+    if sys.platform != "linux" or not wanted or memory.VARIABLE in os.environ:
         return
-    environment = {**os.environ, TUNABLES: "glibc.malloc.hugetlb=1"}
+    environment = {**os.environ, memory.VARIABLE: wanted}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
@@ -47,8 +49,7 @@ def main(argv: list[str]) -> None:
     """Trains what the flags name and prints where the results are."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only, got {argv[1:]}")
-    if flags.FLAGS.huge_pages:
-        start_anew_with_huge_pages()
+    start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax import train
 

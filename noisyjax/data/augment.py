@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Key, Num, Shaped
 
-from noisyjax.core import rng, warp
+from noisyjax.core import blur, rng, warp
 
 Transform = Callable[[Array, dict[str, Array]], dict[str, Array]]
 
 # Each kind of change has a stream of its own: switching one on leaves the others as they were.
-_STREAMS = {"flip": 0, "right_angle": 1, "free": 2, "intensity": 3}
+_STREAMS = {"flip": 0, "right_angle": 1, "free": 2, "intensity": 3, "blur": 4, "chosen": 5}
 
 
 def _stream(key: Array, name: str) -> Array:
@@ -149,6 +149,11 @@ def _intensities(key, image, *, scale, shift, noise):
     return image
 
 
+def _blur(key, image, *, largest):
+    sigma = jax.random.uniform(_stream(key, "blur"), maxval=largest)
+    return jax.vmap(lambda channel: blur.gaussian_blur(channel, sigma), -1, -1)(image)
+
+
 def augment(
     key: Key[Array, ""],
     image: Float[Array, "*S K"],
@@ -164,6 +169,8 @@ def augment(
     intensity_scale: float = 0.0,
     intensity_shift: float = 0.0,
     intensity_noise: float = 0.0,
+    smoothing: float = 0.0,
+    probability: float = 1.0,
 ) -> tuple[Float[Array, "*S K"], Num[Array, "R *S"]]:
     """Changes an image and its label maps at random; with every option at zero, nothing.
 
@@ -183,6 +190,8 @@ def augment(
       intensity_scale: the image is multiplied by a number within this of 1.
       intensity_shift: then a number up to this, of either sign, is added.
       intensity_noise: then Gaussian noise of this standard deviation is added.
+      smoothing: the image is blurred by a Gaussian of a random width up to this, in voxels.
+      probability: with which an example is changed at all.
 
     Returns:
       Image and labels, as they came in shape and dtype.
@@ -190,6 +199,7 @@ def augment(
     Raises:
       ValueError: if a plane to be turned by right angles is not square.
     """
+    given = image, labels
     masks = jnp.moveaxis(labels, 0, -1)
     image, masks = _right_angles(key, image, masks, flip_axes=flip_axes, planes=right_angle_planes)
     moved = max(shift) if isinstance(shift, Sequence) else shift
@@ -207,7 +217,13 @@ def augment(
     image = _intensities(
         key, image, scale=intensity_scale, shift=intensity_shift, noise=intensity_noise
     )
-    return image, jnp.moveaxis(masks, -1, 0)
+    if smoothing:
+        image = _blur(key, image, largest=smoothing)
+    changed = image, jnp.moveaxis(masks, -1, 0)
+    if probability == 1:
+        return changed
+    chosen = jax.random.bernoulli(_stream(key, "chosen"), probability)
+    return jax.tree.map(lambda new, old: jnp.where(chosen, new, old), changed, given)
 
 
 _PARAMETERS = inspect.signature(augment).parameters.values()

@@ -7,12 +7,15 @@ from noisyjax.data import annotate
 from noisyjax.noise import annotators
 
 
-def build(names: Sequence[str], *, num_classes: int, **options: Any) -> annotate.Panel | None:
+def build(
+    names: Sequence[str], *, num_classes: int, spacing: Sequence[float], **options: Any
+) -> annotate.Panel | None:
     """Returns the panel that is named, or None if nobody is: the source has raters of its own.
 
     Args:
       names: keys of `noisyjax.noise.annotators.ANNOTATORS`, R of them, in the order of the labels.
       num_classes: L.
+      spacing: size of a voxel along each axis in mm, for strengths that are given in mm.
       **options: strengths, see `noisyjax.noise.annotators.panel`.
 
     Returns:
@@ -21,9 +24,9 @@ def build(names: Sequence[str], *, num_classes: int, **options: Any) -> annotate
     Raises:
       ValueError: if a name is unknown.
 
-    >>> build((), num_classes=2) is None
+    >>> build((), num_classes=2, spacing=(1.0, 1.0)) is None
     True
     """
     if not names:
         return None
-    return annotators.panel(tuple(names), num_classes=num_classes, **options)
+    return annotators.panel(tuple(names), num_classes=num_classes, spacing=spacing, **options)

@@ -72,13 +72,73 @@ def split(
     return parts
 
 
-def of_source(data: source.Source, *, seed: int, fractions: Sequence[float] = ()) -> Splits:
+def cross_validation(
+    num_examples: int,
+    *,
+    seed: int,
+    folds: int,
+    fold: int,
+    fractions: Sequence[float] = (1.0, 0.0, 0.0),
+    groups: Integer[np.ndarray, "N"] | None = None,
+) -> Splits:
+    """Divides examples for one fold of a cross-validation, whole groups at a time.
+
+    Every example tests in exactly one of the folds, whose sizes differ by a group at most.
+
+    Args:
+      num_examples: N.
+      seed: the division's seed, the same for all folds.
+      folds: number of folds.
+      fold: the one that tests, from 0.
+      fractions: how the rest is divided into training and validation; no share is for testing.
+      groups: as in `split`.
+
+    Returns:
+      As `split`.
+
+    Raises:
+      ValueError: if there is no such fold, a share of the rest tests, or a part is empty that
+        should not be.
+
+    >>> parts = [cross_validation(9, seed=0, folds=3, fold=fold) for fold in range(3)]
+    >>> sorted(np.concatenate([part["test"] for part in parts]).tolist())
+    [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    """
+    groups = np.arange(num_examples) if groups is None else groups
+    names, members = np.unique(groups, return_inverse=True)
+    if not (1 < folds <= len(names) and 0 <= fold < folds):
+        raise ValueError(
+            f"fold: expected 0 <= fold < folds and 2 to {len(names)} folds, got {fold} of {folds}"
+        )
+    if len(fractions) != 3 or fractions[2]:
+        raise ValueError(
+            f"fractions: expected those of training and validation and a zero, got {fractions}"
+        )
+    place = np.empty(len(names), int)
+    place[order.permutation(len(names), seed=seed)] = np.arange(len(names))
+    ids = np.argsort(place[members], kind="stable").astype(np.int32)
+    tests = (place[members] % folds == fold)[ids]
+    rest = ids[~tests]
+    parts = split(len(rest), seed=seed, fractions=fractions, groups=groups[rest])
+    return {name: rest[part] for name, part in parts.items()} | {"test": ids[tests]}
+
+
+def of_source(
+    data: source.Source,
+    *,
+    seed: int,
+    fractions: Sequence[float] = (),
+    folds: int = 0,
+    fold: int = 0,
+) -> Splits:
     """Returns a source's own division, or a new one by the fractions.
 
     Args:
       data: the source.
       seed: as in `split`.
       fractions: as in `split`; empty for the source's own division.
+      folds: as in `cross_validation`; 0 for a single division.
+      fold: likewise.
 
     Returns:
       Name to ids.
@@ -86,6 +146,10 @@ def of_source(data: source.Source, *, seed: int, fractions: Sequence[float] = ()
     Raises:
       ValueError: if the source has no division and no fractions are given.
     """
+    if folds:
+        fractions = tuple(fractions) or (1.0, 0.0, 0.0)
+        options = {"folds": folds, "fold": fold, "fractions": fractions, "groups": data.groups}
+        return cross_validation(len(data.examples), seed=seed, **options)
     if len(fractions):
         return split(len(data.examples), seed=seed, fractions=fractions, groups=data.groups)
     if data.splits is None:

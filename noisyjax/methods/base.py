@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, Int
 
+from noisyjax import decisions
 from noisyjax.core import rng
 
 Variables = dict[str, Any]
@@ -63,6 +64,23 @@ class Method:
     predict: Callable[[Variables, Array], Prediction]
     param_labels: Callable[[Any], Any]
     needs_truth: bool = False
+
+
+def segment(probs: Float[Array, "*S L"], *, decision: str = "argmax") -> Int[Array, "*S"]:
+    """Turns what any method predicts for one image into its segmentation.
+
+    Args:
+      probs: probability of each class, ``[*S, L]``.
+      decision: a key of `decisions.DECISIONS`: the most probable class, or the mask that is best
+        for accuracy or for Dice.
+
+    Returns:
+      Class ids, ``[*S]``.
+
+    Raises:
+      ValueError: if the decision is unknown.
+    """
+    return decisions.decide(probs, decision)
 
 
 def dropout_keys(key: Array, ids: Int[Array, "B"], step: Int[Array, ""]) -> Array:

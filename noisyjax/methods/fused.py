@@ -39,8 +39,17 @@ def _soft_dice(logits: jax.Array, target: jax.Array) -> jax.Array:
     return overlap.soft_dice(jax.nn.softmax(logits), target)
 
 
+def _both(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """The sum of the two, as nnU-Net trains."""
+    return _cross_entropy(logits, target) + _soft_dice(logits, target)
+
+
 TARGETS = {"truth": _truth, "mean": _mean, "majority": _majority}
-LOSSES = {"cross_entropy": _cross_entropy, "soft_dice": _soft_dice}
+LOSSES = {
+    "cross_entropy": _cross_entropy,
+    "soft_dice": _soft_dice,
+    "cross_entropy_and_soft_dice": _both,
+}
 
 
 def build(

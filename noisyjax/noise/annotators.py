@@ -1,10 +1,12 @@
-"""Simulated annotators: the panel of the CM + trace paper.
+"""Simulated annotators, and panels of them.
 
 Zhang et al. 2020, Appendix A.1: annotators who segment too much, too little, wrongly or not at
 all, beside one who is right. In multi-class images the morphology acts on one target class, and a
-further annotator exchanges the classes in a cycle.
+further annotator exchanges the classes in a cycle. The annotator of Nordström et al. 2023 moves
+every boundary by a random smooth field.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,10 +14,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Integer, Key, UInt8
 
 from noisyjax.core import arrays, checks, rng
-from noisyjax.noise import morphology
+from noisyjax.noise import gaussian_field, morphology
 
 Truth = Integer[Array, "*S"]
 Shape = morphology.Shape
+Strength = float | int | Sequence[float | int]
 
 
 class Settings(NamedTuple):
@@ -28,6 +31,10 @@ class Settings(NamedTuple):
     wrong: float
     fractures: int
     fracture_width: float
+    a: Strength
+    b: Strength
+    millimetres: bool
+    spacing: Sequence[float] | None
 
 
 def good(key: Key[Array, ""], truth: Truth, shape: Shape, settings: Settings) -> Truth:
@@ -72,6 +79,17 @@ def swap(key: Key[Array, ""], truth: Truth, shape: Shape, settings: Settings) ->
     return jnp.where(truth == arrays.BACKGROUND, truth, truth % (settings.num_classes - 1) + 1)
 
 
+def gaussian(key: Key[Array, ""], truth: Truth, shape: Shape, settings: Settings) -> Truth:
+    """The truth moved by a Gaussian displacement field."""
+    a, b = settings.a, settings.b
+    if settings.millimetres:
+        to_fractions = functools.partial(
+            gaussian_field.from_millimetres, shape=truth.shape, spacing=settings.spacing
+        )
+        a, b = to_fractions(a), to_fractions(b)
+    return gaussian_field.deform(key, truth, a=a, b=b)
+
+
 # name -> f(key, truth [*S], shape of the target class, settings) -> label [*S]
 ANNOTATORS = {
     "good": good,
@@ -80,6 +98,7 @@ ANNOTATORS = {
     "wrong": wrong,
     "blank": blank,
     "swap": swap,
+    "gaussian": gaussian,
 }
 
 # A cut ends this many voxels beyond the thickened stroke, as in Morpho-MNIST.
@@ -96,6 +115,10 @@ def panel(
     wrong: float | int = 1.0,
     fractures: int = 3,
     fracture_width: float | int = 1.5,
+    a: Strength = 0.02,
+    b: Strength = gaussian_field.DEFAULT_B,
+    millimetres: bool = False,
+    spacing: Sequence[float] | None = None,
 ) -> Callable[[Key[Array, ""], Truth], UInt8[Array, "R *S"]]:
     """Returns the function that draws the labels of a panel of simulated annotators.
 
@@ -111,6 +134,10 @@ def panel(
       wrong: thickening of "wrong", likewise.
       fractures: number of cuts through the label of "wrong".
       fracture_width: their width in voxels.
+      a: standard deviation of the displacement of "gaussian", as a share of the side.
+      b: its correlation length, likewise; see `noisyjax.noise.gaussian_field`.
+      millimetres: whether a and b are in mm instead; then `spacing` is needed.
+      spacing: size of a voxel along each axis, in mm.
 
     Returns:
       ``f(key, truth [*S]) -> labels [R, *S]`` uint8, for one example, any number of spatial axes.
@@ -135,7 +162,12 @@ def panel(
         checks.positive(name, value, or_zero=True)
     checks.positive("fractures", fractures, or_zero=True)
     checks.positive("fracture_width", fracture_width)
-    settings = Settings(num_classes, target, over, under, wrong, fractures, fracture_width)
+    if millimetres and spacing is None:
+        raise ValueError("spacing: needed when a and b are in millimetres")
+    settings = Settings(
+        num_classes, target, over, under, wrong, fractures, fracture_width,
+        a, b, millimetres, spacing,
+    )  # fmt: skip
     annotators = [checks.lookup("names", name, ANNOTATORS) for name in names]
 
     def draw(key: Key[Array, ""], truth: Truth) -> UInt8[Array, "R *S"]:

@@ -10,7 +10,8 @@ list of levels, and a level a name with the fields of the base that it changes::
     config.seeds = (0, 1, 2)
 
 Each cell is one `train_and_evaluate` in a folder of its own, so a study that was interrupted goes
-on where it stopped, and one failed cell leaves the others alone.
+on where it stopped, and one failed cell leaves the others alone. With ``config.vmap_seeds`` the
+cells that differ by their seed only are one program.
 """
 
 import concurrent.futures
@@ -20,7 +21,7 @@ import os
 import pathlib
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -76,7 +77,12 @@ def _slug(level: str) -> str:
 
 
 def run(
-    todo: Sequence[Cell], workdir: str | os.PathLike, *, workers: int, train: Callable
+    todo: Sequence[Cell],
+    workdir: str | os.PathLike,
+    *,
+    workers: int,
+    train: Callable,
+    vmap_seeds: bool = False,
 ) -> Iterator[Outcome]:
     """Runs cells and yields their outcomes as they come.
 
@@ -88,17 +94,20 @@ def run(
       todo: the cells.
       workdir: the study's folder.
       workers: number of processes.
-      train: ``(config, workdir) -> (state, summary)``; with several workers it must be importable.
+      train: ``(configs, workdirs) -> summaries``; with several workers it must be importable.
+      vmap_seeds: whether the cells that differ by their seed only are given to `train` together.
 
     Yields:
       An `Outcome` per cell; a cell that raises gives one with `error`.
     """
     compiled = str(pathlib.Path(workdir) / ".compiled")
-    folders = [str(pathlib.Path(workdir) / cell.folder) for cell in todo]
+    jobs = _jobs(todo, vmap_seeds)
+    folders = [[str(pathlib.Path(workdir) / cell.folder) for cell in job] for job in jobs]
+    configs = [[cell.config for cell in job] for job in jobs]
     if workers <= 1:
         _keep_compiled(compiled)
-        for cell, folder in zip(todo, folders, strict=True):
-            yield _outcome(cell, _attempt(train, cell.config, folder))
+        for job, given, places in zip(jobs, configs, folders, strict=True):
+            yield from _outcomes(job, _attempt(train, given, places))
         return
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -108,11 +117,11 @@ def run(
         workers, mp_context=context, initializer=_start_worker, initargs=(queue, compiled)
     ) as pool:
         futures = {
-            pool.submit(_attempt, train, cell.config, folder): cell
-            for cell, folder in zip(todo, folders, strict=True)
+            pool.submit(_attempt, train, given, places): job
+            for job, given, places in zip(jobs, configs, folders, strict=True)
         }
         for future in concurrent.futures.as_completed(futures):
-            yield _outcome(futures[future], _result(future))
+            yield from _outcomes(futures[future], _result(future))
 
 
 def num_cores() -> int:
@@ -143,9 +152,20 @@ def _start_worker(shares: Any, compiled: str) -> None:
     _keep_compiled(compiled)
 
 
-def _attempt(train: Callable, config: Any, folder: str) -> tuple[dict | None, str | None]:
+def _jobs(todo: Sequence[Cell], vmap_seeds: bool) -> list[list[Cell]]:
+    if not vmap_seeds:
+        return [[cell] for cell in todo]
+    jobs: dict[tuple, list[Cell]] = {}
+    for cell in todo:
+        jobs.setdefault(tuple(cell.levels.values()), []).append(cell)
+    return list(jobs.values())
+
+
+def _attempt(
+    train: Callable, configs: Sequence[Any], folders: Sequence[str]
+) -> tuple[list[dict] | None, str | None]:
     try:
-        return dict(train(config, folder)[1]), None
+        return [dict(summary) for summary in train(configs, folders)], None
     except Exception:  # one failed cell must not stop the study; the error is reported with it
         return None, traceback.format_exc()
     finally:
@@ -153,12 +173,16 @@ def _attempt(train: Callable, config: Any, folder: str) -> tuple[dict | None, st
         jax.clear_caches()
 
 
-def _result(future: concurrent.futures.Future) -> tuple[dict | None, str | None]:
+def _result(future: concurrent.futures.Future) -> tuple[list[dict] | None, str | None]:
     try:
         return future.result()
     except concurrent.futures.process.BrokenProcessPool as error:
         return None, f"the worker died: {error}"
 
 
-def _outcome(cell: Cell, result: tuple[Mapping | None, str | None]) -> Outcome:
-    return Outcome(cell, *result)
+def _outcomes(
+    job: Sequence[Cell], result: tuple[list[dict] | None, str | None]
+) -> Iterator[Outcome]:
+    summaries, error = result
+    for place, cell in enumerate(job):
+        yield Outcome(cell, None if summaries is None else summaries[place], error)

@@ -156,9 +156,56 @@ def curves(
     return figure
 
 
+def lines(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[str, Sequence[float]]]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+) -> matplotlib.figure.Figure:
+    """Draws a number over the levels of an axis: mean and standard deviation of its repetitions.
+
+    Args:
+      panels: panel to line to ``(level, values)``. Levels that are all numbers stand at their
+        values, others side by side.
+      xlabel: label of the x axis.
+      ylabel: label of the y axis.
+
+    Returns:
+      A figure with one plot per panel.
+    """
+    figure = matplotlib.figure.Figure(figsize=(4.2 * len(panels) + 0.6, 3.6))
+    all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (title, drawn) in zip(all_axes, panels.items(), strict=True):
+        levels = list(dict.fromkeys(level for line in drawn.values() for level, _ in line))
+        places = _places(levels)
+        # Side by side, or error bars of lines that agree would hide each other.
+        step = 0.012 * (max(places.values()) - min(places.values()))
+        for index, (name, line) in enumerate(drawn.items()):
+            shift = step * (index - (len(drawn) - 1) / 2)
+            x = np.array([places[level] + shift for level, _ in line])
+            mean = np.array([np.mean(values) for _, values in line])
+            sd = [np.std(values, ddof=1) if len(values) > 1 else 0.0 for _, values in line]
+            axes.errorbar(x, mean, sd, label=name, marker="o", markersize=3, capsize=2)
+        axes.set_xticks(list(places.values()), levels)
+        axes.set_xlabel(xlabel)
+        axes.set_title(title, fontsize=9)
+        axes.grid(alpha=0.3)
+    all_axes[0].set_ylabel(ylabel)
+    all_axes[0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
 def save(figure: matplotlib.figure.Figure, path: str | os.PathLike) -> None:
     """Writes a figure as PNG."""
     figure.savefig(path, dpi=150)
+
+
+def _places(levels: Sequence[str]) -> dict[str, float]:
+    try:
+        return {level: float(level) for level in levels}
+    except ValueError:
+        return {level: float(place) for place, level in enumerate(levels)}
 
 
 def _grey(values: np.ndarray) -> np.ndarray:

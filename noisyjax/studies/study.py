@@ -10,18 +10,31 @@ import rich.console
 import rich.progress
 
 from noisyjax import train
-from noisyjax.studies import grid, pictures, showcase, table
+from noisyjax.studies import comparison, grid, pictures, readout, showcase, table
+from noisyjax.train import records
+
+
+def train_each(
+    configs: Sequence[ml_collections.ConfigDict], workdirs: Sequence[str]
+) -> list[dict[str, float]]:
+    """Trains runs one after the other; one that is finished is only read."""
+    summaries = []
+    for config, workdir in zip(configs, workdirs, strict=True):
+        summary = records.finished(config, workdir)
+        summaries.append(summary or train.train_and_evaluate(config, workdir)[1])
+    return summaries
 
 
 def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> list[grid.Outcome]:
     """Runs every cell of a study that has not finished yet, and writes its report.
 
-    The workdir receives ``table.md`` (mean ± sd over the seeds), ``table.csv`` (every number of
-    every seed), ``curves.png``, and for each entry of ``config.showcases`` a picture of images,
-    raters, estimated truth and estimated confusion matrices.
+    The workdir receives ``table.md`` (mean ± sd over the repetitions), ``table.csv`` (every number
+    of every run), ``comparisons.md`` (paired tests), a plot per entry of ``config.plots``,
+    ``curves.png``, and for each entry of ``config.showcases`` a picture of images, raters,
+    estimated truth and estimated confusion matrices.
 
     Args:
-      config: a study's config, see `grid`.
+      config: a study's config, see ``configs/study.py``.
       workdir: the study's folder; running again in it goes on where it stopped.
 
     Returns:
@@ -31,17 +44,78 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     workdir.mkdir(parents=True, exist_ok=True)
     console = rich.console.Console()
     outcomes = _run_cells(config, workdir, console)
-    columns = [table.Column(*column) for column in config.columns]
-    head, body = table.headings(outcomes, columns), table.rows(outcomes, columns)
-    _write(workdir / "table.csv", table.tidy_csv(outcomes))
-    _write(workdir / "table.md", table.markdown(head, body))
-    console.print(table.terminal(config.title, head, body))
     for outcome in outcomes:
         if outcome.error is not None:
             console.print(f"[red]failed[/red] {outcome.cell.folder}:\n{outcome.error}")
+    rows = readout.read(outcomes, config.readouts)
+    _tabulate(config, workdir, rows, console)
+    _compare(config, workdir, rows, console)
     _draw(config, workdir, outcomes)
+    _plot(config, workdir, rows)
     console.print(f"tables and pictures: {workdir}")
     return outcomes
+
+
+def _tabulate(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    rows: Sequence[grid.Outcome],
+    console: rich.console.Console,
+) -> None:
+    columns = [table.Column(*column) for column in config.columns]
+    head = table.headings(rows, columns, config.repeats)
+    body = table.rows(rows, columns, config.repeats)
+    parts = [(config.title, head, body)]
+    for field, heading, form, axis in config.pivots:
+        column = table.Column(field, heading, form)
+        parts.append((heading, *table.pivot(rows, column, axis, config.repeats)))
+    _write(workdir / "table.csv", table.tidy_csv(rows))
+    texts = [table.markdown(head, body)]
+    texts += [f"\n{title}\n\n{table.markdown(head, body)}" for title, head, body in parts[1:]]
+    _write(workdir / "table.md", "".join(texts))
+    for part in parts:
+        console.print(table.terminal(*part))
+
+
+def _compare(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    rows: Sequence[grid.Outcome],
+    console: rich.console.Console,
+) -> None:
+    texts = []
+    for field, heading, axis, pairs, test in config.comparisons:
+        found = comparison.compare(
+            rows, field=field, axis=axis, pairs=pairs, repeats=config.repeats, test=test
+        )
+        if found:
+            head, body = [*found[0].levels, *comparison.HEADINGS], comparison.rows(found)
+            title = f"{heading}, paired {test} test, p-values as they are and after Holm"
+            console.print(table.terminal(title, head, body))
+            texts.append(f"{title}\n\n{table.markdown(head, body)}")
+    if texts:
+        _write(workdir / "comparisons.md", "\n".join(texts))
+
+
+def _plot(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, rows: Sequence[grid.Outcome]
+) -> None:
+    for field, label, along, lines in config.plots:
+        panels: dict[str, dict[str, dict[str, list[float]]]] = {}
+        for cell, summary, _ in rows:
+            if summary is None or field not in summary:
+                continue
+            shared = [a for a in cell.levels if a not in (along, lines, *config.repeats)]
+            title = " ".join(cell.levels[axis] for axis in shared)
+            line = panels.setdefault(title, {}).setdefault(cell.levels[lines], {})
+            line.setdefault(cell.levels[along], []).append(summary[field])
+        if panels:
+            drawn = {
+                title: {name: list(line.items()) for name, line in panel.items()}
+                for title, panel in panels.items()
+            }
+            figure = pictures.lines(drawn, xlabel=along, ylabel=label)
+            pictures.save(figure, workdir / f"{field}.png")
 
 
 def _run_cells(
@@ -59,7 +133,10 @@ def _run_cells(
         console=console,
     ) as progress:
         bar = progress.add_task(f"{config.title}: {workers} at a time", total=len(todo))
-        for outcome in grid.run(todo, workdir, workers=workers, train=train.train_and_evaluate):
+        method = train.train_seeds if config.vmap_seeds else train_each
+        for outcome in grid.run(
+            todo, workdir, workers=workers, train=method, vmap_seeds=config.vmap_seeds
+        ):
             done[outcome.cell.folder] = outcome
             progress.advance(bar)
             progress.console.print(f"  {outcome.cell.folder}: {_headline(config, outcome)}")
@@ -81,7 +158,7 @@ def _draw(
     for cell, summary, _ in outcomes:
         if summary is None:
             continue
-        name = " ".join(cell.levels.values())
+        name = " ".join(n for axis, n in cell.levels.items() if axis not in config.repeats)
         history = _history(workdir / cell.folder / "metrics.jsonl", config.curve)
         histories.setdefault(name, []).append(history)
     if histories:

@@ -36,27 +36,77 @@ def tidy_csv(outcomes: Sequence[grid.Outcome]) -> str:
     return file.getvalue()
 
 
-def rows(outcomes: Sequence[grid.Outcome], columns: Sequence[Column]) -> list[list[str]]:
-    """Folds the seeds: one row per choice of levels, ``mean ± sd`` per column.
+def rows(
+    outcomes: Sequence[grid.Outcome], columns: Sequence[Column], repeats: Sequence[str] = ()
+) -> list[list[str]]:
+    """Folds the repetitions: one row per choice of levels, ``mean ± sd`` per column.
 
-    The last entry is the number of seeds that finished of those that were run; a column is "–"
-    where no seed defines it (a majority vote has no confusion matrices).
+    Args:
+      outcomes: of the cells.
+      columns: what the table shows.
+      repeats: axes whose levels are repetitions, such as folds; seeds always are.
+
+    Returns:
+      Rows. The last entry is the number of runs that finished of those that were started; a column
+      is "–" where no run defines it (a majority vote has no confusion matrices).
     """
-    groups: dict[tuple[str, ...], list[grid.Outcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault(tuple(outcome.cell.levels.values()), []).append(outcome)
     out = []
-    for levels, group in groups.items():
+    for levels, group in _groups(outcomes, repeats).items():
         done = [outcome.summary for outcome in group if outcome.summary is not None]
         numbers = [_mean_sd([s.get(c.field, math.nan) for s in done], c.format) for c in columns]
         out.append([*levels, *numbers, f"{len(done)}/{len(group)}"])
     return out
 
 
-def headings(outcomes: Sequence[grid.Outcome], columns: Sequence[Column]) -> list[str]:
+def headings(
+    outcomes: Sequence[grid.Outcome], columns: Sequence[Column], repeats: Sequence[str] = ()
+) -> list[str]:
     """Returns the headings that belong to `rows`."""
-    axes = list(outcomes[0].cell.levels) if outcomes else []
-    return [*axes, *(column.heading for column in columns), "seeds"]
+    axes = _axes(outcomes, repeats)
+    return [*axes, *(column.heading for column in columns), "runs" if repeats else "seeds"]
+
+
+def pivot(
+    outcomes: Sequence[grid.Outcome], column: Column, axis: str, repeats: Sequence[str] = ()
+) -> tuple[list[str], list[list[str]]]:
+    """Shows one number with the levels of an axis side by side, as papers do.
+
+    Args:
+      outcomes: of the cells.
+      column: the number; its heading is not used.
+      axis: the axis whose levels become columns.
+      repeats: as in `rows`.
+
+    Returns:
+      (headings, rows).
+    """
+    across = list(dict.fromkeys(outcome.cell.levels[axis] for outcome in outcomes))
+    axes = _axes(outcomes, repeats)
+    place = axes.index(axis)
+    body: dict[tuple[str, ...], dict[str, str]] = {}
+    for levels, group in _groups(outcomes, repeats).items():
+        values = [o.summary.get(column.field, math.nan) for o in group if o.summary is not None]
+        row = body.setdefault((*levels[:place], *levels[place + 1 :]), {})
+        row[levels[place]] = _mean_sd(values, column.format)
+    lines = [[*rest, *(row.get(name, "–") for name in across)] for rest, row in body.items()]
+    return [*axes[:place], *axes[place + 1 :], *across], lines
+
+
+def _axes(outcomes: Sequence[grid.Outcome], repeats: Sequence[str]) -> list[str]:
+    levels = outcomes[0].cell.levels if outcomes else {}
+    return [axis for axis in levels if axis not in repeats]
+
+
+def _groups(
+    outcomes: Sequence[grid.Outcome], repeats: Sequence[str]
+) -> dict[tuple[str, ...], list[grid.Outcome]]:
+    """Puts together what differs by its repetition only."""
+    groups: dict[tuple[str, ...], list[grid.Outcome]] = {}
+    axes = _axes(outcomes, repeats)
+    for outcome in outcomes:
+        levels = tuple(outcome.cell.levels[axis] for axis in axes)
+        groups.setdefault(levels, []).append(outcome)
+    return groups
 
 
 def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:

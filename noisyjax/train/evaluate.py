@@ -1,7 +1,7 @@
 """Judging a trained method on a split: numbers per case first, means after.
 
-The segmentation is the most probable class of each pixel. What needs the truth is left out where
-there is none.
+A segmentation is made from the probabilities by each of the run's decisions. What needs the truth
+is left out where there is none.
 """
 
 import functools
@@ -64,17 +64,30 @@ def label_nll(
     return jnp.mean(nll, where=rater_mask.reshape(-1, *[1] * (labels.ndim - 1)))
 
 
+def measured_names(decisions: Sequence[str]) -> dict[str, str]:
+    """Returns what is put behind a metric's name for each decision: nothing for the first.
+
+    >>> measured_names(("accuracy", "dice"))
+    {'accuracy': '', 'dice': '@dice'}
+    """
+    return {name: f"@{name}" if place else "" for place, name in enumerate(decisions)}
+
+
+def _against_labels(
+    segmentation: Integer[Array, "*S"], batch: Values, num_classes: int
+) -> Float[Array, "C"]:
+    """Returns the Dice to the labels that were given, a mean over their raters, per class."""
+    counts = jax.vmap(lambda labels: overlap.counts(segmentation, labels, num_classes))
+    dice = overlap.dice(counts(batch["labels"]))[:, 1:]
+    return jnp.mean(dice, axis=0, where=batch["rater_mask"][:, None])
+
+
 def _against_truth(prediction: base.Prediction, batch: Values, num_classes: int) -> Values:
-    """Returns what one example's truth is needed for."""
+    """Returns what one example's truth is needed for, whatever the decision."""
     truth = batch["truth"]
     counts = functools.partial(overlap.counts, num_classes=num_classes)
-    segmentation = counts(jnp.argmax(prediction.probs, axis=-1), truth)
     raters = jax.vmap(lambda labels: counts(labels, truth))(batch["labels"])
-    values = {
-        "dice": overlap.dice(segmentation)[1:],
-        "jaccard": overlap.jaccard(segmentation)[1:],
-        "rater_dice": overlap.dice(raters)[:, 1:].mean(axis=-1),
-    }
+    values = {"rater_dice": overlap.dice(raters)[:, 1:].mean(axis=-1)}
     if prediction.cms is not None:
         values["cm_error"], values["cm_count"] = confusion.true_column_error(
             prediction.cms, truth, batch["labels"], rater_mask=batch["rater_mask"]
@@ -82,18 +95,27 @@ def _against_truth(prediction: base.Prediction, batch: Values, num_classes: int)
     return values
 
 
-def case_values(prediction: base.Prediction, batch: Values, *, num_classes: int) -> Values:
+def case_values(
+    prediction: base.Prediction,
+    batch: Values,
+    *,
+    num_classes: int,
+    decisions: Sequence[str] = ("argmax",),
+) -> Values:
     """Returns what is measured on one example.
 
     Args:
       prediction: of the example, without the batch axis.
       batch: the example: ``labels``, ``rater_mask`` and, where it is known, ``truth``.
       num_classes: L.
+      decisions: keys of `decisions.DECISIONS`. The metrics of the first have plain names, those of
+        another, for example, ``dice@accuracy``.
 
     Returns:
-      Name to value: ``nll``, ``ged2`` ``[]``; with a truth ``dice``, ``jaccard`` ``[L - 1]`` and
-      ``rater_dice`` ``[R]``; with matrices ``trace`` ``[R]``, ``cm_sum`` ``[R, L, L]``,
-      ``cm_weight`` ``[L]``; with both ``cm_error``, ``cm_count`` ``[R]``.
+      Name to value: ``nll``, ``ged2`` ``[]``, ``label_dice`` (Dice to the labels that the raters
+      gave) ``[L - 1]``; with a truth ``dice``, ``jaccard`` ``[L - 1]`` and ``rater_dice`` ``[R]``;
+      with matrices ``trace`` ``[R]``, ``cm_sum`` ``[R, L, L]``, ``cm_weight`` ``[L]``; with both
+      ``cm_error``, ``cm_count`` ``[R]``.
     """
     probs, cms, rater_probs = prediction
     probs_of_raters = probs[None] if rater_probs is None else rater_probs
@@ -110,17 +132,24 @@ def case_values(prediction: base.Prediction, batch: Values, *, num_classes: int)
         values["trace"] = confusion.mean_trace(cms)
         # A column is looked at where its class is believed to be; elsewhere no label shapes it.
         values["cm_sum"], values["cm_weight"] = confusion.cm_sums(cms, probs=probs)
+    for decision, suffix in measured_names(decisions).items():
+        segmentation = base.segment(probs, decision=decision)
+        values[f"label_dice{suffix}"] = _against_labels(segmentation, batch, num_classes)
+        if "truth" in batch:
+            counts = overlap.counts(segmentation, batch["truth"], num_classes)
+            values[f"dice{suffix}"] = overlap.dice(counts)[1:]
+            values[f"jaccard{suffix}"] = overlap.jaccard(counts)[1:]
     if "truth" in batch:
         values |= _against_truth(prediction, batch, num_classes)
     return values
 
 
 def _compiled(
-    method: base.Method, num_classes: int, parallel: parallels.Parallel
+    method: base.Method, num_classes: int, decisions: Sequence[str], parallel: parallels.Parallel
 ) -> Callable[[Any, Mapping[str, Any]], Values]:
     def measure(variables: Any, batch: Values) -> Values:
         prediction = method.predict(variables, batch["image"])
-        measure_one = functools.partial(case_values, num_classes=num_classes)
+        measure_one = functools.partial(case_values, num_classes=num_classes, decisions=decisions)
         rest = {name: batch[name] for name in ("labels", "rater_mask", "truth") if name in batch}
         return jax.vmap(measure_one)(prediction, rest)
 
@@ -144,6 +173,11 @@ def _collect(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def _per_class(values: Mapping[str, np.ndarray]) -> list[str]:
+    """Returns the names of the overlaps among the values: the only ones of each class."""
+    return [name for name in values if name.partition("@")[0] in ("dice", "jaccard", "label_dice")]
+
+
 def _rows(
     values: Mapping[str, np.ndarray],
     cases: Sequence[str],
@@ -151,9 +185,8 @@ def _rows(
     raters: Sequence[str],
 ) -> list[report.Row]:
     rows = []
-    for name in ("dice", "jaccard"):
-        if name in values:
-            rows += report.case_rows(name, values[name], cases, classes)
+    for name in _per_class(values):
+        rows += report.case_rows(name, values[name], cases, classes)
     for name in ("nll", "ged2"):
         rows += report.case_rows(name, values[name], cases)
     for name in ("trace", "rater_dice"):
@@ -169,10 +202,9 @@ def _rows(
 
 def _scalars(values: Mapping[str, np.ndarray], raters: Sequence[str]) -> dict[str, float]:
     scalars = {}
-    for name in ("dice", "jaccard"):
-        if name in values:
-            summary = report.summarise(values[name].mean(axis=1).tolist())
-            scalars |= {name: summary.mean, f"{name}_sd": summary.sd}
+    for name in _per_class(values):
+        summary = report.summarise(values[name].mean(axis=1).tolist())
+        scalars |= {name: summary.mean, f"{name}_sd": summary.sd}
     for name in ("nll", "ged2"):
         scalars[name] = report.summarise(values[name].tolist()).mean
     if "cm_error" in values:
@@ -196,7 +228,11 @@ def _mean_cms(values: Mapping[str, np.ndarray]) -> np.ndarray | None:
 
 
 def build(
-    experiment: experiments.Experiment, parallel: parallels.Parallel, *, batch_size: int
+    experiment: experiments.Experiment,
+    parallel: parallels.Parallel,
+    *,
+    batch_size: int,
+    decisions: Sequence[str] = ("argmax",),
 ) -> Callable[[Any, str], Evaluation]:
     """Returns the evaluation of an experiment's method, compiled once for all splits.
 
@@ -204,12 +240,13 @@ def build(
       experiment: the experiment.
       parallel: how work is spread.
       batch_size: the largest number of images at once.
+      decisions: the decisions, see `case_values`.
 
     Returns:
       ``f(variables, split) -> Evaluation``.
     """
     data, raters = experiment.data, experiment.rater_names
-    measure = _compiled(experiment.method, data.num_classes, parallel)
+    measure = _compiled(experiment.method, data.num_classes, tuple(decisions), parallel)
     held_out = [len(e) for split, e in experiment.examples.items() if split != "train"]
     size = min(batch_size, max(held_out, default=batch_size))
 

@@ -54,7 +54,13 @@ def _division(
     path = folder / SPLITS_FILE if folder else None
     if path and path.exists():
         return splits.load(path, data)
-    parts = splits.of_source(data, seed=config.seed, fractions=tuple(config.data.splits))
+    parts = splits.of_source(
+        data,
+        seed=config.seed if config.data.split_seed < 0 else config.data.split_seed,
+        fractions=tuple(config.data.splits),
+        folds=config.data.folds,
+        fold=config.data.fold,
+    )
     for name, most in (("train", config.data.max_train), ("val", config.data.max_val)):
         if most:
             parts[name] = parts[name][:most]
@@ -117,7 +123,7 @@ def _transform(
 
     def transform(batch: Batch, key: Array) -> Batch:
         if config.data.resample:
-            batch = annotate.resample_labels(batch, panel=panel, seed=config.seed)
+            batch = annotate.resample_labels(batch, panel=panel, seed=key)
         if not needs_truth:
             batch = {name: array for name, array in batch.items() if name != "truth"}
         return augment.augment_batch(batch, transform=change, seed=key) if change else batch
@@ -172,7 +178,10 @@ def build(
         config, num_raters=len(names), num_classes=data.num_classes, axis_name=axis_name
     )
     panel = panels.build(
-        config.data.panel, num_classes=data.num_classes, **config.data.panel_options.to_dict()
+        config.data.panel,
+        num_classes=data.num_classes,
+        spacing=data.spacing,
+        **config.data.panel_options.to_dict(),
     )
     train_truth = method.needs_truth or config.data.resample
     examples = _annotate(config, data, parts, panel, train_truth)

@@ -4,6 +4,7 @@ import math
 import os
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -112,7 +113,7 @@ def train(
                 continue
             row = _look(window, state, store)
             seconds = writer.seconds + time.perf_counter() - begun - compiled
-            writer.write(now, _training_row(run, now, row, seconds))
+            writer.write(now, training_row(run, now, row, seconds))
             bar.update(now, {"loss": row["loss"], "images/s": row["images_per_second"]})
             result = validate(run, state) if validating else None
             if result:
@@ -138,9 +139,10 @@ def _look(
         raise FloatingPointError(f"{error}; the state after step {good} is saved") from None
 
 
-def _training_row(
+def training_row(
     run: runs.Run, now: int, row: dict[str, float], seconds: float
 ) -> dict[str, float]:
+    """Returns what is written of a window of training steps."""
     return {
         "epoch": now / run.steps_per_epoch,
         **{f"train_{name}": value for name, value in row.items()},
@@ -253,6 +255,7 @@ def evaluate_run(
     *,
     split: str = "test",
     checkpoint: str = "latest",
+    decisions: Sequence[str] = (),
     output: str | os.PathLike | None = None,
 ) -> evaluate.Evaluation:
     """Evaluates a checkpoint of a run, which need not be finished.
@@ -261,6 +264,7 @@ def evaluate_run(
       workdir: the run's working directory; nothing of the run is changed.
       split: "train", "val" or "test".
       checkpoint: "latest" or "best".
+      decisions: how probabilities become masks, see `evaluate.case_values`; the run's if empty.
       output: where the reports go, by default ``evaluations/<split>-<checkpoint>`` in the workdir.
 
     Returns:
@@ -271,7 +275,13 @@ def evaluate_run(
       ValueError: if there is no such split, or no validation has chosen a best checkpoint.
     """
     run, variables = restore(workdir, checkpoint=checkpoint)
-    result = run.evaluate(variables, split)
+    judge = run.evaluate
+    if decisions:
+        size = run.config.evaluate.batch_size
+        judge = evaluate.build(
+            run.experiment, run.parallel, batch_size=size, decisions=tuple(decisions)
+        )
+    result = judge(variables, split)
     target = pathlib.Path(output) if output else run.folder / f"evaluations/{split}-{checkpoint}"
     evaluate.write(result, target, split, run.experiment.rater_names)
     return result

@@ -85,6 +85,16 @@ def versions() -> dict[str, Any]:
     }
 
 
+def _check_same(folder: pathlib.Path, plain: Mapping[str, Any]) -> None:
+    wrong = differences(json.loads((folder / CONFIG_FILE).read_text()), plain)
+    if wrong:
+        listed = ", ".join(f"{n} was {a!r}, now {b!r}" for n, (a, b) in wrong.items())
+        raise ValueError(
+            f"{folder}: holds a run with another config ({listed}); "
+            "restore these fields to go on with it, or choose another workdir"
+        )
+
+
 def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pathlib.Path:
     """Makes a working directory, or checks that it is one of the same run.
 
@@ -103,18 +113,30 @@ def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pat
     folder.mkdir(parents=True, exist_ok=True)
     plain = _plain(config)
     if (folder / CONFIG_FILE).exists():
-        wrong = differences(json.loads((folder / CONFIG_FILE).read_text()), plain)
-        if wrong:
-            listed = ", ".join(f"{n} was {a!r}, now {b!r}" for n, (a, b) in wrong.items())
-            raise ValueError(
-                f"{folder}: holds a run with another config ({listed}); "
-                "restore these fields to go on with it, or choose another workdir"
-            )
+        _check_same(folder, plain)
     elif jax.process_index() == 0:
         report.write_json(folder / CONFIG_FILE, plain)
     if jax.process_index() == 0:
         report.write_json(folder / VERSIONS_FILE, versions())
     return folder
+
+
+def finished(
+    config: ml_collections.ConfigDict, folder: str | os.PathLike
+) -> dict[str, float] | None:
+    """Returns the summary of a finished run, or None if it has still to be trained.
+
+    Args:
+      config: the run's config.
+      folder: its working directory, which need not be there.
+
+    Raises:
+      ValueError: if the directory holds a run with another config.
+    """
+    summary = read_summary(folder)
+    if summary is not None:
+        _check_same(pathlib.Path(folder), _plain(config))
+    return summary
 
 
 def load_config(folder: str | os.PathLike) -> ml_collections.ConfigDict:

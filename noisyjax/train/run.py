@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -28,7 +28,8 @@ class Run:
       experiment: examples, method, transform.
       parallel: how work is spread.
       init: ``() -> state`` before the first update.
-      step: ``(state, batch, key) -> (state, report)``, compiled; the state given is used up.
+      update: ``(state, batch, key) -> (state, report)`` on one device's part of a batch, pure.
+      step: `update` on a whole batch, compiled; the state given is used up.
       evaluate: ``(variables, split) -> Evaluation``.
       schedule: number of updates done to learning rate.
       steps_per_epoch: updates of an epoch.
@@ -39,6 +40,7 @@ class Run:
     experiment: experiments.Experiment
     parallel: parallels.Parallel
     init: Callable[[], states.TrainState]
+    update: Callable[..., tuple[states.TrainState, step.Report]]
     step: Callable[..., tuple[states.TrainState, step.Report]]
     evaluate: Callable[[Any, str], evaluate.Evaluation]
     schedule: optax.Schedule
@@ -66,12 +68,15 @@ class Run:
         )
 
 
-def set_up(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Run:
+def set_up(
+    config: ml_collections.ConfigDict, folder: pathlib.Path, *, devices: Sequence[Any] | None = None
+) -> Run:
     """Builds everything that a config describes; nothing is computed but the examples' labels.
 
     Args:
       config: the config.
       folder: the working directory.
+      devices: where the run works, by default all devices.
 
     Returns:
       The run.
@@ -81,7 +86,7 @@ def set_up(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Run:
     """
     evaluate.check_criterion(config.evaluate.select)
     settings = config.train
-    parallel = parallels.build(config.parallel)
+    parallel = parallels.build(config.parallel, devices)
     experiment = experiments.build(config, folder, axis_name=parallel.axis_name)
     per_epoch = pipeline.steps_per_epoch(len(experiment.examples["train"]), settings.batch_size)
     schedule = optimiser.schedule(
@@ -121,8 +126,14 @@ def set_up(config: ml_collections.ConfigDict, folder: pathlib.Path) -> Run:
         parallel=parallel,
         # Used once: full optimisation would take three times as long to compile, for the same bits.
         init=jax.jit(init, compiler_options={"xla_backend_optimization_level": 1}),
+        update=update,
         step=parallel.step(update),
-        evaluate=evaluate.build(experiment, parallel, batch_size=config.evaluate.batch_size),
+        evaluate=evaluate.build(
+            experiment,
+            parallel,
+            batch_size=config.evaluate.batch_size,
+            decisions=config.evaluate.decisions,
+        ),
         schedule=schedule,
         steps_per_epoch=per_epoch,
     )

@@ -19,7 +19,7 @@ def test_smoke_run_prints_a_table_and_writes_json(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "train_step_3d" in done.stdout
     results = json.loads(path.read_text())
-    assert [result["huge_pages"] for result in results] == [False, True]
+    assert [result["allocator"] for result in results] == ["default", "huge pages", "kept"]
     for result in results:
         assert result["entry"] == "train_step_3d"
         assert len(result["seconds"]["ours"]) == 2

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from noisyjax.core import memory
+
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "noisyjax.cli.train", "--config=configs/cm_trace.py:smoke"]
 
@@ -41,10 +43,10 @@ def test_sigterm_is_answered_with_143_and_the_run_can_go_on(tmp_path):
     arguments = [f"--workdir={tmp_path}", "--config.method=mean", "--config.train.epochs=100000"]
     process = start(arguments)
     wait_for(tmp_path / "metrics.jsonl", process)
-    # Started anew with huge pages, and still the same process.
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        actual = pathlib.Path(f"/proc/{process.pid}/environ").read_bytes()
-        assert b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in actual
+    # Started anew with another allocator, and still the same process.
+    if sys.platform == "linux" and memory.VARIABLE not in os.environ:
+        actual = pathlib.Path(f"/proc/{process.pid}/environ").read_text()
+        assert f"{memory.VARIABLE}={memory.TUNABLES['kept']}" in actual
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 143, output

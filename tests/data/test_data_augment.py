@@ -270,6 +270,30 @@ def test_gradients_through_the_augmentation_are_finite():
     assert jnp.isfinite(jax.jit(jax.grad(total))(1e6 * example["image"])).all()
 
 
+def test_smoothing_blurs_the_image_by_a_random_width_and_leaves_labels_alone():
+    example = _example()
+    transform = jax.jit(augment.build({"smoothing": 2.0}))
+    smooth = [transform(jax.random.key(k), example) for k in range(3)]
+    rough = [float(jnp.abs(jnp.diff(one["image"], axis=0)).sum()) for one in (example, *smooth)]
+    # The width may be next to nothing, but not three times.
+    assert max(rough[1:]) <= rough[0]
+    assert min(rough[1:]) < 0.5 * rough[0]
+    assert len(set(rough[1:])) == 3
+    for one in smooth:
+        np.testing.assert_array_equal(one["labels"], example["labels"])
+
+
+def test_an_example_is_changed_with_the_probability_given():
+    example = _example()
+    transform = jax.jit(
+        jax.vmap(augment.build({"intensity_shift": 1.0, "probability": 0.25}), (0, None))
+    )
+    images = transform(jax.random.split(jax.random.key(0), 400), example)["image"]
+    changed = np.asarray(images) != np.asarray(example["image"])
+    share = changed.any(axis=(1, 2, 3)).mean()
+    assert abs(share - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 400)
+
+
 def test_an_unknown_option_is_named():
     with pytest.raises(ValueError, match=r"augment: expected options among .*got \['zoom'\]"):
         augment.build({"zoom": 1.0})

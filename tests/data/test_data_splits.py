@@ -1,5 +1,6 @@
 """Division into training, validation and test examples."""
 
+import itertools
 import json
 
 import numpy as np
@@ -154,3 +155,40 @@ def test_changed_or_broken_file_is_refused(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match="expected a file of splits"):
         splits.load(path, data)
+
+
+def test_folds_test_every_group_once_and_share_their_division():
+    groups = np.repeat(np.arange(11), 3)
+    parts = [
+        splits.cross_validation(33, seed=4, folds=4, fold=f, fractions=(0.8, 0.2, 0.0), groups=groups)
+        for f in range(4)
+    ]
+    tested = np.concatenate([part["test"] for part in parts])
+    assert sorted(tested.tolist()) == list(range(33))
+    sizes = [len(part["test"]) for part in parts]
+    assert max(sizes) - min(sizes) <= 3
+    for part in parts:
+        assert sorted(np.concatenate(list(part.values())).tolist()) == list(range(33))
+        for one, other in itertools.combinations(part.values(), 2):
+            assert not set(groups[one]) & set(groups[other])
+        assert len(part["val"]) > 0
+
+
+def test_a_source_is_divided_into_folds():
+    data = _source()
+    parts = splits.of_source(data, seed=0, folds=5, fold=2)
+    assert not len(parts["val"])
+    assert set(parts["train"]) | set(parts["test"]) == set(range(len(data.examples)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": 3, "fold": 3}, "0 <= fold < folds"),
+        ({"folds": 12, "fold": 0}, "2 to 10 folds"),
+        ({"folds": 2, "fold": 0, "fractions": (0.5, 0.3, 0.2)}, "and a zero"),
+    ],
+)
+def test_impossible_folds_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        splits.cross_validation(10, seed=0, **options)

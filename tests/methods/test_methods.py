@@ -115,3 +115,25 @@ def test_volumes_and_many_classes_take_the_same_path(name):
     total, _ = jax.jit(method.loss_fn)(variables, batch, rng.root_key(0), jnp.int32(0))
     assert np.isfinite(total)
     assert jax.eval_shape(method.predict, variables, batch["image"]).probs.shape == (1, 4, 6, 5, 3)
+
+
+def test_the_sum_of_both_losses_is_their_sum():
+    batch = _batch(2)
+    totals = {}
+    for loss in methods.fused.LOSSES:
+        method = _build("mean", loss=loss)
+        variables = jax.jit(method.init)(rng.root_key(0), batch)
+        totals[loss] = method.loss_fn(variables, batch, rng.root_key(0), jnp.int32(0))[0]
+    parts = totals["cross_entropy"] + totals["soft_dice"]
+    np.testing.assert_allclose(totals["cross_entropy_and_soft_dice"], parts, rtol=1e-6)
+
+
+def test_a_prediction_is_segmented_by_the_decision_asked_for():
+    probs = jnp.stack([1 - jnp.array([0.9, 0.6, 0.4, 0.1]), jnp.array([0.9, 0.6, 0.4, 0.1])], -1)
+    probs = probs.reshape(2, 2, 2)
+    expected = {"argmax": [1, 1, 0, 0], "accuracy": [1, 1, 0, 0], "dice": [1, 1, 1, 0]}
+    for decision, mask in expected.items():
+        found = methods.base.segment(probs, decision=decision)
+        np.testing.assert_array_equal(found.reshape(-1), mask)
+    with pytest.raises(ValueError, match="argmax.*coin"):
+        methods.base.segment(probs, decision="coin")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from noisyjax.core import rng
-from noisyjax.noise import annotators
+from noisyjax.noise import annotators, gaussian_field
 
 _NAMES = ("good", "over", "under", "wrong", "blank", "swap")
 
@@ -108,6 +108,32 @@ def test_the_panel_works_in_three_dimensions():
     assert 0 < under.sum() < truth.sum() < wrong.sum() < over.sum()
     assert not blank.any()
     np.testing.assert_array_equal(swap, 1 - truth)
+
+
+def test_gaussian_annotators_move_all_classes_each_in_his_own_way():
+    truth = jnp.zeros((24, 24), jnp.uint8).at[6:18, 6:12].set(1).at[6:18, 12:18].set(2)
+    draw = jax.jit(annotators.panel(("gaussian", "good", "gaussian"), num_classes=3, a=0.05))
+    first, good, second = draw(jax.random.key(0), truth)
+    np.testing.assert_array_equal(good, truth)
+    assert (first != truth).any()
+    assert (first != second).any()
+    assert set(np.unique(first)) == {0, 1, 2}
+    key = rng.rater_keys(jax.random.key(0), 3)[2]
+    np.testing.assert_array_equal(second, gaussian_field.deform(key, truth, a=0.05))
+
+
+def test_gaussian_strengths_in_millimetres_are_shares_of_the_sides():
+    truth = jnp.zeros((20, 40), jnp.uint8).at[5:15, 10:30].set(1)
+    spacing = (2.0, 0.5)
+    # 2 mm of 40 mm and of 20 mm; 8 mm likewise.
+    shares = annotators.panel(("gaussian",), a=(0.05, 0.1), b=(0.2, 0.4))
+    lengths = annotators.panel(("gaussian",), a=2.0, b=8.0, millimetres=True, spacing=spacing)
+    for k in range(3):
+        np.testing.assert_array_equal(
+            shares(jax.random.key(k), truth), lengths(jax.random.key(k), truth)
+        )
+    with pytest.raises(ValueError, match="spacing: needed"):
+        annotators.panel(("gaussian",), a=2.0, millimetres=True)
 
 
 def _mnist(folder, count):

@@ -46,3 +46,26 @@ def test_curves_draw_each_seed_and_their_mean():
     lines = figure.axes[0].get_lines()
     assert len(lines) == 3
     np.testing.assert_allclose(lines[-1].get_ydata(), [0.25, 0.5])
+
+
+def test_lines_have_a_plot_per_panel_and_error_bars_over_repetitions():
+    line = [("0", [0.9, 0.9]), ("0.03", [0.5, 0.7])]
+    figure = pictures.lines(
+        {"kidney": {"CE": line, "SD": line}, "aorta": {"CE": line}}, xlabel="a", ylabel="Dice"
+    )
+    kidney, aorta = figure.axes
+    assert (kidney.get_title(), aorta.get_title()) == ("kidney", "aorta")
+    assert [len(axes.containers) for axes in figure.axes] == [2, 1]
+    drawn, _, (bars,) = aorta.containers[0]
+    np.testing.assert_allclose(drawn.get_xdata().astype(float), [0, 0.03])
+    np.testing.assert_allclose(drawn.get_ydata().astype(float), [0.9, 0.6])
+    # Sample standard deviation of .5 and .7.
+    low, high = bars.get_segments()[1][:, 1]
+    np.testing.assert_allclose([low, high], [0.6 - 0.02**0.5, 0.6 + 0.02**0.5])
+
+
+def test_lines_over_names_stand_side_by_side():
+    figure = pictures.lines(
+        {"": {"ours": [("slight", [1.0]), ("strong", [0.5])]}}, xlabel="noise", ylabel="Dice"
+    )
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["slight", "strong"]

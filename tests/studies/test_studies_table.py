@@ -49,3 +49,28 @@ def test_terminal_table_shows_every_row():
     shown = table.terminal("title", head, body)
     assert shown.row_count == 2
     assert [column.header for column in shown.columns] == head
+
+
+def _folds() -> list[grid.Outcome]:
+    values = {("0", "x"): (0.5, 0.7), ("0", "y"): (0.2, 0.2), ("1", "x"): (0.1, 0.3)}
+    return [
+        grid.Outcome(grid.Cell({"a": a, "m": m, "fold": str(f)}, 0, None, ""), {"dice": v})
+        for (a, m), pair in values.items()
+        for f, v in enumerate(pair)
+    ]
+
+
+def test_folds_are_repetitions():
+    assert table.rows(_folds(), _COLUMNS[:1], ("fold",)) == [
+        ["0", "x", "0.600 ± 0.141", "2/2"],
+        ["0", "y", "0.200 ± 0.000", "2/2"],
+        ["1", "x", "0.200 ± 0.141", "2/2"],
+    ]
+    assert table.headings(_folds(), _COLUMNS[:1], ("fold",)) == ["a", "m", "Dice", "runs"]
+
+
+def test_a_pivot_puts_an_axis_across():
+    assert table.pivot(_folds(), _COLUMNS[0], "m", ("fold",)) == (
+        ["a", "x", "y"],
+        [["0", "0.600 ± 0.141", "0.200 ± 0.000"], ["1", "0.200 ± 0.141", "–"]],
+    )

@@ -67,8 +67,27 @@ def test_case_values_without_matrices_or_truth():
     batch = {"labels": labels, "rater_mask": jnp.array([True])}
     prediction = prediction_of(jnp.full((1, 2, 2), 0.5))
     values = evaluate.case_values(prediction, batch, num_classes=2)
-    assert set(values) == {"nll", "ged2"}
+    assert set(values) == {"nll", "ged2", "label_dice"}
     np.testing.assert_allclose(values["nll"], np.log(2), rtol=1e-6)
+
+
+def test_each_decision_has_metrics_of_its_own():
+    # The threshold of [.9 .6 .4 .1] that is best for Dice is .38, so one more pixel is on.
+    marginal = jnp.array([[0.9, 0.6], [0.4, 0.1]])
+    truth = jnp.array([[1, 1], [1, 0]], jnp.uint8)
+    labels = jnp.stack([truth, jnp.zeros_like(truth), 1 - truth])
+    batch = {"labels": labels, "rater_mask": jnp.array([True, False, True]), "truth": truth}
+    prediction = prediction_of(jnp.stack([1 - marginal, marginal], -1))
+    values = evaluate.case_values(
+        prediction, batch, num_classes=2, decisions=("accuracy", "dice", "argmax")
+    )
+    np.testing.assert_allclose(values["dice"], [0.8], rtol=1e-6)
+    np.testing.assert_allclose(values["dice@dice"], [1.0])
+    np.testing.assert_allclose(values["dice@argmax"], [0.8], rtol=1e-6)
+    np.testing.assert_allclose(values["jaccard@dice"], [1.0])
+    # Raters one and three labelled: (.8 + 0) / 2 and (1 + 0) / 2.
+    np.testing.assert_allclose(values["label_dice"], [0.4], rtol=1e-6)
+    np.testing.assert_allclose(values["label_dice@dice"], [0.5])
 
 
 @pytest.mark.parametrize("kind", parallel.KINDS)

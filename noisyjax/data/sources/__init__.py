@@ -4,12 +4,26 @@ from typing import Any
 
 from noisyjax.core import checks
 from noisyjax.data import source
-from noisyjax.data.sources import annotators_npz, digits, mnist
+from noisyjax.data.sources import (
+    annotators_npz,
+    bubil,
+    ct_patches,
+    digits,
+    hippocampus,
+    lidc,
+    mnist,
+    phantoms,
+)
 
 SOURCES = {
     "annotators_npz": annotators_npz.load,
+    "bubil": bubil.load,
+    "ct_patches": ct_patches.load,
     "digits": digits.load,
+    "hippocampus": hippocampus.load,
+    "lidc": lidc.load,
     "mnist": mnist.load,
+    "phantoms": phantoms.load,
 }
 
 

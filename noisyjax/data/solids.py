@@ -1,0 +1,135 @@
+"""Solids and textures that phantoms are drawn from, as functions of the voxels' coordinates.
+
+A solid is its signed distance in mm, negative inside; for ellipsoids and oval tubes it is exact on
+the surface and approximate away from it.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+# A Python number or a traced one.
+Scalar = float | int | Float[Array, ""]
+Volume = Float[Array, "*S"]
+Point = Sequence[Scalar | Volume] | Float[Array, "n"]
+
+
+def uniform(
+    key: Key[Array, ""], ranges: Mapping[str, tuple[float, float]]
+) -> dict[str, Float[Array, ""]]:
+    """Draws a number for each name.
+
+    Args:
+      key: a typed key, ``[]``.
+      ranges: name to its range.
+
+    Returns:
+      Name to number, uniform in its range.
+    """
+    unit = jax.random.uniform(key, (len(ranges),))
+    return {name: low + (high - low) * u for (name, (low, high)), u in zip(ranges.items(), unit)}
+
+
+def grid(shape: Sequence[int], *, spacing: float) -> Float[Array, "n *S"]:
+    """Returns the coordinates of the voxels' centres in mm, 0 in the middle of the grid.
+
+    Args:
+      shape: ``*S``.
+      spacing: side of a voxel in mm.
+
+    Returns:
+      ``[n, *S]``.
+
+    >>> grid((2,), spacing=3.0)
+    Array([[-1.5,  1.5]], dtype=float32)
+    """
+    axes = [(jnp.arange(size, dtype=jnp.float32) - (size - 1) / 2) * spacing for size in shape]
+    return jnp.stack(jnp.meshgrid(*axes, indexing="ij"))
+
+
+def smooth_fields(
+    key: Key[Array, ""], count: int, shape: Sequence[int], *, length: float
+) -> Float[Array, "N *S"]:
+    """Draws smooth random fields, standard normal at every voxel.
+
+    White noise on a coarse grid of knots, spread by a Gaussian along each axis; each row of an
+    axis' matrix has norm one, which makes the variance one up to the edges.
+
+    Args:
+      key: a typed key, ``[]``.
+      count: N, how many independent ones.
+      shape: ``*S``.
+      length: distance of the knots and width of the Gaussian, in voxels.
+
+    Returns:
+      ``[N, *S]`` float32.
+    """
+    # Knots go on beyond both ends, so that the ends lie between knots like every other voxel.
+    knots = [math.ceil((size - 1) / length) + 5 for size in shape]
+    # Numbers drawn along one axis compile several times as fast as along four.
+    fields = jax.random.normal(key, (count * math.prod(knots),)).reshape(count, *knots)
+    for axis, (size, number) in enumerate(zip(shape, knots, strict=True), start=1):
+        position = np.arange(size)[:, np.newaxis] / length - (np.arange(number) - 2)
+        matrix = np.exp(-0.5 * np.square(position))
+        matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+        spread = jnp.tensordot(matrix.astype(np.float32), fields, axes=(1, axis))
+        fields = jnp.moveaxis(spread, 0, axis)
+    return fields
+
+
+def ellipsoid(points: Float[Array, "n *S"], centre: Point, radii: Point) -> Volume:
+    """Returns the signed distance to an ellipsoid along the axes.
+
+    Args:
+      points: coordinates in mm, ``[n, *S]``.
+      centre: n coordinates in mm.
+      radii: n semi-axes in mm; arrays ``[*S]`` where they change from place to place.
+
+    Returns:
+      ``[*S]`` in mm, negative inside.
+    """
+    offsets = [(p - c) / r for p, c, r in zip(points, centre, radii, strict=True)]
+    scaled = jnp.sqrt(sum(jnp.square(o) for o in offsets))
+    # The distance divided by the gradient's length: exact to first order at the surface.
+    slope = jnp.sqrt(sum(jnp.square(o / r) for o, r in zip(offsets, radii, strict=True)))
+    distance = scaled * (scaled - 1) / jnp.maximum(slope, 1e-9)
+    # At the centre itself the quotient is 0 / 0.
+    return jnp.where(scaled > 1e-6, distance, -functools.reduce(jnp.minimum, radii))
+
+
+def tube(
+    points: Float[Array, "3 *S"], centre: tuple[Scalar | Volume, Scalar | Volume], radii: Point
+) -> Volume:
+    """Returns the signed distance to an oval tube that runs along the last axis.
+
+    Args:
+      points: coordinates in mm, ``[3, *S]``.
+      centre: the two other coordinates of the centre line in mm; arrays ``[*S]`` bend it.
+      radii: two semi-axes in mm.
+
+    Returns:
+      ``[*S]`` in mm, negative inside.
+    """
+    across = jnp.stack([points[0] - centre[0], points[1] - centre[1]])
+    return ellipsoid(across, (0.0, 0.0), radii)
+
+
+def paint(image: Volume, solid: Volume, value: Scalar | Volume, *, spacing: float) -> Volume:
+    """Returns an image with a solid painted over it; voxels on the surface are mixed.
+
+    Args:
+      image: ``[*S]``.
+      solid: signed distance in mm, ``[*S]``.
+      value: intensity of the solid, ``[]`` or ``[*S]``.
+      spacing: side of a voxel in mm; so thick is the layer in which intensities mix.
+
+    Returns:
+      ``[*S]``.
+    """
+    share = jnp.clip(0.5 - solid / spacing, 0.0, 1.0)
+    return image + share * (value - image)

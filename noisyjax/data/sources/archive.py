@@ -1,0 +1,137 @@
+"""Reading the arrays of an ``.npz`` file, with errors that name the file and the array."""
+
+import contextlib
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+_KINDS = {"integer": "iu", "text": "U"}
+
+
+@contextlib.contextmanager
+def _opened(path: str, content: str) -> Iterator[np.lib.npyio.NpzFile]:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: expected an .npz file with {content}")
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(
+                f"{path}: expected an .npz archive; the file is cut off or another one"
+            )
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
+            yield archive
+
+
+def names(path: str, *, content: str) -> tuple[str, ...]:
+    """Returns the names of the arrays of a file, without reading them.
+
+    Args:
+      path: the file.
+      content: what the file should hold, for the message.
+
+    Returns:
+      The names, in the order of the file.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is not an ``.npz`` archive.
+    """
+    with _opened(path, content) as archive:
+        return tuple(archive.files)
+
+
+def read(path: str, layout: Mapping[str, str], *, content: str) -> Arrays:
+    """Reads arrays and checks their dtypes and shapes against each other.
+
+    Args:
+      path: the file.
+      layout: name of an array to ``"dtype axis axis ..."``, as in ``{"image": "uint8 N H W",
+        "shape": "integer N 2"}``. The dtype is a NumPy dtype or ``integer`` or ``text``; a
+        number is a size, and a name is a size that is the same everywhere; none is zero.
+      content: what the file should hold, for the message.
+
+    Returns:
+      The arrays named by the layout.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is not an ``.npz`` archive, if an array is missing, or if one has another
+        dtype or shape.
+    """
+    with _opened(path, content) as archive:
+        missing = [name for name in layout if name not in archive.files]
+        if missing:
+            raise ValueError(f"{path}: expected arrays {tuple(layout)}, missing {missing}")
+        try:
+            arrays = {name: archive[name] for name in layout}
+        except (ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path}: expected plain arrays, got {error}") from error
+    sizes: dict[str, int] = {}
+    for name, array in arrays.items():
+        dtype, *axes = layout[name].split()
+        if not _fits(array, dtype, [int(a) if a.isdigit() else sizes.get(a) for a in axes]):
+            given = "".join(f", {axis} = {sizes[axis]}" for axis in axes if axis in sizes)
+            raise ValueError(
+                f"{path}: {name}: expected {dtype} [{', '.join(axes)}]{given}, "
+                f"got {array.dtype} {list(array.shape)}"
+            )
+        sizes.update(zip(axes, array.shape, strict=True))
+    return arrays
+
+
+def _fits(array: np.ndarray, dtype: str, shape: list[int | None]) -> bool:
+    """Whether an array has the dtype and the shape; None stands for any size."""
+    same_dtype = array.dtype.kind in _KINDS[dtype] if dtype in _KINDS else array.dtype == dtype
+    return (
+        same_dtype
+        and array.size > 0
+        and array.ndim == len(shape)
+        and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
+    )
+
+
+def check_range(path: str, name: str, values: np.ndarray, low: int, high: int) -> None:
+    """Raises unless every value lies in ``low..high``.
+
+    Args:
+      path: the file, for the message.
+      name: the array's name, for the message.
+      values: the array, ``[...]``.
+      low: the smallest allowed value.
+      high: the largest.
+
+    Raises:
+      ValueError: naming the range and what came.
+    """
+    if values.size and (values.min() < low or values.max() > high):
+        raise ValueError(
+            f"{path}: {name}: expected values in {low}..{high}, got {values.min()}..{values.max()}"
+        )
+
+
+def unpack(path: str, name: str, packed: np.ndarray, width: int) -> np.ndarray:
+    """Returns masks from bits packed along the last axis.
+
+    Args:
+      path: the file, for the message.
+      name: the array's name, for the message.
+      packed: ``[..., ceil(W / 8)]`` uint8.
+      width: W.
+
+    Returns:
+      ``[..., W]`` uint8 of 0 and 1.
+
+    Raises:
+      ValueError: if the number of bytes is not that of the width.
+    """
+    if packed.shape[-1] != -(-width // 8):
+        raise ValueError(
+            f"{path}: {name}: expected {-(-width // 8)} bytes for a width of {width}, "
+            f"got {packed.shape[-1]}"
+        )
+    return np.unpackbits(packed, axis=-1, count=width)

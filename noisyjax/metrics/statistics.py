@@ -1,0 +1,156 @@
+"""Tests between methods: SciPy does the tests, this does the bookkeeping.
+
+Two methods that were trained on the same folds, seeds or cases are compared pair by pair; several
+comparisons together are corrected after Holm.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Float
+
+from noisyjax.core import checks
+
+
+class Comparison(NamedTuple):
+    """How two sets of values differ.
+
+    Attributes:
+      difference: mean of the first less mean of the second.
+      sd: standard deviation of the difference (n - 1); of the pairs' differences, or pooled.
+      p_value: two-sided; NaN where the test is undefined.
+      count: number of pairs, or the smaller number of values.
+    """
+
+    difference: float
+    sd: float
+    p_value: float
+    count: int
+
+
+def _t(first: np.ndarray, second: np.ndarray) -> float:
+    return float(scipy.stats.ttest_rel(first, second).pvalue)
+
+
+def _wilcoxon(first: np.ndarray, second: np.ndarray) -> float:
+    return float(scipy.stats.wilcoxon(first, second).pvalue)
+
+
+PAIRED = {"t": _t, "wilcoxon": _wilcoxon}
+
+
+def paired(
+    first: Sequence[float | int], second: Sequence[float | int], *, test: str = "t"
+) -> Comparison:
+    """Compares two methods over the same folds, seeds or cases.
+
+    Args:
+      first: values of one method.
+      second: values of the other, in the same order. A pair with an undefined value (NaN) is left
+        out.
+      test: "t", for differences that are roughly normal, or "wilcoxon" (signed ranks), whose
+        smallest p-value is 2 / 2^n: five folds cannot be significant at 0.05 by it.
+
+    Returns:
+      The comparison. Where all differences are equal no test is defined: p is 1 if they are zero,
+      else NaN.
+
+    Raises:
+      ValueError: if the numbers of values differ, or the test is unknown.
+
+    >>> paired([0.8, 0.7, 0.9], [0.7, 0.5, 0.9]).difference
+    0.1
+    """
+    run = checks.lookup("test", test, PAIRED)
+    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if one.shape != other.shape or one.ndim != 1:
+        raise ValueError(f"second: expected {one.shape} values like first, got {other.shape}")
+    known = ~(np.isnan(one) | np.isnan(other))
+    one, other = one[known], other[known]
+    if not len(one):
+        return Comparison(math.nan, math.nan, math.nan, 0)
+    difference = one - other
+    sd = float(difference.std(ddof=1)) if len(one) > 1 else math.nan
+    if len(one) < 2 or np.ptp(difference) == 0:
+        p_value = 1.0 if not difference.any() and len(one) > 1 else math.nan
+    else:
+        p_value = run(one, other)
+    return Comparison(round(float(difference.mean()), 12), sd, p_value, len(one))
+
+
+def unpaired(
+    first: Sequence[float | int], second: Sequence[float | int], *, equal_variance: bool = True
+) -> Comparison:
+    """Compares two independent sets of values by the two-sample t-test.
+
+    Args:
+      first: values of one.
+      second: values of the other.
+      equal_variance: Student's test; False for Welch's.
+
+    Returns:
+      The comparison; p is NaN where a set has fewer than two values.
+    """
+    one, other = (np.asarray(values, np.float64) for values in (first, second))
+    one, other = one[~np.isnan(one)], other[~np.isnan(other)]
+    if min(len(one), len(other)) < 2:
+        return Comparison(math.nan, math.nan, math.nan, min(len(one), len(other)))
+    squares = sum(((values - values.mean()) ** 2).sum() for values in (one, other))
+    test = scipy.stats.ttest_ind(one, other, equal_var=equal_variance)
+    return Comparison(
+        float(one.mean() - other.mean()),
+        math.sqrt(squares / (len(one) + len(other) - 2)),
+        float(test.pvalue),
+        min(len(one), len(other)),
+    )
+
+
+def holm(p_values: Sequence[float | int]) -> Float[np.ndarray, "T"]:
+    """Corrects p-values for being several (Holm 1979): controls the family-wise error.
+
+    Args:
+      p_values: of T tests; an undefined one (NaN) stays so and does not count.
+
+    Returns:
+      Adjusted p-values, ``[T]``, to be compared with the level itself.
+
+    >>> holm([0.01, 0.04, 0.03])
+    array([0.03, 0.06, 0.06])
+    """
+    given = np.asarray(p_values, np.float64)
+    adjusted = np.full(given.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(given))
+    rising = known[np.argsort(given[known], kind="stable")]
+    factors = len(rising) - np.arange(len(rising))
+    adjusted[rising] = np.minimum(np.maximum.accumulate(given[rising] * factors), 1.0)
+    return adjusted
+
+
+def bootstrap_interval(
+    values: Sequence[float | int], *, level: float = 0.95, resamples: int = 9999, seed: int = 0
+) -> tuple[float, float]:
+    """Returns the bootstrap interval (bias-corrected, accelerated) of a mean.
+
+    Args:
+      values: at least two different ones.
+      level: coverage.
+      resamples: number of bootstrap samples.
+      seed: of the resampling.
+
+    Returns:
+      (low, high); the mean twice where all values are equal.
+    """
+    sample = np.asarray(values, np.float64)
+    if len(sample) < 2 or np.ptp(sample) == 0:
+        return float(sample.mean()), float(sample.mean())
+    interval = scipy.stats.bootstrap(
+        (sample,),
+        np.mean,
+        confidence_level=level,
+        n_resamples=resamples,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,84 @@
+"""Paired tests between the levels of an axis, over the folds and seeds that they share."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from noisyjax.metrics import statistics
+from noisyjax.studies import grid
+
+HEADINGS = ("compared", "pairs", "difference", "sd", "p", "p (Holm)")
+
+
+class Row(NamedTuple):
+    """One comparison.
+
+    Attributes:
+      levels: those of the other axes, axis name to level.
+      first: the level that is compared.
+      second: the level it is compared with.
+      result: of the test, over the pairs of runs that differ in this axis only.
+      adjusted: p-value after Holm's correction over all rows.
+    """
+
+    levels: dict[str, str]
+    first: str
+    second: str
+    result: statistics.Comparison
+    adjusted: float
+
+
+def compare(
+    outcomes: Sequence[grid.Outcome],
+    *,
+    field: str,
+    axis: str,
+    pairs: Sequence[tuple[str, str]],
+    repeats: Sequence[str] = (),
+    test: str = "t",
+) -> list[Row]:
+    """Compares levels of an axis, run by run.
+
+    Args:
+      outcomes: of a study; failed ones are left out, with their partners.
+      field: the number that is compared.
+      axis: the axis.
+      pairs: (first, second) levels.
+      repeats: axes whose levels are repetitions (folds), as seeds always are.
+      test: see `statistics.paired`.
+
+    Returns:
+      Rows, for each choice of the levels of the remaining axes and each pair.
+    """
+    runs: dict[tuple, dict] = {}
+    for cell, summary, _ in outcomes:
+        if summary is None or field not in summary:
+            continue
+        fixed = {a: level for a, level in cell.levels.items() if a not in (axis, *repeats)}
+        again = (*(cell.levels[a] for a in repeats), cell.seed)
+        group = runs.setdefault(tuple(fixed.items()), {})
+        group.setdefault(cell.levels[axis], {})[again] = summary[field]
+    found = []
+    for fixed, group in runs.items():
+        for first, second in pairs:
+            one, other = group.get(first, {}), group.get(second, {})
+            shared = [again for again in one if again in other]
+            values = [one[again] for again in shared], [other[again] for again in shared]
+            found.append((dict(fixed), first, second, statistics.paired(*values, test=test)))
+    adjusted = statistics.holm([result.p_value for *_, result in found])
+    return [Row(*row, float(p)) for row, p in zip(found, adjusted, strict=True)]
+
+
+def rows(compared: Sequence[Row], form: str = ".4f") -> list[list[str]]:
+    """Returns the table's rows: the levels, then `HEADINGS`."""
+    return [
+        [
+            *row.levels.values(),
+            f"{row.first} − {row.second}",
+            str(row.result.count),
+            format(row.result.difference, f"+{form}"),
+            format(row.result.sd, form),
+            format(row.result.p_value, ".2g"),
+            format(row.adjusted, ".2g"),
+        ]
+        for row in compared
+    ]

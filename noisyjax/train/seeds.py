@@ -1,0 +1,142 @@
+"""Runs that differ by their seed only, trained as one program.
+
+A small network leaves most of an accelerator idle, and a study asks for every number several times.
+Here the update is mapped over a leading axis of seeds: each seed has its own state, batches, labels
+and keys, and comes to the numbers of a run of its own up to the rounding of batched arithmetic.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from noisyjax.core import rng
+from noisyjax.train import checkpoints, evaluate, loop, parallel, progress, records, writers
+from noisyjax.train import run as runs
+from noisyjax.train import state as states
+
+
+def train_seeds(
+    configs: Sequence[ml_collections.ConfigDict], workdirs: Sequence[str | os.PathLike]
+) -> list[dict[str, float]]:
+    """Trains and evaluates several runs side by side on one device.
+
+    Each workdir holds what `loop.train_and_evaluate` would have left there. Runs that are all
+    finished are not trained again; otherwise all start anew, for they go in step.
+
+    Args:
+      configs: equal but for the seed.
+      workdirs: one each.
+
+    Returns:
+      The runs' summaries. "seconds_train" of each is that of all together.
+
+    Raises:
+      ValueError: if the configs differ in more than the seed, or a directory holds another run.
+      FloatingPointError: if a loss or a gradient is not finite.
+    """
+    _check(configs)
+    pairs = list(zip(configs, workdirs, strict=True))
+    summaries = [records.finished(config, folder) for config, folder in pairs]
+    if None not in summaries:
+        return summaries
+    folders = [records.prepare(config, folder) for config, folder in pairs]
+    device = jax.local_devices()[:1]
+    group = [runs.set_up(*pair, devices=device) for pair in zip(configs, folders, strict=True)]
+    keep = configs[0].checkpoint.keep
+    with contextlib.ExitStack() as stack:
+        stores, logs = [], []
+        for folder in folders:
+            # Of a group that was interrupted: its runs need not have stopped at the same step.
+            shutil.rmtree(folder / loop.CHECKPOINTS, ignore_errors=True)
+            store = checkpoints.Checkpoints(folder / loop.CHECKPOINTS, keep=keep)
+            stores.append(stack.enter_context(store))
+            logs.append(stack.enter_context(writers.MetricsWriter(folder)))
+        finals, seconds = _train(group, stores, logs)
+        return [loop.finish(*one, seconds) for one in zip(group, finals, stores, strict=True)]
+
+
+def _check(configs: Sequence[ml_collections.ConfigDict]) -> None:
+    plain = [config.to_dict() | {"seed": None} for config in configs]
+    for config in plain[1:]:
+        wrong = records.differences(plain[0], config)
+        if wrong:
+            raise ValueError(f"configs: expected the same but for the seed, got {wrong}")
+
+
+def _train(
+    group: Sequence[runs.Run],
+    stores: Sequence[checkpoints.Checkpoints],
+    logs: Sequence[writers.MetricsWriter],
+) -> tuple[list[states.TrainState], dict[str, float]]:
+    """Trains all runs from the start to the end; see `loop.train`."""
+    first, config, begun, compiled = group[0], group[0].config, time.perf_counter(), 0.0
+    update = jax.jit(jax.vmap(first.update), donate_argnums=0)
+    together = _stack([jax.device_get(run.init()) for run in group])
+    keys = jax.vmap(rng.root_key)(np.array([run.config.seed for run in group]))
+    windows = [loop.Window() for _ in group]
+    held: list[tuple[int, tuple, Any]] = []
+    with progress.Progress(first.num_steps, shown=config.progress) as bar:
+        batches = zip(*(run.batches(0) for run in group), strict=True)
+        for now, parts in enumerate(batches, 1):
+            parts = tuple(parallel.pad(part, 1) for part in parts)
+            together, report = update(together, jax.device_put(_stack(parts)), keys)
+            held.append((now, parts, report))
+            if now == 1:
+                jax.block_until_ready(report)
+                compiled = time.perf_counter() - begun
+            validating = first.due(now, config.evaluate.every_epochs)
+            if not (validating or now % config.log_every_steps == 0):
+                continue
+            seconds = time.perf_counter() - begun - compiled
+            rows = _rows(windows, held)
+            held = []
+            for run, log, row in zip(group, logs, rows, strict=True):
+                log.write(now, loop.training_row(run, now, row, seconds))
+            bar.update(now, {"loss": float(np.mean([row["loss"] for row in rows]))})
+            if validating:
+                states_now = _unstack(together, len(group))
+                for one in zip(group, states_now, stores, logs, strict=True):
+                    _validate(now, *one)
+    seconds = time.perf_counter() - begun - compiled
+    finals = _unstack(together, len(group))
+    return finals, {"seconds_compile": compiled, "seconds_train": seconds}
+
+
+def _rows(windows: Sequence[loop.Window], held: Sequence[tuple]) -> list[dict[str, float]]:
+    """Hands the reports since the last look to each seed's window."""
+    for now, parts, report in held:
+        report = jax.device_get(report)
+        for place, (window, part) in enumerate(zip(windows, parts, strict=True)):
+            own = jax.tree.map(lambda leaf, place=place: leaf[place], report)
+            window.append(now, part, own)
+    return [window.close() for window in windows]
+
+
+def _validate(
+    now: int,
+    run: runs.Run,
+    state: states.TrainState,
+    store: checkpoints.Checkpoints,
+    log: writers.MetricsWriter,
+) -> None:
+    result = loop.validate(run, state)
+    score = None
+    if result:
+        log.write(now, {f"val_{name}": value for name, value in result.scalars.items()})
+        score = evaluate.score(result, run.config.evaluate.select)
+    store.save(now, state, score=score)
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def _unstack(tree: Any, count: int) -> list[Any]:
+    return [jax.tree.map(lambda leaf, place=place: leaf[place], tree) for place in range(count)]

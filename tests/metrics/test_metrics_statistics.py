@@ -1,0 +1,71 @@
+"""Comparisons against hand-worked values and published examples."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from noisyjax.metrics import statistics
+
+
+def test_paired_t_is_that_of_the_differences():
+    first, second = [0.91, 0.88, 0.93, 0.90], [0.89, 0.87, 0.90, 0.90]
+    result = statistics.paired(first, second)
+    difference = np.subtract(first, second)
+    t = difference.mean() / (difference.std(ddof=1) / 2)
+    assert result.p_value == pytest.approx(2 * stats.t.sf(t, 3))
+    assert result.difference == pytest.approx(0.015)
+    assert result.count == 4
+
+
+def test_wilcoxon_of_five_folds_is_at_least_a_sixteenth():
+    result = statistics.paired([1, 2, 3, 4, 5.5], [0, 0, 0, 0, 0], test="wilcoxon")
+    assert result.p_value == pytest.approx(1 / 16)
+
+
+def test_pairs_with_an_undefined_value_are_left_out():
+    result = statistics.paired([1.0, math.nan, 3.0], [0.0, 1.0, 0.0])
+    assert (result.count, result.difference) == (2, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p_value"),
+    [([1, 1], [1, 1], 1.0), ([2, 2], [1, 1], math.nan), ([1], [0], math.nan), ([], [], math.nan)],
+)
+def test_where_no_test_is_defined(first, second, p_value):
+    np.testing.assert_equal(statistics.paired(first, second).p_value, p_value)
+
+
+def test_unequal_numbers_and_unknown_tests_are_refused():
+    with pytest.raises(ValueError, match="second: expected"):
+        statistics.paired([1, 2], [1])
+    with pytest.raises(ValueError, match="wilcoxon"):
+        statistics.paired([1, 2], [1, 3], test="sign")
+
+
+def test_welch_and_student_differ_for_unequal_variances():
+    first, second = [1.0, 2.0, 3.0, 4.0], [1.0, 11.0, 21.0]
+    student = statistics.unpaired(first, second)
+    welch = statistics.unpaired(first, second, equal_variance=False)
+    assert student.p_value == pytest.approx(stats.ttest_ind(first, second).pvalue)
+    assert welch.p_value > student.p_value
+    assert student.difference == pytest.approx(2.5 - 11.0)
+    assert math.isnan(statistics.unpaired([1.0], second).p_value)
+
+
+def test_holm_by_hand():
+    # Sorted .005 .01 .03 .04 times 4 3 2 1 = .02 .03 .06 .04, then made to rise.
+    adjusted = statistics.holm([0.01, 0.04, math.nan, 0.03, 0.005])
+    np.testing.assert_allclose(adjusted, [0.03, 0.06, math.nan, 0.06, 0.02])
+    assert statistics.holm([0.6, 0.9]).tolist() == [1.0, 1.0]
+    assert statistics.holm([]).shape == (0,)
+
+
+def test_bootstrap_interval_holds_the_mean_and_narrows():
+    values = np.random.default_rng(1).normal(3.0, 1.0, 200).tolist()
+    low, high = statistics.bootstrap_interval(values)
+    half = 1.96 * np.std(values) / math.sqrt(200)
+    assert low == pytest.approx(np.mean(values) - half, abs=0.03)
+    assert high == pytest.approx(np.mean(values) + half, abs=0.03)
+    assert statistics.bootstrap_interval([2.0, 2.0]) == (2.0, 2.0)
