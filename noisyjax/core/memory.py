@@ -1,7 +1,7 @@
 """How the C library's allocator is to treat the large temporary arrays of a training step on a CPU.
 
-XLA takes its temporary memory, hundreds of megabytes, anew in every step and returns it after. As it
-comes, glibc hands all of it back to the system each time, and every step then pays for its page
+XLA takes its temporary memory, hundreds of megabytes, anew in every step and returns it after. Left
+alone, glibc hands all of it back to the system each time, and every step then pays for its page
 faults, a quarter of its time. Two remedies, both read from the environment when a process starts:
 
 * huge pages: one fault for 512 pages;

@@ -33,14 +33,12 @@ _WHITE = 0.1
 _SHORTEST = 3.0
 _LONGEST = 2.0
 
+# Shapes are left open here: those of several images may differ.
 Labels = (
-    Integer[Array, "R *S"]
-    | Bool[Array, "R *S"]
-    | Integer[np.ndarray, "R *S"]
-    | Bool[np.ndarray, "R *S"]
-)
-Label = (
-    Integer[Array, "*S"] | Bool[Array, "*S"] | Integer[np.ndarray, "*S"] | Bool[np.ndarray, "*S"]
+    Integer[Array, "..."]
+    | Bool[Array, "..."]
+    | Integer[np.ndarray, "..."]
+    | Bool[np.ndarray, "..."]
 )
 
 
@@ -65,7 +63,7 @@ class _Residuals(NamedTuple):
 
 
 def fit(
-    labels: Labels | Sequence[Labels], *, consensus: Label | Sequence[Label] | None = None
+    labels: Labels | Sequence[Labels], *, consensus: Labels | Sequence[Labels] | None = None
 ) -> tuple[float, float]:
     """Estimates the (a, b) with which simulated raters look like the given ones.
 
@@ -125,7 +123,7 @@ def _cost(residuals: _Residuals, a: float, b: float, stairs: float) -> float:
     return residuals.freedom * np.sum(np.log(np.diag(root))) + 0.5 * np.trace(explained)
 
 
-def _residuals(labels: Labels, consensus: Label | None) -> _Residuals | None:
+def _residuals(labels: Labels, consensus: Labels | None) -> _Residuals | None:
     """Measures one image; None if it has too few masks with a boundary."""
     masks = np.asarray(labels) != 0
     checks.rank("labels", masks, (3, 4))

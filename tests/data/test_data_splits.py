@@ -159,10 +159,8 @@ def test_changed_or_broken_file_is_refused(tmp_path):
 
 def test_folds_test_every_group_once_and_share_their_division():
     groups = np.repeat(np.arange(11), 3)
-    parts = [
-        splits.cross_validation(33, seed=4, folds=4, fold=f, fractions=(0.8, 0.2, 0.0), groups=groups)
-        for f in range(4)
-    ]
+    options = {"seed": 4, "folds": 4, "fractions": (0.8, 0.2, 0.0), "groups": groups}
+    parts = [splits.cross_validation(33, fold=fold, **options) for fold in range(4)]
     tested = np.concatenate([part["test"] for part in parts])
     assert sorted(tested.tolist()) == list(range(33))
     sizes = [len(part["test"]) for part in parts]
