@@ -1,8 +1,8 @@
 """The Dice-optimal mask of a marginal, by the fixed point and by sorting all voxels.
 
-The peer is Listing 3 of the paper on Gaussian field deformations, written anew in NumPy: sort the
-voxels, sum them up from the largest one down, take the best Dice. It is timed in float64, and in
-float32, where its long sum costs it the exact threshold.
+The peer is Listing 3 of Nordström et al. 2023, written anew in NumPy: sort the voxels, sum them up
+from the largest one down, take the best Dice. It is timed in float64, and in float32, where its
+long sum costs it the exact threshold.
 """
 
 import dataclasses

@@ -84,7 +84,7 @@ def fit(
         shape does not fit.
 
     References:
-      Eq. 8, 17 and 18 of the paper for the model; the estimate is ours.
+      Nordström et al. 2023, Eq. 8, 17 and 18 for the model; the estimate is ours.
     """
     several = isinstance(labels, (list, tuple))
     images = labels if several else [labels]

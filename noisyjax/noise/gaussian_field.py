@@ -2,10 +2,10 @@
 
 The noisy label is ``L(w) = l(w + X(w))``, and background where ``w + X(w)`` leaves the image. The
 components of X are independent centred Gaussian fields on the unit cube with the kernel
-``k(w, w') = a^2 exp(-|w - w'|^2 / (2 b^2))`` (Eq. 8, 17 and 18 of "Noisy labels by Gaussian field
-deformations", the study of cross-entropy and soft-Dice under label noise). The strength `a` and the
-smoothness `b` are fractions of the side of the image: along an axis of n voxels, ``a * n`` and
-``b * n`` voxels. Voxel i of n has its centre at ``(i + 1/2) / n``.
+``k(w, w') = a^2 exp(-|w - w'|^2 / (2 b^2))`` (Nordström et al. 2023, Marginal Thresholding in Noisy
+Image Segmentation, Eq. 8, 17 and 18). The strength `a` and the smoothness `b` are fractions of the
+side of the image: along an axis of n voxels, ``a * n`` and ``b * n`` voxels. Voxel i of n has its
+centre at ``(i + 1/2) / n``.
 
 The kernel is a product over the axes, so its Karhunen-Loeve expansion is one too: with the
 eigenvectors and eigenvalues of the Gram matrix of each axis, ``B_i = V_i sqrt(Lambda_i)``, the
@@ -67,8 +67,8 @@ def displacement(
       ValueError: if `a` is negative, `b` is not positive, or a shape does not fit.
 
     References:
-      Eq. 8, 17 and Theorem 3 of the paper, which filters white noise instead; zeros outside of the
-      image then lower the standard deviation to 0.42 a in the corners of a volume.
+      Nordström et al. 2023, Eq. 8, 17 and Theorem 3. Their listing filters white noise; zeros
+      outside of the image then lower the standard deviation to 0.42 a in the corners of a volume.
 
     >>> import jax
     >>> displacement(jax.random.key(0), (16, 24), a=0.02).shape
@@ -110,7 +110,7 @@ def deform(
       ValueError: if the label is neither 2-D nor 3-D, the order is unknown, or as `displacement`.
 
     References:
-      Eq. 18 of the paper.
+      Nordström et al. 2023, Eq. 18.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -162,7 +162,7 @@ def marginal(label: SoftLabel, *, a: Strength) -> Float[Array, "*S"]:
       ValueError: if `a` is negative or has neither one number nor one per axis.
 
     References:
-      Theorem 1 (Eq. 19) of the paper.
+      Nordström et al. 2023, Theorem 1 (Eq. 19).
 
     >>> import jax.numpy as jnp
     >>> m = marginal(jnp.array([[0, 0, 1, 1, 1, 1]]), a=(0.0, 0.1))[0]
@@ -195,7 +195,7 @@ def expected_volume_loss(label: SoftLabel, *, a: Strength) -> Float[Array, ""]:
       ValueError: as `marginal`.
 
     References:
-      Theorem 2 (Eq. 20 and 21) of the paper.
+      Nordström et al. 2023, Theorem 2 (Eq. 20 and 21).
 
     >>> import jax.numpy as jnp
     >>> float(expected_volume_loss(jnp.ones((8, 8)), a=0.0))
