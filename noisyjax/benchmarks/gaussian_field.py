@@ -1,9 +1,9 @@
 """Gaussian-field noise beside its paper's listings, MONAI's and TorchIO's deformations.
 
 All sides deform (or blur) the same label map on the same cores. The listings are written anew in
-SciPy after the description of Nordström et al. 2023: a field is white noise of every voxel under a Gaussian filter,
-a label is looked up by a cubic spline and rounded. MONAI and TorchIO draw smooth random
-displacements of about the same size and smoothness; theirs are not Gaussian fields, so their
+SciPy after the description of Nordström et al. 2023: a field is white noise of every voxel under a
+Gaussian filter, a label is looked up by a cubic spline and rounded. MONAI and TorchIO draw smooth
+random displacements of about the same size and smoothness; theirs are not Gaussian fields, so their
 marginals are unknown.
 """
 
