@@ -34,6 +34,9 @@ from noisyjax.models import annotators as heads
 ANNOTATORS = ("spatial", "low_rank", "global", "oracle")
 CONSENSUS = ("one_coin", "mean", "none")
 
+# More updates than any run has.
+_FOREVER = 2**30
+
 
 def build(
     segmenter: Any,
@@ -49,6 +52,7 @@ def build(
     consensus_weight: float = 1.0,
     consensus_prior: float = 0.5,
     least_error: float = 0.1,
+    fewest_raters: int = 0,
     convs: int = 1,
     rank: int = 1,
 ) -> base.Method:
@@ -72,6 +76,10 @@ def build(
         1 (Bayes' rule, which more easily believes its own errors).
       least_error: smallest error rate that one-coin annotators may have, so that no single one
         outvotes two decent ones who agree.
+      fewest_raters: with fewer raters than this the network learns the mean label to the end, and
+        the matrices explain the labels given the network. Of three raters there are three pairs:
+        three error rates fit any agreement between them, so the one-coin consensus is a vote for
+        the two who agree most, and the joint stage only sharpens it.
       convs: 3^n convolutions of each spatial or low-rank head. The paper has 4; on its example 1
         does as well in half the time.
       rank: of low-rank matrices.
@@ -85,10 +93,12 @@ def build(
     checks.one_of("annotators", annotators, ANNOTATORS)
     checks.one_of("consensus", consensus, CONSENSUS)
     oracle = annotators == "oracle"
+    few = num_raters < fewest_raters
+    consensus = "mean" if few else consensus
     plan = _Plan(
         trace_weight=trace_weight if trace else 0.0,
         warmup_steps=warmup_steps,
-        apart_steps=apart_steps,
+        apart_steps=_FOREVER if few else apart_steps,
         consensus_weight=0.0 if consensus == "none" else consensus_weight,
         consensus_prior=consensus_prior,
     )

@@ -125,3 +125,20 @@ def test_without_the_trace_the_loss_is_smaller_by_the_weighted_trace():
     cms = with_trace.predict(variables, batch["image"]).cms
     traces = jax.vmap(confusion.trace)(cms).sum(1).mean((1, 2))
     np.testing.assert_allclose(aux.metrics["trace"][0], traces.sum(), rtol=1e-5)
+
+
+def test_with_few_raters_the_network_follows_the_mean_label_to_the_end():
+    few, batch, key = _method(fewest_raters=4), _batch(), rng.root_key(0)
+    segmenter = models.build("unet", 2, widths=(4,), convs_per_level=1)
+    mean = methods.build("mean", segmenter, num_raters=3, num_classes=2)
+    variables = jax.jit(few.init)(key, batch)
+
+    def gradient(method, params):
+        return jax.grad(lambda p: method.loss_fn({"params": p}, batch, key, jnp.int32(9999))[0])(
+            params
+        )["segmenter"]
+
+    own = jax.jit(lambda p: gradient(few, p))(variables["params"])
+    only_network = {"segmenter": variables["params"]["segmenter"]}
+    expected = jax.jit(lambda p: gradient(mean, p))(only_network)
+    jax.tree.map(lambda g, e: np.testing.assert_allclose(g, e, rtol=1e-4, atol=1e-6), own, expected)
