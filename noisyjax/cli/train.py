@@ -39,7 +39,13 @@ def start_anew(allocator: str) -> None:
     process keeps its id, so whoever watches or signals it notices nothing.
     """
     wanted = memory.TUNABLES[allocator]
-    if sys.platform != "linux" or not wanted or memory.VARIABLE in os.environ:
+    if sys.platform != "linux" or not wanted:
+        return
+    present = os.environ.get(memory.VARIABLE)
+    if present is not None:
+        # glibc cuts the variable at the first colon as it reads it; workers shall have all of it.
+        if present == wanted.partition(":")[0]:
+            os.environ[memory.VARIABLE] = wanted
         return
     environment = {**os.environ, memory.VARIABLE: wanted}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

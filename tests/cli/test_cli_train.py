@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from noisyjax.cli import train
 from noisyjax.core import memory
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -41,14 +42,17 @@ def wait_for(path, process, seconds=300):
 @pytest.mark.slow
 def test_sigterm_is_answered_with_143_and_the_run_can_go_on(tmp_path):
     arguments = [f"--workdir={tmp_path}", "--config.method=mean", "--config.train.epochs=100000"]
-    process = start(arguments)
-    wait_for(tmp_path / "metrics.jsonl", process)
-    # Started anew with another allocator, and still the same process.
-    if sys.platform == "linux" and memory.VARIABLE not in os.environ:
-        actual = pathlib.Path(f"/proc/{process.pid}/environ").read_text()
-        assert f"{memory.VARIABLE}={memory.TUNABLES['kept']}" in actual
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=300)
+    with start(arguments) as process:
+        try:
+            wait_for(tmp_path / "metrics.jsonl", process)
+            # Started anew with another allocator, and still the same process.
+            if sys.platform == "linux" and memory.VARIABLE not in os.environ:
+                actual = pathlib.Path(f"/proc/{process.pid}/environ").read_text()
+                first = memory.TUNABLES["kept"].partition(":")[0]
+                assert f"{memory.VARIABLE}={first}" in actual
+        finally:
+            process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=300)
     assert process.returncode == 143, output
     assert list((tmp_path / "checkpoints").iterdir())
     assert not (tmp_path / "summary.json").exists()
@@ -75,3 +79,14 @@ def test_help_shows_an_example(name):
     )  # fmt: skip
     assert f"python -m noisyjax.cli.{name} --" in process.stdout
     assert "--workdir" in process.stdout
+
+
+def test_workers_inherit_the_whole_variable_that_glibc_has_cut(monkeypatch):
+    wanted = memory.TUNABLES["kept"]
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv(memory.VARIABLE, wanted.partition(":")[0])
+    train.start_anew("kept")
+    assert os.environ[memory.VARIABLE] == wanted
+    monkeypatch.setenv(memory.VARIABLE, "glibc.malloc.perturb=1")
+    train.start_anew("kept")
+    assert os.environ[memory.VARIABLE] == "glibc.malloc.perturb=1"

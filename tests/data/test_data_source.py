@@ -56,5 +56,5 @@ def test_source_raises_when_sizes_do_not_fit(changes):
 
 
 def test_load_names_the_known_sources_when_the_name_is_unknown():
-    with pytest.raises(ValueError, match="annotators_npz.*digits.*mnist.*got 'lidc'"):
-        sources.load("lidc")
+    with pytest.raises(ValueError, match="annotators_npz.*digits.*mnist.*got 'bigits'"):
+        sources.load("bigits")
