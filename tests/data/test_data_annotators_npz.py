@@ -45,10 +45,13 @@ def test_raters_truth_and_splits_are_the_files(tmp_path):
         ({"wrong": None, "idx_val": None}, r"missing \['wrong', 'idx_val'\]"),
         ({"images": np.zeros((6, 5, 4), np.uint8)}, r"images: expected uint8 \[N, H, W, K\]"),
         ({"images": np.zeros((6, 5, 4, 3), np.float32)}, "got float32"),
-        ({"over": np.zeros((6, 5, 5), np.uint8)}, r"over: expected uint8 \(6, 5, 4\)"),
-        ({"under": np.full((6, 5, 4), 7, np.uint8)}, "under: expected labels 0 and 1, got 7"),
+        (
+            {"over": np.zeros((6, 5, 5), np.uint8)},
+            r"over: expected uint8 \[N, H, W\], N = 6, H = 5",
+        ),
+        ({"under": np.full((6, 5, 4), 7, np.uint8)}, r"under: expected values in 0\.\.1, got 7"),
         ({"idx_val": np.array([2])}, "distinct ids"),
-        ({"idx_val": np.array([9])}, r"ids in 0\.\.5, got 0\.\.9"),
+        ({"idx_val": np.array([9])}, r"ids: expected values in 0\.\.5, got 0\.\.9"),
     ],
 )
 def test_load_names_what_is_wrong(tmp_path, changes, message):

@@ -12,16 +12,7 @@ from noisyjax.train import checkpoints, loop, writers
 
 SEEDS = (3, 4)
 
-
-@pytest.fixture(autouse=True)
-def _install(monkeypatch):
-    from noisyjax import methods, models
-    from noisyjax.data import sources
-
-    for registry in (sources.SOURCES, models.MODELS, methods.METHODS):
-        for name in ("fake", "none"):
-            monkeypatch.setitem(registry, name, None)
-    train_fakes.install()
+pytestmark = pytest.mark.usefixtures("fakes")
 
 
 def _configs():

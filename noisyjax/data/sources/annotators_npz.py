@@ -5,61 +5,27 @@ the Ground Truth in Segmentation of Medical Images (NeurIPS): 100 MNIST digits u
 with the truth and three simulated annotators.
 """
 
-import os
-import zipfile
-import zlib
-
 import numpy as np
 
 from noisyjax.data import source
+from noisyjax.data.sources import archive
 
 RATERS = ("gt", "over", "under", "wrong")
 _SPLITS = {"train": "idx_train", "val": "idx_val", "test": "idx_test"}
+_LAYOUT = {
+    "images": "uint8 N H W K",
+    **dict.fromkeys(RATERS, "uint8 N H W"),
+    **{key: f"integer {key}" for key in _SPLITS.values()},
+}
 
 
-def _arrays(path: str) -> dict[str, np.ndarray]:
-    """Reads the arrays that are needed, and nothing that would have to be unpickled."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: expected an .npz file with several annotators' labels")
-    needed = ("images", *RATERS, *_SPLITS.values())
-    with open(path, "rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise ValueError(
-                f"{path}: expected an .npz archive; the file is cut off or another one"
-            )
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in needed if key not in archive.files]
-            if missing:
-                raise ValueError(f"{path}: expected arrays {needed}, missing {missing}")
-            try:
-                return {key: archive[key] for key in needed}
-            except (ValueError, zipfile.BadZipFile, zlib.error) as error:
-                raise ValueError(f"{path}: expected plain arrays, got {error}") from error
-
-
-def _check(path: str, arrays: dict[str, np.ndarray]) -> None:
-    images = arrays["images"]
-    if images.ndim != 4 or images.dtype != np.uint8:
-        raise ValueError(
-            f"{path}: images: expected uint8 [N, H, W, K], got {images.dtype} {images.shape}"
-        )
+def _check(path: str, arrays: archive.Arrays) -> None:
     for key in RATERS:
-        labels = arrays[key]
-        if labels.shape != images.shape[:3] or labels.dtype != np.uint8:
-            raise ValueError(
-                f"{path}: {key}: expected uint8 {images.shape[:3]} like images, "
-                f"got {labels.dtype} {labels.shape}"
-            )
-        if labels.max(initial=0) > 1:
-            raise ValueError(f"{path}: {key}: expected labels 0 and 1, got {labels.max()}")
+        archive.check_range(path, key, arrays[key], 0, 1)
     ids = np.concatenate([arrays[key] for key in _SPLITS.values()])
-    if ids.dtype.kind not in "iu" or len(np.unique(ids)) != len(ids):
+    if len(np.unique(ids)) != len(ids):
         raise ValueError(f"{path}: expected idx_train, idx_val and idx_test to be distinct ids")
-    if ids.min() < 0 or ids.max() >= len(images):
-        raise ValueError(
-            f"{path}: expected ids in 0..{len(images) - 1}, got {ids.min()}..{ids.max()}"
-        )
+    archive.check_range(path, "ids", ids, 0, len(arrays["images"]) - 1)
 
 
 def load(*, path: str) -> source.Source:
@@ -77,7 +43,7 @@ def load(*, path: str) -> source.Source:
       FileNotFoundError: if there is no such file.
       ValueError: if an array is missing, or has another shape, dtype or range.
     """
-    arrays = _arrays(path)
+    arrays = archive.read(path, _LAYOUT, content="several annotators' labels")
     _check(path, arrays)
     return source.Source(
         name="annotators_npz",

@@ -1,0 +1,14 @@
+import pytest
+import train_fakes
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """The fake source, network and method by their names; gone again after the test."""
+    from noisyjax import methods, models
+    from noisyjax.data import sources
+
+    for registry in (sources.SOURCES, models.MODELS, methods.METHODS):
+        for name in ("fake", "none"):
+            monkeypatch.setitem(registry, name, None)
+    train_fakes.install()
