@@ -33,7 +33,10 @@ def main(argv: list[str]) -> None:
     if wrong:
         raise app.UsageError(f"--option: expected NAME=VALUE, got {wrong}")
     options = dict(option.split("=", 1) for option in given.option)
-    data = sources.load(given.source, **options)
+    try:
+        data = sources.load(given.source, **options)
+    except TypeError as error:
+        raise app.UsageError(f"--option: {given.source}: {error}") from error
     count = min(given.images, len(data.examples))
     key = rng.purpose_key(given.seed, "noise")
     found = fitted_raters.fit(key, data, range(count))
