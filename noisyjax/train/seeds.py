@@ -3,8 +3,8 @@
 A small network leaves most of an accelerator idle, and a study asks for every number several times.
 Here the update is mapped over a leading axis of seeds: each seed has its own state, batches, labels
 and keys, and comes to the numbers of a run of its own up to the rounding of batched arithmetic. It
-is meant for accelerators: a CPU has no idle parts to fill, and convolutions with kernels of their own
-for every seed are slow there, so that seeds take longer together than one after the other.
+is meant for accelerators: a CPU has no idle parts to fill, and convolutions with other kernels for
+every seed are slow there, so that seeds take longer together than one after the other.
 """
 
 import contextlib
