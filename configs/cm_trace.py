@@ -13,7 +13,9 @@ Variants:
     :smoke    a handful of digits, two epochs; seconds, for tests
 
 The method is another field: ``--config.method=oracle`` (the truth as label), ``mean``,
-``majority``, ``cm_trace``, ``no_trace``, ``global_cm``, ``low_rank_cm``, ``oracle_cm``.
+``majority``, ``staple``, ``spatial_staple``, ``label_sampling``, ``separate`` (a network per
+annotator), ``prob_unet``, ``cm_trace``, ``no_trace``, ``global_cm``, ``low_rank_cm``,
+``oracle_cm``.
 """
 
 import ml_collections
@@ -30,6 +32,8 @@ def _data() -> ml_collections.ConfigDict:
     data.raters = ()
     data.resample = False
     data.labels_per_image = 0
+    # A key of `fusion.FUSIONS`: all labels fused judge in place of the source's truth; "" for that.
+    data.gold = ""
     data.input_noise = 0.1
     data.splits = (0.7, 0.1, 0.2)
     # Cross-validation: with k folds the given one tests, and `splits` divides the rest, (1, 0, 0)
@@ -62,6 +66,21 @@ def _cm_trace() -> ml_collections.ConfigDict:
     return method
 
 
+def _prob_unet() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.prob_unet.build`, as published."""
+    method = ml_collections.ConfigDict()
+    # Weight of the divergence of the posterior from the prior.
+    method.beta = 10.0
+    method.latent_size = 6
+    # The prior and the posterior network.
+    method.widths = (32, 64, 128, 192)
+    method.convs_per_level = 3
+    method.norm = "none"
+    # Segmentations that a prediction draws.
+    method.num_samples = 16
+    return method
+
+
 def _train() -> ml_collections.ConfigDict:
     train = ml_collections.ConfigDict()
     train.epochs = 10
@@ -89,6 +108,8 @@ def _default() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict({"name": "unet", "widths": (24, 48, 96)})
     config.fused = ml_collections.ConfigDict({"loss": "cross_entropy"})
     config.cm_trace = _cm_trace()
+    config.separate = ml_collections.ConfigDict({"loss": "cross_entropy"})
+    config.prob_unet = _prob_unet()
     config.train = _train()
     config.evaluate = ml_collections.ConfigDict(
         {"every_epochs": 1, "batch_size": 128, "select": "val_nll", "checkpoint": "latest"}
@@ -137,6 +158,7 @@ def _smoke(config: ml_collections.ConfigDict) -> None:
     config.train.batch_size = 8
     config.cm_trace.warmup_steps = 2
     config.cm_trace.apart_steps = 1
+    config.prob_unet.widths = (4, 8)
     config.evaluate.batch_size = 16
     config.log_every_steps = 1
     config.progress = False

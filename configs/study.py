@@ -34,6 +34,8 @@ def new(
     config.comparisons = ()
     # (number, label, axis along x, axis of the lines): one plot each.
     config.plots = ()
+    # Metrics of cases to be shown for low, medium and high agreement of the raters.
+    config.consensus = ()
     # The metric of the learning curves.
     config.curve = "val_dice"
     # Runs whose annotators are drawn.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import cm_trace, example, gaussian_threshold, mnist, quickstart
+from configs import annotators, cm_trace, example, gaussian_threshold, quickstart
 from noisyjax import methods
 from noisyjax.studies import grid
 
@@ -22,8 +22,13 @@ def test_training_configs_are_locked_and_name_a_method(variant):
         (quickstart.get_config(), 12),
         (quickstart.get_config("smoke"), 8),
         (example.get_config(), 70),
-        (mnist.get_config(), 30),
-        (mnist.get_config("levels"), 18),
+        (annotators.get_config(), 60),
+        (annotators.get_config("lidc"), 69),
+        (annotators.get_config("bubil"), 234),
+        (annotators.get_config("tumours"), 60),
+        (annotators.get_config("noise"), 45),
+        (annotators.get_config("lambda"), 36),
+        (annotators.get_config("smoke"), 3),
         (gaussian_threshold.get_config(), 40),
         (gaussian_threshold.get_config("phantoms"), 120),
         (gaussian_threshold.get_config("paper"), 120),
@@ -38,6 +43,6 @@ def test_studies_have_the_cells_that_their_pictures_want(config, count):
 
 
 def test_unknown_variants_are_refused():
-    for module in (cm_trace, gaussian_threshold, mnist):
+    for module in (annotators, cm_trace, gaussian_threshold):
         with pytest.raises(ValueError, match="variant.*nonsense"):
             module.get_config("nonsense")

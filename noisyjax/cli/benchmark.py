@@ -20,7 +20,7 @@ from typing import Any
 from absl import app, flags
 from rich import console, table
 
-from noisyjax.benchmarks import gaussian_field, harness, threshold, training_step
+from noisyjax.benchmarks import fusion, gaussian_field, harness, threshold, training_step
 from noisyjax.core import memory
 
 _JSON = flags.DEFINE_string("json", None, "File that receives the measurements.")
@@ -31,7 +31,12 @@ _ALLOCATOR = flags.DEFINE_multi_enum(
 )
 _SMOKE = flags.DEFINE_bool("smoke", False, "A tiny network without a peer in place of each entry.")
 
-SETUPS = {**training_step.SETUPS, **gaussian_field.SETUPS, **threshold.SETUPS}
+SETUPS = {
+    **training_step.SETUPS,
+    **gaussian_field.SETUPS,
+    **threshold.SETUPS,
+    **fusion.SETUPS,
+}
 
 
 def measure(setup: Any, *, threads: int, allocator: str, repeats: int) -> dict:

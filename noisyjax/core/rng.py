@@ -32,6 +32,8 @@ PURPOSES = {
     "ties": 6,
     "shuffle": 7,
     "sample": 8,
+    "raters": 9,
+    "latents": 10,
 }
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Integer, Key
+from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt8
 
 from noisyjax.core import checks, rng
 from noisyjax.data import source
@@ -32,17 +32,24 @@ class Annotated:
       ids: ids of the examples, ``[N]``; example i of this object is example ``ids[i]`` of the
         source.
       labels: ``[N, R, *S]`` uint8.
-      rater_masks: ``[N, R]`` bool.
+      rater_masks: whose labels the examples carry, ``[N, R]``.
+      labelled: who labelled each image, ``[N, R]``: more than that where only a few labels of each
+        image are kept.
       images: ``[N, *S, K]`` float32 where input noise was added, or None: read from the source.
       include_truth: whether examples carry the truth.
+      truths: ``[N, *S]`` uint8, a gold standard in place of the source's truth, or None.
+      targets: ``[N, *S, L]`` float32, fused labels that the examples are to carry, or None.
     """
 
     data: source.Source
     ids: Int[np.ndarray, "N"]
     labels: Integer[np.ndarray, "N R *S"]
     rater_masks: Bool[np.ndarray, "N R"]
+    labelled: Bool[np.ndarray, "N R"]
     images: Float[np.ndarray, "N *S K"] | None
     include_truth: bool
+    truths: UInt8[np.ndarray, "N *S"] | None = None
+    targets: Float[np.ndarray, "N *S L"] | None = None
 
     @property
     def num_raters(self) -> int:
@@ -65,14 +72,32 @@ class Annotated:
             "rater_mask": self.rater_masks[indices],
             "id": ids,
         }
-        if self.images is not None:
-            batch["image"] = self.images[indices]
-        if self.images is None or self.include_truth:
+        own = {"image": self.images, "target": self.targets}
+        if self.include_truth:
+            own["truth"] = self.truths
+        batch |= {name: kept[indices] for name, kept in own.items() if kept is not None}
+        missing = {"image", *(["truth"] if self.include_truth else [])} - batch.keys()
+        if missing:
             read = source.take(self.data.examples, ids)
-            batch.setdefault("image", read["image"])
-            if self.include_truth:
-                batch["truth"] = read["truth"]
+            batch |= {name: read[name] for name in missing}
         return batch
+
+    def part(self, place: slice, *, every_label: bool, include_truth: bool) -> "Annotated":
+        """Returns some of the examples.
+
+        Args:
+          place: which.
+          every_label: whether they carry the label of everyone who labelled them.
+          include_truth: whether they carry the truth.
+        """
+        cut = {
+            name: None if array is None else array[place]
+            for name, array in vars(self).items()
+            if name not in ("data", "include_truth")
+        }
+        if every_label:
+            cut["rater_masks"] = cut["labelled"]
+        return Annotated(data=self.data, include_truth=include_truth, **cut)
 
 
 def choose_raters(
@@ -140,6 +165,7 @@ def _drawing(panel: Panel | None, labels_per_image: int, input_noise: float):
             available = jnp.ones(drawn["labels"].shape[0], bool)
         else:
             available = example["rater_mask"]
+        drawn["labelled"] = available
         key = rng.example_key(keys["rater_mask"], example_id)
         drawn["rater_mask"] = choose_raters(key, available, labels_per_image=labels_per_image)
         if input_noise:
@@ -274,6 +300,7 @@ def annotate(
         ids=ids,
         labels=whole["labels"],
         rater_masks=whole["rater_mask"],
+        labelled=whole["labelled"],
         images=whole.get("image"),
         include_truth=include_truth,
     )

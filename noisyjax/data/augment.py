@@ -238,7 +238,7 @@ def build(options: Mapping[str, Any]) -> Transform:
 
     Returns:
       ``f(key, example) -> example`` that changes ``image``, ``labels`` and, where present,
-      ``truth``; the identity if every option is off.
+      ``truth`` and ``target``; the identity if every option is off.
 
     Raises:
       ValueError: if an option is unknown.
@@ -249,17 +249,38 @@ def build(options: Mapping[str, Any]) -> Transform:
     settings = {k: tuple(v) if isinstance(v, Sequence) else v for k, v in options.items()}
 
     def transform(key, example):
-        labels = example["labels"]
-        if "truth" in example:
-            truth = example["truth"][None].astype(labels.dtype)
-            labels = jnp.concatenate([labels, truth])
-        image, labels = augment(key, example["image"], labels, **settings)
-        if "truth" not in example:
-            return {**example, "image": image, "labels": labels}
-        truth = labels[-1].astype(example["truth"].dtype)
-        return {**example, "image": image, "labels": labels[:-1], "truth": truth}
+        maps = _to_maps(example)
+        stacked = jnp.concatenate(list(maps.values()))
+        image, stacked = augment(key, example["image"], stacked, **settings)
+        ends = itertools.accumulate(len(part) for part in maps.values())
+        moved = dict(zip(maps, jnp.split(stacked, list(ends)[:-1]), strict=True))
+        return {**example, "image": image, **_from_maps(moved, example)}
 
     return transform
+
+
+def _to_maps(example: dict[str, Array]) -> dict[str, Array]:
+    """Returns everything that moves with the labels as maps ``[M, *S]`` of one dtype.
+
+    Of a fused target the probabilities of the foreground: what comes in from outside has none.
+    """
+    maps = {"labels": example["labels"]}
+    if "truth" in example:
+        maps["truth"] = example["truth"][None].astype(maps["labels"].dtype)
+    if "target" in example:
+        maps = {name: array.astype(jnp.float32) for name, array in maps.items()}
+        maps["target"] = jnp.moveaxis(example["target"][..., 1:], -1, 0)
+    return maps
+
+
+def _from_maps(maps: dict[str, Array], example: dict[str, Array]) -> dict[str, Array]:
+    fields = {"labels": maps["labels"].astype(example["labels"].dtype)}
+    if "truth" in maps:
+        fields["truth"] = maps["truth"][0].astype(example["truth"].dtype)
+    if "target" in maps:
+        background = 1 - maps["target"].sum(axis=0, keepdims=True)
+        fields["target"] = jnp.moveaxis(jnp.concatenate([background, maps["target"]]), 0, -1)
+    return fields
 
 
 def augment_batch(
@@ -268,14 +289,14 @@ def augment_batch(
     """Augments a batch, for use inside the jitted step; each example is changed anew each epoch.
 
     Args:
-      batch: with ``image``, ``labels``, ``id``, ``epoch`` and possibly ``truth``.
+      batch: with ``image``, ``labels``, ``id``, ``epoch`` and possibly ``truth``, ``target``.
       transform: of `build`.
       seed: the run's seed or root key.
 
     Returns:
       The batch, changed; what an example becomes depends on (seed, id, epoch) alone.
     """
-    names = [name for name in ("image", "labels", "truth") if name in batch]
+    names = [name for name in ("image", "labels", "truth", "target") if name in batch]
     epochs = jnp.broadcast_to(batch["epoch"], batch["id"].shape) + 1
     key = rng.purpose_key(seed, "augment")
 

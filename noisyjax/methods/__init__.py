@@ -8,13 +8,18 @@ import functools
 from typing import Any
 
 from noisyjax.core import checks
-from noisyjax.methods import cm_trace, fused
+from noisyjax.methods import cm_trace, fused, prob_unet, separate
 from noisyjax.methods.base import Aux, Batch, Method, Prediction, Variables
 
 METHODS = {
     "oracle": functools.partial(fused.build, target="truth"),
     "mean": functools.partial(fused.build, target="mean"),
     "majority": functools.partial(fused.build, target="majority"),
+    "staple": functools.partial(fused.build, target="staple"),
+    "spatial_staple": functools.partial(fused.build, target="spatial_staple"),
+    "label_sampling": functools.partial(fused.build, target="sampled"),
+    "separate": functools.partial(separate.build),
+    "prob_unet": functools.partial(prob_unet.build),
     "cm_trace": functools.partial(cm_trace.build, annotators="spatial"),
     "no_trace": functools.partial(cm_trace.build, annotators="spatial", trace=False),
     "low_rank_cm": functools.partial(cm_trace.build, annotators="low_rank"),

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Float, Int
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from noisyjax import decisions
 from noisyjax.core import rng
@@ -23,11 +24,14 @@ class Prediction(NamedTuple):
       cms: confusion matrices ``A[..., i, j] = p(noisy = i | true = j)``, ``[B, R, *S, L, L]``, or
         None for methods that do not model raters.
       rater_probs: what each rater would say, ``[B, R, *S, L]``, or None.
+      samples: probabilities of N segmentations drawn from the model, ``[B, N, *S, L]``, or None for
+        methods that do not draw any.
     """
 
     probs: Float[Array, "B *S L"]
     cms: Float[Array, "B R *S L L"] | None = None
     rater_probs: Float[Array, "B R *S L"] | None = None
+    samples: Float[Array, "B N *S L"] | None = None
 
 
 class Aux(NamedTuple):
@@ -57,6 +61,9 @@ class Method:
         annotators apart.
       needs_truth: whether `loss_fn` reads ``batch["truth"]``. Only oracles do; the training loop
         gives the truth to no other method.
+      target: the key of `fusion.FUSIONS` whose probabilities `loss_fn` reads as
+        ``batch["target"] [B, *S, L]``, or "". The input pipeline fuses the labels once, before
+        training.
     """
 
     init: Callable[[Array, Batch], Variables]
@@ -64,6 +71,7 @@ class Method:
     predict: Callable[[Variables, Array], Prediction]
     param_labels: Callable[[Any], Any]
     needs_truth: bool = False
+    target: str = ""
 
 
 def segment(probs: Float[Array, "*S L"], *, decision: str = "argmax") -> Int[Array, "*S"]:
@@ -86,6 +94,29 @@ def segment(probs: Float[Array, "*S L"], *, decision: str = "argmax") -> Int[Arr
 def dropout_keys(key: Array, ids: Int[Array, "B"], step: Int[Array, ""]) -> Array:
     """Returns one key per example for the dropout of one step, ``[B]``."""
     return rng.example_keys(rng.purpose_key(key, "dropout"), ids, epoch=step + 1)
+
+
+def drawn_raters(
+    key: Array, ids: Int[Array, "B"], rater_mask: Bool[Array, "B R"], step: Int[Array, ""]
+) -> Bool[Array, "B R"]:
+    """Draws one rater of each example, anew in each step.
+
+    Args:
+      key: the run's `rng.root_key`.
+      ids: of the examples, ``[B]``.
+      rater_mask: who labelled each example, ``[B, R]``; each of them is equally likely.
+      step: number of updates done, ``[]``.
+
+    Returns:
+      ``[B, R]``, True for the one who was drawn; for nobody where nobody labelled the example.
+    """
+    keys = rng.example_keys(rng.purpose_key(key, "raters"), ids, epoch=step + 1)
+
+    def draw(key: Array, present: Array) -> Array:
+        scores = jnp.where(present, jax.random.uniform(key, present.shape), -1.0)
+        return present & (jnp.arange(present.size) == jnp.argmax(scores))
+
+    return jax.vmap(draw)(keys, rater_mask)
 
 
 def weighted(

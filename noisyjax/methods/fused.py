@@ -1,6 +1,9 @@
-"""Train a plain network on one target per image: the truth, the mean label, or the majority vote.
+"""Train a plain network on one target per image, whatever the raters' labels are made into.
 
-The baselines of Zhang et al. 2020, Tables 1 and 2, and with the truth as target their upper bound.
+The baselines of Zhang et al. 2020, Tables 1 and 2 (mean label, majority vote, STAPLE, Spatial
+STAPLE), with the truth as target their upper bound, and label sampling: the label of another rater
+in each step, whose minimum is that of the mean label, on the way there a noisier one (Jungo et al.
+2018 train on raters' labels so to keep their disagreement).
 """
 
 import functools
@@ -31,6 +34,17 @@ def _majority(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Arra
     return jax.nn.one_hot(votes, num_classes)
 
 
+def _given(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
+    """The probabilities that the input pipeline fused."""
+    del key, num_classes
+    return example["target"]
+
+
+def _sampled(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
+    del key
+    return fusion.mean(example["labels"], num_classes, rater_mask=example["drawn"])
+
+
 def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
     return entropy.soft_cross_entropy(logits, target).mean()
 
@@ -44,12 +58,22 @@ def _both(logits: jax.Array, target: jax.Array) -> jax.Array:
     return _cross_entropy(logits, target) + _soft_dice(logits, target)
 
 
-TARGETS = {"truth": _truth, "mean": _mean, "majority": _majority}
+TARGETS = {
+    "truth": _truth,
+    "mean": _mean,
+    "majority": _majority,
+    "staple": _given,
+    "spatial_staple": _given,
+    "sampled": _sampled,
+}
 LOSSES = {
     "cross_entropy": _cross_entropy,
     "soft_dice": _soft_dice,
     "cross_entropy_and_soft_dice": _both,
 }
+
+# What a target is made of.
+_FIELDS = ("labels", "rater_mask", "truth", "target")
 
 
 def build(
@@ -63,7 +87,9 @@ def build(
       num_classes: L.
       target: one of `TARGETS`. A tie of the majority vote is decided by the run's `ties` key, per
         image and pixel, the same in every epoch: a rule such as "background wins" would be wrong
-        as often as right, and always in the same direction.
+        as often as right, and always in the same direction. "staple" and "spatial_staple" are
+        fused before training and read from the batch. "sampled" is the label of one of the raters
+        who labelled the image, drawn anew in each step.
       loss: one of `LOSSES`.
 
     Returns:
@@ -86,7 +112,8 @@ def build(
             "segmenter", segmenter, variables, batch["image"],
             train=True, keys=keys, weight=batch["weight"],
         )  # fmt: skip
-        fields = {name: batch[name] for name in ("labels", "rater_mask", "truth") if name in batch}
+        fields = {name: batch[name] for name in _FIELDS if name in batch}
+        fields["drawn"] = base.drawn_raters(key, batch["id"], batch["rater_mask"], step)
         targets = jax.vmap(functools.partial(make_target, num_classes=num_classes))(fields, ties)
         losses = jax.vmap(compare)(output.logits, targets)
         return base.weighted(losses, batch["weight"], {}, state)
@@ -95,4 +122,11 @@ def build(
         output, _ = network.run("segmenter", segmenter, variables, image, train=False)
         return base.Prediction(jax.nn.softmax(output.logits))
 
-    return base.Method(init, loss_fn, predict, base.label_params, needs_truth=target == "truth")
+    return base.Method(
+        init,
+        loss_fn,
+        predict,
+        base.label_params,
+        needs_truth=target == "truth",
+        target=target if make_target is _given else "",
+    )

@@ -82,6 +82,28 @@ def ged_squared(
     return jnp.where(raters > 0, jnp.maximum(squared, 0.0), jnp.nan)
 
 
+def agreement(
+    labels: Integer[Array, "R *S"], *, rater_mask: Bool[Array, "R"] | None = None
+) -> Float[Array, ""]:
+    """Returns the mean IoU of the foreground over all pairs of different raters.
+
+    Args:
+      labels: raters' class ids, ``[R, *S]``; all classes of the foreground count as one.
+      rater_mask: who labelled this image, ``[R]``; the others are left out.
+
+    Returns:
+      float32 ``[]`` in ``[0, 1]``; two empty masks agree; NaN with fewer than two raters.
+
+    >>> float(agreement(jnp.array([[1, 1, 0], [1, 0, 0]])))
+    0.5
+    """
+    foreground = (labels > 0).astype(jnp.int32)
+    similar = _similarities(foreground, jnp.arange(1, 2), "iou")
+    present = jnp.ones(len(labels), bool) if rater_mask is None else rater_mask
+    pairs = present[:, None] & present[None, :] & ~jnp.eye(len(labels), dtype=bool)
+    return jnp.mean(similar, where=pairs)
+
+
 def summed_dice_score(
     samples: Integer[Array, "N *S"], labels: Integer[Array, "R *S"], *, num_classes: int = 2
 ) -> Float[Array, ""]:

@@ -7,7 +7,7 @@ import matplotlib.axes
 import matplotlib.figure
 import matplotlib.patches
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Integer, Num
 
 # Zhang et al. 2020, Figure 5: the colour of each joint outcome of the truth and the rater.
 COLOURS = {
@@ -67,7 +67,7 @@ def labels(
     axes = figure.subplots(rows, columns, squeeze=False)
     brightest = max(int(truth.max()), int(given.max()), 1)
     for n, image in enumerate(images):
-        _show(axes[n, 0], _grey(image[..., 0]), "image")
+        _show(axes[n, 0], _grey(scaled(image[..., 0])), "image")
         for column, (name, mask) in enumerate(zip(("truth", *names), (truth[n], *given[n])), 1):
             _show(axes[n, column], _grey(mask / brightest), name)
     figure.tight_layout(pad=0.3)
@@ -103,7 +103,7 @@ def raters(
     for n, image in enumerate(images):
         true_probs = one_hot[truth[n]]
         first = (
-            ("image", _grey(image[..., 0])),
+            ("image", _grey(scaled(image[..., 0]))),
             ("truth", _grey(truth[n] / (num_classes - 1))),
             ("estimated truth", _grey(1.0 - probs[n, ..., 0])),
         )
@@ -194,6 +194,22 @@ def lines(
     all_axes[0].legend(frameon=False, fontsize=8)
     figure.tight_layout()
     return figure
+
+
+def scaled(image: Num[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """Returns an image of any intensities for display: the middle 98 % of them fill 0 to 1.
+
+    Args:
+      image: ``[H, W]``.
+
+    Returns:
+      ``[H, W]`` in [0, 1].
+
+    >>> scaled(np.array([[2.0, 3.0, 4.0]])).round()
+    array([[0., 0., 1.]])
+    """
+    low, high = np.percentile(image, (1, 99))
+    return np.clip((image - low) / (high - low if high > low else 1.0), 0.0, 1.0)
 
 
 def save(figure: matplotlib.figure.Figure, path: str | os.PathLike) -> None:

@@ -3,42 +3,73 @@
 import os
 
 import jax
+import jax.numpy as jnp
 import matplotlib.figure
 import numpy as np
 
 from noisyjax import train
-from noisyjax.studies import pictures
+from noisyjax.data import fused
+from noisyjax.metrics import raters
+from noisyjax.studies import pictures, rater_pictures
 
 SPLIT = "test"
 
+# Pixels around what is outlined.
+_MARGIN = 8
 
-def figure(workdir: str | os.PathLike, *, count: int = 3) -> matplotlib.figure.Figure:
-    """Draws the first test cases of a finished run whose method estimates confusion matrices.
+
+def figures(workdir: str | os.PathLike, *, count: int = 3) -> dict[str, matplotlib.figure.Figure]:
+    """Draws the test cases of a finished run whose method estimates confusion matrices.
 
     Args:
       workdir: the run's folder.
-      count: number of cases.
+      count: how many of the first cases are drawn.
 
     Returns:
-      A figure, see `pictures.raters`.
+      "raters": where each rater errs in the first cases, and where he is expected to, see
+      `pictures.raters`; "contours": what he outlined and what he was expected to
+      (`rater_pictures.contours`); "matrices": his matrix, counted and estimated, over all test
+      cases (`rater_pictures.matrices`).
 
     Raises:
       ValueError: if the run's method has no confusion matrices, or its images are volumes.
     """
     run, variables = train.restore(workdir)
-    cases = run.experiment.examples[SPLIT]
-    chosen = [cases[index] for index in range(min(count, len(cases)))]
-    batch = {name: np.stack([case[name] for case in chosen]) for name in chosen[0]}
+    experiment = run.experiment
+    cases, names = experiment.examples[SPLIT], experiment.rater_names
+    batch = cases.take(np.arange(min(count, len(cases))))
     if batch["truth"].ndim != 3:
         raise ValueError(f"{workdir}: expected 2-D images, got shape {batch['image'].shape}")
-    prediction = jax.device_get(jax.jit(run.experiment.method.predict)(variables, batch["image"]))
+    prediction = jax.device_get(jax.jit(experiment.method.predict)(variables, batch["image"]))
     if prediction.cms is None:
         raise ValueError(f"{workdir}: the method {run.config.method} has no confusion matrices")
-    return pictures.raters(
-        batch["image"],
-        batch["labels"],
-        batch["truth"],
-        prediction.probs,
-        prediction.cms,
-        run.experiment.rater_names,
-    )
+    whole = cases.take(np.arange(len(cases)))
+    num_classes = experiment.data.num_classes
+
+    def count_pairs(case: dict[str, jax.Array]) -> jax.Array:
+        labels, truth, mask = case["labels"], case["truth"], case["rater_mask"]
+        return raters.joint_counts(labels, truth, num_classes, rater_mask=mask)
+
+    given = {name: whole[name] for name in ("labels", "truth", "rater_mask")}
+    pairs = fused.map_cases(count_pairs, given).sum(axis=0, dtype=np.int64)
+    true_cms = np.asarray(raters.matrices(jnp.asarray(pairs, jnp.float32)))
+    labels, truth = batch["labels"], batch["truth"]
+    return {
+        "raters": pictures.raters(
+            batch["image"], labels, truth, prediction.probs, prediction.cms, names
+        ),
+        "contours": rater_pictures.contours(
+            batch["image"],
+            labels,
+            prediction.rater_probs.argmax(axis=-1),
+            truth,
+            prediction.probs.argmax(axis=-1),
+            names,
+            rater_mask=batch["rater_mask"],
+            truth_name=run.config.data.gold or "truth",
+            margin=_MARGIN,
+        ),
+        "matrices": rater_pictures.matrices(
+            true_cms, run.evaluate(variables, SPLIT).mean_cms, names, experiment.data.class_names
+        ),
+    }

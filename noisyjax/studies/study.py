@@ -10,7 +10,7 @@ import rich.console
 import rich.progress
 
 from noisyjax import train
-from noisyjax.studies import comparison, grid, pictures, readout, showcase, table
+from noisyjax.studies import comparison, consensus, grid, pictures, readout, showcase, table
 from noisyjax.train import records
 
 
@@ -29,9 +29,10 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     """Runs every cell of a study that has not finished yet, and writes its report.
 
     The workdir receives ``table.md`` (mean ± sd over the repetitions), ``table.csv`` (every number
-    of every run), ``comparisons.md`` (paired tests), a plot per entry of ``config.plots``,
-    ``curves.png``, and for each entry of ``config.showcases`` a picture of images, raters,
-    estimated truth and estimated confusion matrices.
+    of every run), ``comparisons.md`` (paired tests), ``consensus.md`` and ``consensus.png`` (the
+    metrics of ``config.consensus`` where the raters agree little, more and much), a plot per entry
+    of ``config.plots``, ``curves.png``, and for each entry of ``config.showcases`` the pictures of
+    `showcase.figures`.
 
     Args:
       config: a study's config, see ``configs/study.py``.
@@ -50,6 +51,7 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     rows = readout.read(outcomes, config.readouts)
     _tabulate(config, workdir, rows, console)
     _compare(config, workdir, rows, console)
+    _group(config, workdir, outcomes, console)
     _draw(config, workdir, outcomes)
     _plot(config, workdir, rows)
     console.print(f"tables and pictures: {workdir}")
@@ -95,6 +97,24 @@ def _compare(
             texts.append(f"{title}\n\n{table.markdown(head, body)}")
     if texts:
         _write(workdir / "comparisons.md", "\n".join(texts))
+
+
+def _group(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    outcomes: Sequence[grid.Outcome],
+    console: rich.console.Console,
+) -> None:
+    if not config.consensus:
+        return
+    head, body, figure = consensus.report(
+        workdir, outcomes, metrics=config.consensus, repeats=config.repeats
+    )
+    if body:
+        title = "Cases by the agreement of their raters, mean ± sd over cases"
+        console.print(table.terminal(title, head, body))
+        _write(workdir / "consensus.md", f"{title}\n\n{table.markdown(head, body)}")
+        pictures.save(figure, workdir / "consensus.png")
 
 
 def _plot(
@@ -167,8 +187,8 @@ def _draw(
     finished = {cell.folder for cell, summary, _ in outcomes if summary is not None}
     for folder in config.showcases:
         if folder in finished:
-            name = f"raters-{folder.replace('/', '-')}.png"
-            pictures.save(showcase.figure(workdir / folder), workdir / name)
+            for kind, figure in showcase.figures(workdir / folder).items():
+                pictures.save(figure, workdir / f"{kind}-{folder.replace('/', '-')}.png")
 
 
 def _history(path: pathlib.Path, field: str) -> tuple[list, list]:

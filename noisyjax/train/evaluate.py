@@ -73,6 +73,17 @@ def measured_names(decisions: Sequence[str]) -> dict[str, str]:
     return {name: f"@{name}" if place else "" for place, name in enumerate(decisions)}
 
 
+def _against_own_labels(
+    probs: Float[Array, "#R *S L"], batch: Values, num_classes: int
+) -> Float[Array, "R"]:
+    """Returns the Dice of what each rater would say to what he said, a mean over classes."""
+    said = batch["labels"]
+    would_say = jnp.broadcast_to(distribution.rater_samples(probs), said.shape)
+    counts = jax.vmap(lambda one, other: overlap.counts(one, other, num_classes))(would_say, said)
+    dice = overlap.dice(counts)[:, 1:].mean(axis=-1)
+    return jnp.where(batch["rater_mask"], dice, jnp.nan)
+
+
 def _against_labels(
     segmentation: Integer[Array, "*S"], batch: Values, num_classes: int
 ) -> Float[Array, "C"]:
@@ -112,21 +123,21 @@ def case_values(
         another, for example, ``dice@accuracy``.
 
     Returns:
-      Name to value: ``nll``, ``ged2`` ``[]``, ``label_dice`` (Dice to the labels that the raters
-      gave) ``[L - 1]``; with a truth ``dice``, ``jaccard`` ``[L - 1]`` and ``rater_dice`` ``[R]``;
-      with matrices ``trace`` ``[R]``, ``cm_sum`` ``[R, L, L]``, ``cm_weight`` ``[L]``; with both
-      ``cm_error``, ``cm_count`` ``[R]``.
+      Name to value: ``nll``, ``ged2``, ``rater_iou`` (the raters' agreement) ``[]``; ``own_dice``
+      (Dice of what a rater would say to what he said, NaN where he did not) ``[R]``; ``label_dice``
+      (Dice to the labels that the raters gave) ``[L - 1]``; with a truth ``dice``, ``jaccard``
+      ``[L - 1]`` and ``rater_dice`` ``[R]``; with matrices ``trace`` ``[R]``, ``cm_sum``
+      ``[R, L, L]``, ``cm_weight`` ``[L]``; with both ``cm_error``, ``cm_count`` ``[R]``.
     """
-    probs, cms, rater_probs = prediction
+    probs, cms, rater_probs, samples = prediction
     probs_of_raters = probs[None] if rater_probs is None else rater_probs
+    drawn = distribution.rater_samples(probs_of_raters if samples is None else samples)
+    to_raters = {"num_classes": num_classes, "rater_mask": batch["rater_mask"]}
     values = {
         "nll": label_nll(probs_of_raters, batch["labels"], batch["rater_mask"]),
-        "ged2": distribution.ged_squared(
-            distribution.rater_samples(probs_of_raters),
-            batch["labels"],
-            num_classes=num_classes,
-            rater_mask=batch["rater_mask"],
-        ),
+        "ged2": distribution.ged_squared(drawn, batch["labels"], **to_raters),
+        "rater_iou": distribution.agreement(batch["labels"], rater_mask=batch["rater_mask"]),
+        "own_dice": _against_own_labels(probs_of_raters, batch, num_classes),
     }
     if cms is not None:
         values["trace"] = confusion.mean_trace(cms)
@@ -187,9 +198,9 @@ def _rows(
     rows = []
     for name in _per_class(values):
         rows += report.case_rows(name, values[name], cases, classes)
-    for name in ("nll", "ged2"):
+    for name in ("nll", "ged2", "rater_iou"):
         rows += report.case_rows(name, values[name], cases)
-    for name in ("trace", "rater_dice"):
+    for name in ("trace", "rater_dice", "own_dice"):
         for index, rater in enumerate(raters):
             if name in values:
                 rows += report.case_rows(f"{name}_{rater}", values[name][:, index], cases)
@@ -207,6 +218,7 @@ def _scalars(values: Mapping[str, np.ndarray], raters: Sequence[str]) -> dict[st
         scalars |= {name: summary.mean, f"{name}_sd": summary.sd}
     for name in ("nll", "ged2"):
         scalars[name] = report.summarise(values[name].tolist()).mean
+    scalars["own_dice"] = report.summarise(values["own_dice"].ravel().tolist()).mean
     if "cm_error" in values:
         # Pooled over pixels, images and raters, so this is not the mean of the cases' errors.
         pooled = values["cm_error"].sum(dtype=np.float64) / values["cm_count"].sum(dtype=np.float64)

@@ -14,7 +14,7 @@ from absl import logging
 from jaxtyping import Array, Int
 
 from noisyjax import methods, models
-from noisyjax.data import annotate, augment, panels, pipeline, source, sources, splits
+from noisyjax.data import annotate, augment, fused, panels, pipeline, source, sources, splits
 from noisyjax.methods import base
 
 Config = ml_collections.ConfigDict
@@ -81,10 +81,12 @@ def _annotate(
     data: source.Source,
     parts: dict[str, np.ndarray],
     panel: annotate.Panel | None,
-    train_truth: bool,
+    method: base.Method,
 ) -> dict[str, annotate.Annotated]:
     """Returns each split's labelled examples."""
-    known = "truth" in data.examples[0]
+    gold = config.data.gold
+    train_truth = method.needs_truth or config.data.resample
+    read_truth = not gold and ("truth" in data.examples[0] or train_truth)
     # All at once, for the panel is slow to compile.
     whole = annotate.annotate(
         data,
@@ -94,37 +96,45 @@ def _annotate(
         raters=tuple(config.data.raters),
         labels_per_image=config.data.labels_per_image,
         input_noise=float(config.data.input_noise),
-        include_truth=known or train_truth,
+        include_truth=read_truth,
     )
+    sizes = {"num_classes": data.num_classes}
+    if gold:
+        truths = fused.gold_standard(whole.labels, whole.labelled, name=gold, **sizes)
+        whole = dataclasses.replace(whole, truths=truths)
     examples, end = {}, 0
     for split, ids in parts.items():
         place = slice(end, end + len(ids))
         end = place.stop
         if len(ids):
-            examples[split] = dataclasses.replace(
-                whole,
-                ids=whole.ids[place],
-                labels=whole.labels[place],
-                rater_masks=whole.rater_masks[place],
-                images=None if whole.images is None else whole.images[place],
-                include_truth=train_truth if split == "train" else known,
+            # What is held back from training is still there to test by.
+            examples[split] = whole.part(
+                place,
+                every_label=split == "test",
+                include_truth=train_truth if split == "train" else bool(gold) or read_truth,
             )
+    if method.target:
+        train = examples["train"]
+        targets = fused.targets(train.labels, train.rater_masks, name=method.target, **sizes)
+        examples["train"] = dataclasses.replace(train, targets=targets)
     return examples
 
 
 def _transform(
-    config: Config, panel: annotate.Panel | None, spacing: tuple[float, ...], needs_truth: bool
+    config: Config, panel: annotate.Panel | None, spacing: tuple[float, ...], method: base.Method
 ) -> Callable[[Batch, Array], Batch]:
     """Returns what happens to a batch inside the step: fresh labels, then augmentation."""
     if config.data.resample and panel is None:
         raise ValueError("data.resample: a fresh draw of labels needs a panel of annotators")
+    if config.data.resample and method.target:
+        raise ValueError(f"data.resample: {config.method} fuses the labels once, before training")
     options = config.data.augment.to_dict()
     change = augment.build({"spacing": spacing, **options}) if options else None
 
     def transform(batch: Batch, key: Array) -> Batch:
         if config.data.resample:
             batch = annotate.resample_labels(batch, panel=panel, seed=key)
-        if not needs_truth:
+        if not method.needs_truth:
             batch = {name: array for name, array in batch.items() if name != "truth"}
         return augment.augment_batch(batch, transform=change, seed=key) if change else batch
 
@@ -183,9 +193,8 @@ def build(
         spacing=data.spacing,
         **config.data.panel_options.to_dict(),
     )
-    train_truth = method.needs_truth or config.data.resample
-    examples = _annotate(config, data, parts, panel, train_truth)
-    transform = _transform(config, panel, data.spacing, method.needs_truth)
+    transform = _transform(config, panel, data.spacing, method)
+    examples = _annotate(config, data, parts, panel, method)
     return Experiment(data, examples, names, method, transform)
 
 

@@ -13,7 +13,16 @@ import numpy as np
 
 from noisyjax import models
 from noisyjax.core import rng
-from noisyjax.train import checkpoints, evaluate, progress, records, signals, step, writers
+from noisyjax.train import (
+    checkpoints,
+    evaluate,
+    fused_quality,
+    progress,
+    records,
+    signals,
+    step,
+    writers,
+)
 from noisyjax.train import run as runs
 from noisyjax.train import state as states
 
@@ -179,6 +188,7 @@ def finish(
             result = run.evaluate(variables, split)
             evaluate.write(result, run.folder, split, run.experiment.rater_names)
             summary |= {f"{split}_{name}": value for name, value in result.scalars.items()}
+    summary |= fused_quality.measure(run.experiment)
     records.write_summary(run.folder, summary)
     return summary
 

@@ -1,5 +1,7 @@
 """Simulated and real raters: what an example receives depends on (seed, id) alone."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +73,30 @@ def test_chunks_subset_and_order_change_nothing(whole, chunk):
     np.testing.assert_array_equal(part.labels, expected.labels[ids])
     np.testing.assert_array_equal(part.rater_masks, expected.rater_masks[ids])
     np.testing.assert_allclose(part.images, expected.images[ids], rtol=0, atol=1e-6)
+
+
+def test_a_part_has_every_label_back_where_it_may(whole):
+    _, few = whole
+    part = few.part(slice(2, 5), every_label=False, include_truth=False)
+    np.testing.assert_array_equal(part.ids, [2, 3, 4])
+    np.testing.assert_array_equal(part.rater_masks, few.rater_masks[2:5])
+    assert (part.rater_masks.sum(1) == 1).all()
+    assert "truth" not in part[0]
+    every = few.part(slice(2, 5), every_label=True, include_truth=True)
+    assert every.rater_masks.all()
+    np.testing.assert_array_equal(every[1]["labels"], few.labels[3])
+    np.testing.assert_array_equal(every[1]["image"], few.images[3])
+
+
+def test_a_gold_standard_takes_the_place_of_the_truth(whole):
+    _, examples = whole
+    truths = np.full_like(examples.labels[:, 0], 1)
+    targets = np.random.default_rng(0).random((10, 4, 5, 2), np.float32)
+    judged = dataclasses.replace(examples, truths=truths, targets=targets)
+    np.testing.assert_array_equal(judged[6]["truth"], truths[6])
+    np.testing.assert_array_equal(judged[6]["target"], targets[6])
+    unseen = dataclasses.replace(judged, include_truth=False)
+    assert "truth" not in unseen[6]
 
 
 def test_the_device_changes_nothing(whole):

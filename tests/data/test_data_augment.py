@@ -297,3 +297,22 @@ def test_an_example_is_changed_with_the_probability_given():
 def test_an_unknown_option_is_named():
     with pytest.raises(ValueError, match=r"augment: expected options among .*got \['zoom'\]"):
         augment.build({"zoom": 1.0})
+
+
+def test_a_fused_target_moves_with_the_labels():
+    example = _example(raters=1)
+    probs = jnp.where(example["labels"][0] > 0, 0.9, 0.2)
+    example["target"] = jnp.stack([1 - probs, probs], axis=-1)
+    transform = jax.jit(augment.build(EVERYTHING))
+    moved = transform(jax.random.key(2), example)
+    assert (moved["labels"] != example["labels"]).any()
+    without = {name: array for name, array in example.items() if name != "target"}
+    for name, array in transform(jax.random.key(2), without).items():
+        np.testing.assert_array_equal(moved[name], array)
+    np.testing.assert_allclose(moved["target"].sum(-1), 1, rtol=1e-6)
+    # What came in from outside has no foreground, everything else kept its probability.
+    foreground = np.asarray(moved["target"][..., 1])
+    inside = foreground > 0
+    expected = np.where(moved["labels"][0] > 0, 0.9, 0.2)
+    np.testing.assert_allclose(foreground[inside], expected[inside], rtol=1e-6)
+    assert 0 < (~inside).sum() < inside.sum()

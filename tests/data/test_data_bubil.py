@@ -72,6 +72,52 @@ def test_the_crowd_is_not_persistent(tmp_path):
     np.testing.assert_array_equal(loaded.examples[1]["labels"], expected)
 
 
+def test_shrunk_pixels_are_means_and_majorities(tmp_path):
+    gold, experts, _, arrays = _arrays()
+    keys = ("image", "gold_packed", "experts_packed", "crowd_packed")
+    # Blocks of 2 x 2 need an even height.
+    arrays = {
+        key: value[..., :4, :] if key.split("__")[1] in keys else value
+        for key, value in arrays.items()
+    }
+    path = _save(tmp_path, arrays)
+    loaded = bubil.load(path=path, subset="fibroblast_phase", shrink=2)
+    assert loaded.rater_names == ("A", "C", "D")
+    # The copy of the gold standard is found as before.
+    np.testing.assert_array_equal(loaded.examples[0]["rater_mask"], [True, False, True])
+    example = loaded.examples[1]
+    assert example["image"].shape == (2, 8, 1)
+    image = arrays["fibroblast_phase__image"][1].astype(float)
+    for i in range(2):
+        for j in range(8):
+            block = np.s_[..., 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+            assert example["image"][i, j, 0] == pytest.approx(image[block].mean() / 255, rel=1e-6)
+            assert example["truth"][i, j] == (gold[1][block].sum() >= 2)
+            of_raters = experts[1, [0, 2, 3]][block].sum(axis=(1, 2)) >= 2
+            np.testing.assert_array_equal(example["labels"][:, i, j], of_raters)
+    assert example["truth"].dtype == example["labels"].dtype == np.uint8
+    with pytest.raises(ValueError, match=r"shrink: expected a divisor .* \(4, 16\), got 3"):
+        bubil.load(path=path, subset="fibroblast_phase", shrink=3)
+    with pytest.raises(ValueError, match="shrink: expected a number > 0"):
+        bubil.load(path=path, subset="fibroblast_phase", shrink=0)
+
+
+def test_masks_that_become_equal_by_shrinking_are_no_copies(tmp_path):
+    gold, experts, _, arrays = _arrays()
+    experts[:, 1, :4] = 0
+    gold[:, :4] = 0
+    gold[:, 0, 0] = 1
+    arrays["fibroblast_phase__gold_packed"] = np.packbits(gold, axis=-1)[:, :4]
+    arrays["fibroblast_phase__experts_packed"] = np.packbits(experts, axis=-1)[:, :, :4]
+    for key in ("image", "crowd_packed"):
+        arrays[f"fibroblast_phase__{key}"] = arrays[f"fibroblast_phase__{key}"][..., :4, :]
+    loaded = bubil.load(path=_save(tmp_path, arrays), subset="fibroblast_phase", shrink=2)
+    assert "B" in loaded.rater_names
+    example = loaded.examples[0]
+    np.testing.assert_array_equal(example["labels"][1], example["truth"])
+    assert example["rater_mask"][1]
+
+
 def test_load_names_what_is_wrong(tmp_path):
     gold, _, _, arrays = _arrays()
     path = _save(tmp_path, arrays)

@@ -50,6 +50,53 @@ def test_an_empty_mask_can_be_no_label(tmp_path):
     assert loaded.examples[3]["rater_mask"].all()
 
 
+def test_a_crop_is_the_centre(tmp_path):
+    masks, arrays = _arrays()
+    path = _save(tmp_path, arrays)
+    loaded = lidc.load(path=path, crop=3)
+    # Of 5 rows those from 1, of 16 columns those from 6.
+    example = loaded.examples[4]
+    np.testing.assert_array_equal(example["labels"], masks[4, :, 1:4, 6:9])
+    np.testing.assert_allclose(example["image"][..., 0], arrays["image"][4, 1:4, 6:9] / 255)
+    with pytest.raises(ValueError, match=r"lidc.npz: crop: expected at most .* \(5, 16\), got 6"):
+        lidc.load(path=path, crop=6)
+    with pytest.raises(ValueError, match="crop: expected a number >= 0"):
+        lidc.load(path=path, crop=-2)
+
+
+def test_an_outline_beyond_the_crop_is_still_a_label(tmp_path):
+    masks, arrays = _arrays()
+    masks[0, 3] = 0
+    masks[0, 3, 0, 0] = 1
+    path = _save(tmp_path, {**arrays, "masks_packed": np.packbits(masks, axis=-1)})
+    example = lidc.load(path=path, crop=3, count_unmarked=False).examples[0]
+    assert not example["labels"][3].any()
+    assert example["rater_mask"].all()
+
+
+def test_raters_by_the_size_of_their_outline(tmp_path):
+    masks, arrays = _arrays()
+    # By hand: areas 3, 1, 2 and 1; of equal ones the first stays first.
+    masks[0] = 0
+    for rater, area in enumerate((3, 1, 2, 1)):
+        masks[0, rater, rater, :area] = 1
+    path = _save(tmp_path, {**arrays, "masks_packed": np.packbits(masks, axis=-1)})
+    loaded = lidc.load(path=path, by_size=True, count_unmarked=False)
+    assert loaded.persistent_raters
+    assert loaded.rater_names[0] == "smallest"
+    assert loaded.rater_names[-1] == "largest"
+    np.testing.assert_array_equal(loaded.examples[0]["labels"], masks[0, [1, 3, 2, 0]])
+    areas = loaded.examples.take(np.arange(6))["labels"].sum(axis=(2, 3))
+    assert (np.diff(areas.astype(int), axis=1) >= 0).all()
+    # Who marked nothing is the smallest; the rater mask moves with the masks.
+    np.testing.assert_array_equal(loaded.examples[2]["rater_mask"], [False, False, True, True])
+    assert not loaded.examples[2]["labels"][:2].any()
+    # The order is that of the whole image, whatever is cut out of it.
+    cropped = lidc.load(path=path, by_size=True, crop=3)
+    whole = loaded.examples[5]["labels"]
+    np.testing.assert_array_equal(cropped.examples[5]["labels"], whole[:, 1:4, 6:9])
+
+
 def test_load_names_what_is_wrong(tmp_path):
     masks, arrays = _arrays()
     masks[3] = 0

@@ -19,6 +19,7 @@ def _batch(size: int, *, sides=(SIDE, SIDE), num_classes=CLASSES) -> dict:
         "labels": jnp.asarray(draw.integers(0, num_classes, (size, RATERS, *sides)), jnp.uint8),
         "rater_mask": jnp.ones((size, RATERS), bool),
         "truth": jnp.asarray(draw.integers(0, num_classes, (size, *sides)), jnp.uint8),
+        "target": jnp.asarray(draw.dirichlet(np.ones(num_classes), (size, *sides)), jnp.float32),
         "weight": jnp.ones(size),
         "id": jnp.arange(size, dtype=jnp.int32),
     }
@@ -30,6 +31,8 @@ def _build(name: str, num_classes: int = CLASSES, **options) -> methods.Method:
 
 
 def _cheap(name: str) -> dict:
+    if name == "prob_unet":
+        return {"widths": (4, 4), "convs_per_level": 1, "num_samples": 3}
     return {"convs": 0} if name in ("cm_trace", "no_trace", "low_rank_cm") else {}
 
 
@@ -87,6 +90,8 @@ def test_predictions_are_distributions(made):
         assert prediction.cms.shape == (6, RATERS, SIDE, SIDE, CLASSES, CLASSES)
         np.testing.assert_allclose(prediction.cms.sum(-2), 1, rtol=1e-5)
         np.testing.assert_allclose(prediction.rater_probs.sum(-1), 1, rtol=1e-5)
+    assert (prediction.rater_probs is not None) == (name in (*LEARN_MATRICES, "separate"))
+    assert (prediction.samples is not None) == (name == "prob_unet")
 
 
 def test_parameters_are_the_models_or_the_annotators(made):
@@ -107,7 +112,7 @@ def test_unknown_names_are_refused():
         methods.cm_trace.build(segmenter, num_raters=1, num_classes=2, annotators="psychic")
 
 
-@pytest.mark.parametrize("name", ["majority", "low_rank_cm"])
+@pytest.mark.parametrize("name", ["majority", "low_rank_cm", "separate", "prob_unet"])
 def test_volumes_and_many_classes_take_the_same_path(name):
     method = _build(name, num_classes=3, **_cheap(name))
     batch = _batch(1, sides=(4, 6, 5), num_classes=3)
@@ -126,6 +131,52 @@ def test_the_sum_of_both_losses_is_their_sum():
         totals[loss] = method.loss_fn(variables, batch, rng.root_key(0), jnp.int32(0))[0]
     parts = totals["cross_entropy"] + totals["soft_dice"]
     np.testing.assert_allclose(totals["cross_entropy_and_soft_dice"], parts, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["staple", "spatial_staple"])
+def test_fused_labels_come_with_the_batch(name):
+    method, batch = _build(name), _batch(2)
+    assert method.target == name
+    assert _build("majority").target == ""
+    segmenter = models.build("unet", CLASSES, widths=(4,), convs_per_level=1)
+    oracle = methods.build("oracle", segmenter, num_raters=RATERS, num_classes=CLASSES)
+    variables = jax.jit(method.init)(rng.root_key(0), batch)
+    batch["target"] = jax.nn.one_hot(batch["truth"], CLASSES)
+    key = rng.root_key(0)
+    loss, like = (m.loss_fn(variables, batch, key, jnp.int32(0))[0] for m in (method, oracle))
+    assert float(loss) == float(like)
+    del batch["target"]
+    with pytest.raises(KeyError, match="target"):
+        method.loss_fn(variables, batch, key, jnp.int32(0))
+
+
+def test_a_rater_who_labelled_the_image_is_drawn_anew_in_each_step():
+    mask = jnp.array([[True, False, True, True], [False] * 4, [False, True, False, False]])
+    ids = jnp.array([5, 6, 7], jnp.int32)
+    draw = jax.jit(lambda s: methods.base.drawn_raters(rng.root_key(2), ids, mask, s))
+    drawn = jax.vmap(draw)(jnp.arange(3000, dtype=jnp.int32))
+    np.testing.assert_array_equal(drawn.sum(-1), jnp.broadcast_to(mask.any(-1), (3000, 3)))
+    # The standard deviation of a share of one third is 0.0086.
+    np.testing.assert_allclose(drawn[:, 0].mean(0), [1 / 3, 0, 1 / 3, 1 / 3], atol=0.035)
+    assert drawn[:, 2, 1].all()
+    alone = methods.base.drawn_raters(rng.root_key(2), ids[:1], mask[:1], jnp.int32(9))
+    np.testing.assert_array_equal(alone[0], drawn[9, 0])
+
+
+def test_label_sampling_learns_from_one_label_a_step_and_from_the_mean_in_the_long_run():
+    sampling, mean, batch = _build("label_sampling"), _build("mean"), _batch(2)
+    batch["rater_mask"] = batch["rater_mask"].at[0, 1].set(False)
+    variables, key = jax.jit(sampling.init)(rng.root_key(0), batch), rng.root_key(3)
+
+    def losses(method, steps):
+        return jax.vmap(lambda s: method.loss_fn(variables, batch, key, s)[0])(steps)
+
+    sampled = losses(sampling, jnp.arange(400, dtype=jnp.int32))
+    # Two raters of the first image, three of the second: one of six sums in each step.
+    assert len(np.unique(np.round(sampled, 4))) == 6
+    spread = float(sampled.std()) / 20
+    expected = losses(mean, jnp.arange(1, dtype=jnp.int32))[0]
+    np.testing.assert_allclose(sampled.mean(), expected, atol=4 * spread)
 
 
 def test_a_prediction_is_segmented_by_the_decision_asked_for():

@@ -128,3 +128,14 @@ def test_summed_dice_score_grows_with_agreement_so_it_is_no_distance():
 def test_rater_samples_take_the_likeliest_class():
     probs = jnp.array([[[0.2, 0.8], [0.5, 0.5]], [[0.9, 0.1], [0.4, 0.6]]])
     np.testing.assert_array_equal(distribution.rater_samples(probs), [[1, 0], [0, 1]])
+
+
+def test_agreement_by_hand():
+    labels = jnp.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]])
+    # Pairs of the first three: 1/2, 0, 0.
+    mask = jnp.array([True, True, True, False])
+    np.testing.assert_allclose(distribution.agreement(labels, rater_mask=mask), 1 / 6, rtol=1e-6)
+    np.testing.assert_allclose(distribution.agreement(labels), 1 / 12, rtol=1e-6)
+    empty = jnp.zeros((2, 4), jnp.uint8)
+    assert distribution.agreement(empty) == 1
+    assert jnp.isnan(distribution.agreement(labels, rater_mask=jnp.arange(4) == 1))

@@ -22,6 +22,13 @@ def test_error_map_blends_doubt():
     np.testing.assert_allclose(grey, [[0.5, 0.5, 0.5]])
 
 
+def test_images_of_any_intensities_fill_the_range():
+    image = np.linspace(-3.0, 5.0, 101).reshape(1, 101)
+    shown = pictures.scaled(image)
+    np.testing.assert_allclose(shown[0, [0, 1, 50, 99, 100]], [0, 0, 0.5, 1, 1], atol=1e-12)
+    np.testing.assert_array_equal(pictures.scaled(np.full((2, 2), 7.0)), 0.0)
+
+
 def test_raters_figure_has_a_panel_per_label_and_map(tmp_path):
     rng = np.random.default_rng(0)
     n, r, s, c = 2, 3, (8, 8), 2

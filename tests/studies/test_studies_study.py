@@ -10,6 +10,7 @@ def _config():
     config = quickstart.get_config("smoke")
     config.axes = (("method", quickstart.METHODS[:1] + quickstart.METHODS[2:3]),)
     config.seeds = (0,)
+    config.consensus = ("dice",)
     config.workers = 1
     return config
 
@@ -22,7 +23,8 @@ def test_a_study_ends_with_a_table_and_pictures_and_can_be_taken_up_again(tmp_pa
     assert rows[0] == "| method | Dice | CM RMSE | GED² | seconds | seeds |"
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| majority", "| CM + trace"]
     assert rows[2].split(" | ")[2] == "–"
-    for picture in ("curves.png", "raters-cm-trace-seed0.png"):
+    drawn = [f"{kind}-cm-trace-seed0.png" for kind in ("raters", "contours", "matrices")]
+    for picture in ("curves.png", "consensus.png", *drawn):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     assert "CM + trace" in capsys.readouterr().out
 
@@ -33,4 +35,4 @@ def test_a_study_ends_with_a_table_and_pictures_and_can_be_taken_up_again(tmp_pa
     assert (tmp_path / "table.csv").read_text() == table
 
     with pytest.raises(ValueError, match="majority has no confusion matrices"):
-        showcase.figure(tmp_path / "majority/seed0")
+        showcase.figures(tmp_path / "majority/seed0")

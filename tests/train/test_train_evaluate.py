@@ -67,8 +67,30 @@ def test_case_values_without_matrices_or_truth():
     batch = {"labels": labels, "rater_mask": jnp.array([True])}
     prediction = prediction_of(jnp.full((1, 2, 2), 0.5))
     values = evaluate.case_values(prediction, batch, num_classes=2)
-    assert set(values) == {"nll", "ged2", "label_dice"}
+    assert set(values) == {"nll", "ged2", "rater_iou", "own_dice", "label_dice"}
     np.testing.assert_allclose(values["nll"], np.log(2), rtol=1e-6)
+
+
+def test_what_a_rater_would_say_is_compared_with_what_he_said():
+    labels = jnp.array([[[1, 1, 0]], [[1, 0, 0]], [[0, 0, 1]]], jnp.uint8)
+    probs = jax.nn.one_hot(labels[0], 2)
+    would_say = jax.nn.one_hot(jnp.stack([labels[0], labels[0], labels[2]]), 2)
+    batch = {"labels": labels, "rater_mask": jnp.array([True, True, False])}
+    values = evaluate.case_values(base.Prediction(probs, None, would_say), batch, num_classes=2)
+    np.testing.assert_allclose(values["own_dice"], [1, 2 / 3, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(values["rater_iou"], 1 / 2, rtol=1e-6)
+    # Who does not model raters would say the same for each.
+    alone = evaluate.case_values(prediction_of(probs), batch, num_classes=2)
+    np.testing.assert_allclose(alone["own_dice"], [1, 2 / 3, np.nan], rtol=1e-6)
+
+
+def test_samples_are_what_the_energy_distance_compares():
+    labels = jnp.array([[[1, 1, 0]], [[1, 0, 0]]], jnp.uint8)
+    batch = {"labels": labels, "rater_mask": jnp.array([True, True])}
+    samples = jax.nn.one_hot(labels, 2)
+    prediction = base.Prediction(samples.mean(0), samples=samples)
+    values = evaluate.case_values(prediction, batch, num_classes=2)
+    np.testing.assert_allclose(values["ged2"], 0, atol=1e-6)
 
 
 def test_each_decision_has_metrics_of_its_own():

@@ -1,11 +1,14 @@
+import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
 import train_fakes
 
+from noisyjax import fusion, methods
 from noisyjax.core import rng
 from noisyjax.train import experiment as experiments
 from noisyjax.train import records
@@ -109,3 +112,41 @@ def test_summary_goes_through_a_file_and_back(tmp_path):
     summary = records.read_summary(tmp_path)
     assert (summary["a"], summary["c"]) == (1.5, float("inf"))
     assert np.isnan(summary["b"])
+
+
+def fused_method(*args, **options):
+    return dataclasses.replace(train_fakes.method(*args, **options), target="staple")
+
+
+def test_all_labels_fused_judge_in_place_of_the_truth():
+    changes = {"data.gold": "staple", "data.labels_per_image": 1, "options": {"truth": False}}
+    experiment = experiments.build(train_fakes.config(**changes))
+    test = experiment.examples["test"]
+    labels = jnp.asarray(test.labels[1])
+    expected = fusion.staple(labels).probs.argmax(-1)
+    np.testing.assert_array_equal(test[1]["truth"], expected)
+    assert "truth" not in experiment.examples["train"][0]
+
+
+def test_labels_are_held_back_from_training_and_selection_not_from_the_test():
+    experiment = experiments.build(train_fakes.config(**{"data.labels_per_image": 1}))
+    kept = {name: e.rater_masks.sum(axis=1) for name, e in experiment.examples.items()}
+    assert (kept["train"] == 1).all()
+    assert (kept["val"] == 1).all()
+    assert (kept["test"] == 2).all()
+
+
+def test_training_examples_carry_the_fusion_of_the_labels_they_have(monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "fake", fused_method)
+    experiment = experiments.build(train_fakes.config(**{"data.labels_per_image": 1}))
+    example = experiment.examples["train"][2]
+    (rater,) = np.flatnonzero(example["rater_mask"])
+    np.testing.assert_allclose(example["target"][..., 1], example["labels"][rater], atol=1e-5)
+    assert "target" not in experiment.examples["test"][0]
+    assert experiment.example_batch()["target"].shape == (1, 6, 6, 2)
+
+
+def test_labels_that_are_fused_once_cannot_be_drawn_anew(monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "fake", fused_method)
+    with pytest.raises(ValueError, match="data.resample: fake fuses the labels once"):
+        experiments.build(digits(**{"data.resample": True}))

@@ -104,6 +104,7 @@ def config(**changes):
                 "raters": (),
                 "resample": False,
                 "labels_per_image": 0,
+                "gold": "",
                 "input_noise": 0.0,
                 "splits": (0.72, 0.1, 0.18),
                 "folds": 0,

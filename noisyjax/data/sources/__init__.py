@@ -13,6 +13,7 @@ from noisyjax.data.sources import (
     lidc,
     mnist,
     phantoms,
+    tumours,
 )
 
 SOURCES = {
@@ -24,6 +25,7 @@ SOURCES = {
     "lidc": lidc.load,
     "mnist": mnist.load,
     "phantoms": phantoms.load,
+    "tumours": tumours.load,
 }
 
 

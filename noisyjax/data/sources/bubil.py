@@ -61,8 +61,24 @@ def _read(path: str, subset: str) -> archive.Arrays:
     return arrays
 
 
+def _block_means(path: str, values: UInt8[np.ndarray, "... H W"], side: int) -> np.ndarray:
+    """Returns the mean over blocks of side x side pixels, ``[..., H / side, W / side]``."""
+    height, width = values.shape[-2:]
+    if height % side or width % side:
+        raise ValueError(
+            f"{path}: shrink: expected a divisor of the images' size {(height, width)}, got {side}"
+        )
+    blocks = values.reshape(*values.shape[:-2], height // side, side, width // side, side)
+    return blocks.mean(axis=(-3, -1), dtype=np.float32)
+
+
 def load(
-    *, path: str, subset: str, raters: str = "experts", keep_copies: bool = False
+    *,
+    path: str,
+    subset: str,
+    raters: str = "experts",
+    keep_copies: bool = False,
+    shrink: int = 1,
 ) -> source.Source:
     """Loads one of the six sets.
 
@@ -75,7 +91,10 @@ def load(
       raters: whose labels: those of the ``"experts"``, of the ``"crowd"``, or ``"all"``. Crowd
         workers differ from image to image, so that with them the raters are not persistent.
       keep_copies: whether to keep masks that equal the gold standard. If not, the rater mask hides
-        them, and a rater of whom nothing is left is dropped.
+        them, and a rater of whom nothing is left is dropped. Copies are found in the whole masks,
+        before they shrink.
+      shrink: factor by which images and masks shrink; 1 leaves them. A pixel is the mean of a block
+        of so many pixels along each side, of a mask 1 where at least half of the block is.
 
     Returns:
       The source: images in [0, 1]; the gold standard is the truth; the rater mask tells who
@@ -84,10 +103,11 @@ def load(
     Raises:
       FileNotFoundError: if there is no such file.
       ValueError: if the set or the raters are unknown, or an array is missing, or has another shape
-        or dtype, or an image is left without a label.
+        or dtype, or an image is left without a label, or the size is no multiple of `shrink`.
     """
     structure = checks.lookup("subset", subset, SETS)
     checks.one_of("raters", raters, RATERS)
+    checks.positive("shrink", shrink)
     arrays = _read(path, subset)
     gold, experts, crowd = arrays["gold"], arrays["experts"], arrays["crowd"]
     names = [str(name) for name in arrays["expert_name"]]
@@ -105,12 +125,18 @@ def load(
             f"{path}: {subset}: expected a label of one of the {raters} for each image, got none "
             f"for {np.flatnonzero(~given[:, kept].any(axis=1))[:5].tolist()}"
         )
+    images, labels = arrays["image"], labels[:, kept]
+    if shrink > 1:
+        images = _block_means(path, images, shrink)
+        gold, labels = (
+            (_block_means(path, masks, shrink) >= 0.5).astype(np.uint8) for masks in (gold, labels)
+        )
     return source.Source(
         name=f"bubil-{subset}",
         examples=source.ArrayExamples(
-            arrays["image"][..., np.newaxis],
+            images[..., np.newaxis],
             truths=gold,
-            labels=labels[:, kept],
+            labels=labels,
             rater_masks=given[:, kept],
             scale=1 / 255,
         ),

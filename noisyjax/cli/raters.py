@@ -1,0 +1,103 @@
+r"""Reports on raters: sensitivity, specificity, Dice to the estimated truth, bias, worst images.
+
+The estimate of the truth is that of a trained run which models its raters, or is made from the
+labels of a data set.
+
+Examples:
+  python -m noisyjax.cli.raters --run=runs/digits --split=test
+  python -m noisyjax.cli.raters --source=bubil --option=path=bubil.npz --option=subset=aorta_mri \
+      --fusion=staple --out=runs/aorta
+  python -m noisyjax.cli.raters --source=digits --panel=good,over,under --out=runs/panel
+
+Prints the table, and writes raters.md, raters.csv (a row per rater), raters_cases.csv (each image)
+and raters.png.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+from absl import app, flags, logging
+
+ESTIMATES = ("network", "posterior")
+FUSIONS = ("staple", "spatial_staple", "majority", "truth")
+
+
+def define_flags() -> None:
+    """Defines the flags; not on import, for the commands share names."""
+    flags.DEFINE_string("run", None, "Folder of a run whose method models its raters.")
+    flags.DEFINE_enum("split", "test", ["train", "val", "test"], "Which images of the run.")
+    flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint of the run.")
+    flags.DEFINE_enum(
+        "estimate", "network", ESTIMATES, "The run's truth: its network's, or with the labels."
+    )
+    flags.DEFINE_string("source", None, "A data set, instead of a run.")
+    flags.DEFINE_multi_string("option", [], "NAME=VALUE of the data set's options; repeatable.")
+    flags.DEFINE_enum("fusion", "staple", FUSIONS, "How the data set's truth is estimated.")
+    flags.DEFINE_list("panel", [], "Simulated annotators instead of the data set's own raters.")
+    flags.DEFINE_integer("seed", 0, "Seed of the simulated annotators.")
+    flags.DEFINE_integer("images", 0, "The first so many of the data set, 0 for all.", 0)
+    flags.DEFINE_string("out", None, "Folder for the report; by default raters/ of the run.")
+
+
+def _value(text: str) -> Any:
+    """Reads numbers, true and false as such; everything else is text."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return value if isinstance(value, bool | int | float) else text
+
+
+def _evidence(given: flags.FlagValues) -> Any:
+    from noisyjax.data import sources
+    from noisyjax.studies import rater_evidence
+
+    if given.run:
+        return rater_evidence.from_run(
+            given.run, split=given.split, estimate=given.estimate, checkpoint=given.checkpoint
+        )
+    options = (option.split("=", 1) for option in given.option)
+    try:
+        data = sources.load(given.source, **{name: _value(text) for name, text in options})
+    except TypeError as error:
+        raise app.UsageError(f"--option: {given.source}: {error}") from error
+    ids = range(min(given.images or len(data.examples), len(data.examples)))
+    return rater_evidence.from_source(
+        data, ids=ids, by=given.fusion, panel=given.panel, seed=given.seed
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Makes the report that the flags ask for, prints and writes it."""
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    given = flags.FLAGS
+    if bool(given.run) == bool(given.source):
+        raise app.UsageError("expected one of --run and --source")
+    if not (given.run or given.out):
+        raise app.UsageError("--out: expected a folder, for --source has none")
+    wrong = [option for option in given.option if "=" not in option]
+    if wrong:
+        raise app.UsageError(f"--option: expected NAME=VALUE, got {wrong}")
+    import rich.console
+
+    from noisyjax.studies import rater_report, rater_scores
+
+    logging.set_verbosity(logging.WARNING)
+    found = rater_scores.build(_evidence(given))
+    folder = pathlib.Path(given.out or pathlib.Path(given.run) / "raters" / given.split)
+    rater_report.write(found, folder)
+    console = rich.console.Console()
+    if not console.is_terminal:
+        # A file has no width that the table would have to bow to.
+        console.width = 140
+    console.print(rater_report.terminal(found))
+    for note in found.notes:
+        console.print(f"Note: {note}", style="yellow")
+    console.print(f"{folder}/raters.md, raters.csv, raters_cases.csv, raters.png")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

@@ -1,0 +1,139 @@
+"""Learn the distribution of segmentations: the probabilistic U-Net (Kohl et al. 2018).
+
+A prior network sees the image, a posterior network the image and one rater's segmentation; each
+gives a Gaussian over a few latent numbers. A draw from it joins the segmenter's last features, and
+1x1 convolutions make a segmentation of both. Training draws from the posterior, which is held close
+to the prior; prediction draws from the prior. Raters need not be the same persons from image to
+image: this models that raters differ, not how each one does.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from noisyjax import fusion
+from noisyjax.core import checks, rng
+from noisyjax.losses import entropy
+from noisyjax.methods import base, network
+from noisyjax.models import prob_unet as parts
+
+
+def build(
+    segmenter: Any,
+    *,
+    num_raters: int,
+    num_classes: int,
+    beta: float = 10.0,
+    latent_size: int = 6,
+    widths: Sequence[int] = (32, 64, 128, 192),
+    convs_per_level: int = 3,
+    norm: str = "none",
+    num_samples: int = 16,
+) -> base.Method:
+    """Builds the method.
+
+    The published loss adds the cross-entropy over pixels, and beta times the divergence of the
+    posterior from the prior. Here the whole is divided by the number of pixels, so that learning
+    rates and bounds on the gradient mean the same as for the other methods; the minimum is the
+    same. In each step it is taken on the label of one of those who labelled the image, drawn anew.
+
+    Args:
+      segmenter: a network of `noisyjax.models`; of its output the features are read.
+      num_raters: R; nothing depends on it.
+      num_classes: L.
+      beta: weight of the divergence.
+      latent_size: Z.
+      widths: channels of the levels of the prior and of the posterior network.
+      convs_per_level: their convolutions at each level.
+      norm: their normalisation, "none" as published, "instance", "group" or "batch".
+      num_samples: N, how many segmentations a prediction draws. The standard normal numbers behind
+        them are always the same, for all images: a prediction depends on nothing but its image.
+
+    Returns:
+      A `base.Method`. It predicts samples, and their mean as the truth.
+
+    Raises:
+      ValueError: if a number is not positive.
+    """
+    del num_raters
+    checks.positive("beta", beta, or_zero=True)
+    checks.positive("latent_size", latent_size)
+    checks.positive("num_samples", num_samples)
+    axis_name = getattr(segmenter, "axis_name", None)
+    encoder = parts.Encoder(latent_size, tuple(widths), convs_per_level, norm, axis_name=axis_name)
+    modules = {"segmenter": segmenter, "prior": encoder, "posterior": encoder}
+    modules["combiner"] = parts.Combiner(num_classes)
+    return _method(modules, beta=beta, num_samples=num_samples)
+
+
+def _method(modules: dict[str, Any], *, beta: float, num_samples: int) -> base.Method:
+    """Builds the functions of the method."""
+    num_classes, latent_size = modules["combiner"].num_classes, modules["prior"].latent_size
+
+    def run(name: str, variables: base.Variables, *inputs, **options) -> tuple:
+        return network.run(name, modules[name], variables, *inputs, **options)
+
+    def init(key: jax.Array, batch: base.Batch) -> base.Variables:
+        image = batch["image"]
+        segmenter = network.init("segmenter", modules["segmenter"], key, image)
+        features = run("segmenter", segmenter, image)[0].features
+        inputs = {
+            "prior": (image,),
+            "posterior": (image, jnp.zeros((*image.shape[:-1], num_classes))),
+            "combiner": (features, jnp.zeros((len(image), latent_size))),
+        }
+        keys = jax.random.split(jax.random.fold_in(key, 1), len(inputs))
+        made = [
+            network.init(name, modules[name], own, *inputs[name])
+            for name, own in zip(inputs, keys, strict=True)
+        ]
+        return network.merge(segmenter, *made)
+
+    def loss_fn(variables, batch, key, step):
+        image, ids = batch["image"], batch["id"]
+        options = {"train": True, "weight": batch["weight"]}
+        drawn = base.drawn_raters(key, ids, batch["rater_mask"], step)
+        to_target = functools.partial(fusion.mean, num_classes=num_classes)
+        target = jax.vmap(lambda labels, who: to_target(labels, rater_mask=who))(
+            batch["labels"], drawn
+        )
+        output, *states = run(
+            "segmenter", variables, image, keys=base.dropout_keys(key, ids, step), **options
+        )
+        prior, more = run("prior", variables, image, **options)
+        posterior, most = run("posterior", variables, image, target, **options)
+        keys = rng.example_keys(rng.purpose_key(key, "latents"), ids, epoch=step + 1)
+        latent = posterior.at(_normal(keys, latent_size))
+        logits, _ = run("combiner", variables, output.features, latent)
+        surprise = jax.vmap(entropy.soft_cross_entropy)(logits, target)
+        nll = surprise.mean(tuple(range(1, surprise.ndim)))
+        kl = parts.kl_divergence(posterior, prior)
+        losses = nll + beta * kl / surprise[0].size
+        state = network.merge(*states, more, most)
+        return base.weighted(losses, batch["weight"], {"nll": nll, "kl": kl}, state)
+
+    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
+        features = run("segmenter", variables, image)[0].features
+        prior, _ = run("prior", variables, image)
+        keys = rng.rater_keys(rng.purpose_key(0, "latents"), num_samples)
+
+        def sample(normal: jax.Array) -> jax.Array:
+            latent = prior.at(jnp.broadcast_to(normal, prior.mean.shape))
+            return jax.nn.softmax(run("combiner", variables, features, latent)[0])
+
+        samples = jnp.moveaxis(jax.lax.map(sample, _normal(keys, latent_size)[:, None]), 0, 1)
+        return base.Prediction(samples.mean(1), samples=samples)
+
+    return base.Method(init, loss_fn, predict, _all_model)
+
+
+def _normal(keys: jax.Array, size: int) -> jax.Array:
+    """Standard normal numbers, ``[B, Z]``, from keys ``[B]``."""
+    return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
+
+
+def _all_model(params: Any) -> Any:
+    return jax.tree.map(lambda _: "model", params)

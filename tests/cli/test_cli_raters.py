@@ -1,0 +1,44 @@
+"""The command that reports on raters: what it writes, and what it refuses."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "noisyjax.cli.raters", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_simulated_panel_is_reported_on(tmp_path):
+    done = run(
+        "--source=digits",
+        "--images=4",
+        "--panel=under,blank",
+        "--fusion=truth",
+        f"--out={tmp_path}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "judged by the known truth" in done.stdout
+    assert len((tmp_path / "raters.csv").read_text().splitlines()) == 3
+    assert (tmp_path / "raters.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "expected one of --run and --source"),
+        (("--run=a", "--source=digits"), "expected one of --run and --source"),
+        (("--source=digits",), "--out: expected a folder"),
+        (("--source=digits", "--out=x", "--option=size"), "expected NAME=VALUE, got .*size"),
+        (("--source=digits", "--out=x", "--option=sise=3"), "--option: digits: .*sise"),
+    ],
+)
+def test_what_does_not_fit_together_is_named(arguments, message):
+    done = run(*arguments)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    output = " ".join((done.stdout + done.stderr).split())
+    assert re.search(message, output), output

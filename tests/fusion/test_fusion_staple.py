@@ -1,0 +1,138 @@
+"""STAPLE, pooled STAPLE and Spatial STAPLE."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from noisyjax import fusion
+
+
+def _labels(seed=0, shape=(12, 13), raters=4, classes=3):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, shape)
+    wrong = rng.random((raters, *shape)) < 0.25
+    return jnp.asarray(np.where(wrong, rng.integers(0, classes, wrong.shape), truth), jnp.uint8)
+
+
+# Shapes of the golden cases differ, and every shape compiles anew.
+@pytest.mark.parametrize("case", [0, 3, 5, 6, 7, 8, 12])
+def test_golden_binary(golden, case):
+    archive = np.load(golden / "staple_binary.npz", allow_pickle=False)
+    get = lambda name: archive[f"c{case:02d}_{name}"]  # noqa: E731
+    masks = jnp.asarray(get("masks"))
+    five = fusion.staple(masks, max_iterations=5, tolerance=0.0)
+    np.testing.assert_allclose(five.probs[..., 1], get("sitk5_prob"), atol=1e-6)
+    np.testing.assert_allclose(five.cms[:, 1, 1], get("sitk5_sens"), atol=1e-6)
+    np.testing.assert_allclose(five.cms[:, 0, 0], get("sitk5_spec"), atol=1e-6)
+    ended = fusion.staple(masks, max_iterations=3000, tolerance=0.0)
+    np.testing.assert_allclose(ended.probs[..., 1], get("em_prob"), atol=1e-6)
+    np.testing.assert_allclose(ended.log_likelihood, get("em_loglik"), rtol=1e-6)
+    usual = fusion.staple(masks)
+    decided = np.abs(get("sitk_prob") - 0.5) > 1e-6
+    masks = np.asarray(usual.probs.argmax(-1))
+    np.testing.assert_array_equal(masks[decided], (get("sitk_prob") > 0.5)[decided])
+
+
+@pytest.mark.parametrize("case", [0, 2, 6])
+def test_golden_multi_class(golden, case):
+    archive = np.load(golden / "staple_multi.npz", allow_pickle=False)
+    get = lambda name: archive[f"c{case:02d}_{name}"]  # noqa: E731
+    fused = fusion.staple(jnp.asarray(get("labels")), 3, max_iterations=3000, tolerance=0.0)
+    np.testing.assert_allclose(fused.probs, get("em_prob"), atol=1e-6)
+    np.testing.assert_allclose(fused.cms.sum(1), 1, atol=1e-6)
+    has_mass = np.broadcast_to(get("em_cm").sum(1, keepdims=True) > 0, get("em_cm").shape)
+    np.testing.assert_allclose(fused.cms[has_mass], get("em_cm")[has_mass], atol=1e-6)
+
+
+@pytest.mark.parametrize("fuse", [fusion.staple, fusion.spatial_staple])
+@pytest.mark.parametrize("value", [0, 1])
+def test_empty_and_full_labels_are_returned(fuse, value):
+    fused = fuse(jnp.full((3, 6, 7), value, jnp.uint8))
+    np.testing.assert_array_equal(fused.probs[..., value], 1)
+    np.testing.assert_allclose(fused.cms.sum(-2), 1)
+    assert np.isfinite(fused.log_likelihood)
+
+
+@pytest.mark.parametrize("fuse", [fusion.staple, fusion.spatial_staple])
+def test_a_missing_rater_changes_nothing(fuse):
+    labels = _labels()
+    mask = jnp.array([True, False, True, True])
+    some = fuse(labels, 3, rater_mask=mask)
+    alone = fuse(labels[mask], 3)
+    np.testing.assert_allclose(some.probs, alone.probs, atol=1e-5)
+    np.testing.assert_allclose(some.cms[mask], alone.cms, atol=1e-5)
+    ignored = fuse(labels.at[1].set(255), 3)
+    np.testing.assert_array_equal(ignored.probs, some.probs)
+    nobody = fuse(labels, 3, rater_mask=jnp.zeros(4, bool))
+    np.testing.assert_allclose(nobody.probs, 1 / 3, rtol=1e-6)
+
+
+def test_a_prior_per_voxel_agrees_with_the_same_prior_everywhere():
+    labels = _labels(shape=(20, 21))
+    prior = jnp.array([0.5, 0.2, 0.3])
+    patterns = fusion.staple(labels, 3, prior=prior)
+    voxels = fusion.staple(labels, 3, prior=jnp.broadcast_to(prior, (20, 21, 3)))
+    np.testing.assert_allclose(patterns.probs, voxels.probs, atol=3e-5)
+    np.testing.assert_allclose(patterns.log_likelihood, voxels.log_likelihood, rtol=1e-5)
+    with pytest.raises(ValueError, match="prior"):
+        fusion.staple(labels, 3, prior=jnp.ones((20, 3)) / 3)
+
+
+def test_without_consensus_it_is_staple_of_the_voxels_in_dispute():
+    labels = _labels().reshape(4, -1)
+    agreed = np.all(labels == labels[:1], axis=0)
+    fused = fusion.staple(labels, 3, exclude_consensus=True)
+    alone = fusion.staple(labels[:, ~agreed], 3)
+    np.testing.assert_allclose(fused.probs[~agreed], alone.probs, atol=1e-5)
+    np.testing.assert_allclose(fused.cms, alone.cms, atol=1e-5)
+    np.testing.assert_array_equal(fused.probs[agreed].argmax(-1), labels[0][agreed])
+
+
+def test_pooled_is_staple_of_all_voxels():
+    labels = jnp.stack([_labels(seed) for seed in range(3)])
+    mask = jnp.array([[1, 1, 0, 1], [1, 1, 1, 1], [0, 1, 1, 1]], bool)
+    pooled = fusion.pooled_staple(labels, 3, rater_mask=mask)
+    votes = jnp.where(mask[:, :, None, None], labels, 255)
+    single = fusion.staple(jnp.moveaxis(votes, 1, 0), 3)
+    for ours, expected in zip(pooled, single, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", fusion.FUSIONS)
+def test_vmap_is_a_loop(name):
+    labels = jnp.stack([_labels(seed) for seed in range(3)])
+    masks = jnp.array([[1, 1, 1, 1], [1, 0, 1, 1], [0, 0, 0, 0]], bool)
+    fuse = lambda x, m: fusion.FUSIONS[name](x, 3, rater_mask=m)  # noqa: E731
+    mapped = jax.jit(jax.vmap(fuse))(labels, masks)
+    for i in range(3):
+        for batched, alone in zip(mapped, fuse(labels[i], masks[i]), strict=True):
+            np.testing.assert_allclose(batched[i], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_full_bias_is_staple_of_the_voxels_in_dispute():
+    labels = _labels(shape=(6, 5, 7))
+    spatial = fusion.spatial_staple(labels, 3, window=3, bias=1.0, tolerance=1e-6)
+    fused = fusion.staple(labels, 3, exclude_consensus=True)
+    np.testing.assert_allclose(spatial.probs, fused.probs, atol=1e-3)
+    np.testing.assert_allclose(spatial.cms[:, 2, 3, 4], fused.cms, atol=1e-3)
+
+
+def test_spatial_finds_raters_who_are_blind_on_one_side():
+    rng = np.random.default_rng(0)
+    truth = (rng.random((24, 24)) < 0.5).astype(np.uint8)
+    left = np.arange(24) < 12
+    good = [truth, truth]
+    blind_left = [np.where(left, rng.integers(0, 2, truth.shape), truth) for _ in range(2)]
+    blind_right = [np.where(left, truth, rng.integers(0, 2, truth.shape)) for _ in range(2)]
+    labels = jnp.asarray(np.stack(good[:1] + blind_left + blind_right), jnp.uint8)
+    fused = fusion.spatial_staple(labels)
+    assert (fused.probs.argmax(-1) == truth).mean() > 0.95
+    sensitivity = np.asarray(fused.cms[1, :, :, 1, 1])
+    assert sensitivity[:, 20:].mean() > sensitivity[:, :4].mean() + 0.2
+
+
+@pytest.mark.parametrize("options", [{"window": 4}, {"window": (3,)}, {"bias": 2.0}])
+def test_wrong_options_are_named(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        fusion.spatial_staple(_labels(), 3, **options)
