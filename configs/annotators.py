@@ -159,11 +159,12 @@ def _bubil() -> ml_collections.ConfigDict:
 
 
 def _tumours() -> ml_collections.ConfigDict:
-    base = _images("tumours", count=800, size=64, seed=0)
+    base = _images("tumours", count=500, size=64, seed=0)
     with base.unlocked():
         base.data.panel = ("good", "over", "under", "wrong", "blank", "swap")
         base.data.panel_options = ml_collections.ConfigDict({"target": 2})
-        base.train.epochs = 5
+        base.train.epochs = 10
+        base.evaluate.every_epochs = 5
     return base
 
 
@@ -238,8 +239,9 @@ def _lambda_study() -> ml_collections.ConfigDict:
     labels = (("every label", {}), ("one label", ONE))
     base = _mnist()
     with base.unlocked():
-        base.data.max_train = 2000
-        base.train.epochs = 3
+        base.data.max_train = 1000
+        base.data.max_val = 500
+        base.train.epochs = 4
     axes = [("labels", labels), ("lambda", weights)]
     title = "MNIST, CM + trace over the weight of the trace"
     config = study.new(title, base, axes, seeds=range(3), columns=COLUMNS)

@@ -39,7 +39,7 @@ def staple(
     prior: Float[Array, "*P L"] | None = None,
     exclude_consensus: bool = False,
     max_iterations: int = MAX_ITERATIONS,
-    tolerance: float = TOLERANCE,
+    tolerance: int | float = TOLERANCE,
 ) -> rows.Fusion:
     """Fuses the labels of one image.
 
@@ -106,7 +106,7 @@ def pooled_staple(
     prior: Float[Array, "*P L"] | None = None,
     exclude_consensus: bool = False,
     max_iterations: int = MAX_ITERATIONS,
-    tolerance: float = TOLERANCE,
+    tolerance: int | float = TOLERANCE,
 ) -> rows.Fusion:
     """Fuses the labels of all images of a data set, with one matrix per rater over all of them.
 

@@ -10,11 +10,13 @@ import numpy as np
 from jaxtyping import Integer, Num
 
 from noisyjax.metrics import report
-from noisyjax.studies import rater_scores
+from noisyjax.studies import rater_pictures, rater_scores
 
 # Raters whose worst image is shown.
 _SHOWN = 8
 _ESTIMATE = "white"
+# A dark rim, so that lines show on any image.
+_RIM = matplotlib.patheffects.withStroke(linewidth=2.2, foreground="black")
 
 _QUANTITIES = {
     "sensitivity": lambda rater: (float(np.mean(rater.sensitivity)), 0.0),
@@ -167,22 +169,8 @@ def _worst_image(
     image: Num[np.ndarray, "H W"] = example["image"][..., 0][plane]
     axes.imshow(image, cmap="gray", interpolation="nearest")
     for mask, shade in ((truth, _ESTIMATE), (label, colour)):
-        _contours(axes, mask[plane], shade)
+        rater_pictures.outline(axes, mask[plane], shade, effects=[_RIM], linewidths=1.1)
+    axes.set_xlim(-0.5, image.shape[1] - 0.5)
+    axes.set_ylim(image.shape[0] - 0.5, -0.5)
     dice = found.cases.dice[place, column]
     axes.set_title(f"{rater.name}: Dice {dice:.2f}\n{found.cases.names[place]}", fontsize=7)
-
-
-def _contours(axes: matplotlib.axes.Axes, mask: np.ndarray, colour: str) -> None:
-    """Outlines each class of the foreground on a dark rim, so that it shows on any image."""
-    # A rim of background, so that what reaches the edge of the image is closed.
-    padded = np.pad(mask, 1)
-    y, x = (np.arange(-1, side + 1) for side in mask.shape)
-    rim = [matplotlib.patheffects.withStroke(linewidth=2.2, foreground="black")]
-    for label in range(1, int(mask.max()) + 1):
-        if (padded == label).any():
-            drawn = axes.contour(
-                x, y, padded == label, levels=[0.5], colors=[colour], linewidths=1.1
-            )
-            drawn.set(path_effects=rim)
-    axes.set_xlim(-0.5, mask.shape[1] - 0.5)
-    axes.set_ylim(mask.shape[0] - 0.5, -0.5)

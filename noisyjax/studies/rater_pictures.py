@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import matplotlib.axes
 import matplotlib.figure
 import matplotlib.lines
+import matplotlib.patheffects
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Num
 
@@ -135,7 +136,12 @@ def contours(
 
 
 def outline(
-    axes: matplotlib.axes.Axes, mask: Integer[np.ndarray, "H W"], colour: str, **style
+    axes: matplotlib.axes.Axes,
+    mask: Integer[np.ndarray, "H W"] | Bool[np.ndarray, "H W"],
+    colour: str,
+    *,
+    effects: Sequence[matplotlib.patheffects.AbstractPathEffect] = (),
+    **style,
 ) -> bool:
     """Draws the outline of each class but the background.
 
@@ -143,6 +149,7 @@ def outline(
       axes: where the image is.
       mask: class ids, ``[H, W]``.
       colour: of the lines.
+      effects: drawn with the lines, such as a rim.
       **style: options of `matplotlib.axes.Axes.contour`.
 
     Returns:
@@ -153,7 +160,8 @@ def outline(
     for c in classes:
         # A frame of background closes the lines at the edge of the image.
         solid = np.pad(mask == c, 1).astype(float)
-        axes.contour(x, y, solid, levels=[0.5], colors=[colour], **style)
+        drawn = axes.contour(x, y, solid, levels=[0.5], colors=[colour], **style)
+        drawn.set(path_effects=list(effects))
     return bool(classes)
 
 

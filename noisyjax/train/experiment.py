@@ -126,6 +126,8 @@ def _transform(
     """Returns what happens to a batch inside the step: fresh labels, then augmentation."""
     if config.data.resample and panel is None:
         raise ValueError("data.resample: a fresh draw of labels needs a panel of annotators")
+    if config.data.resample and config.data.gold:
+        raise ValueError("data.gold: a fresh draw of labels is made from the truth, got both")
     if config.data.resample and method.target:
         raise ValueError(f"data.resample: {config.method} fuses the labels once, before training")
     options = config.data.augment.to_dict()

@@ -146,6 +146,11 @@ def test_training_examples_carry_the_fusion_of_the_labels_they_have(monkeypatch)
     assert experiment.example_batch()["target"].shape == (1, 6, 6, 2)
 
 
+def test_a_gold_standard_is_nothing_to_draw_from():
+    with pytest.raises(ValueError, match="data.gold: .*from the truth, got both"):
+        experiments.build(digits(**{"data.resample": True, "data.gold": "staple"}))
+
+
 def test_labels_that_are_fused_once_cannot_be_drawn_anew(monkeypatch):
     monkeypatch.setitem(methods.METHODS, "fake", fused_method)
     with pytest.raises(ValueError, match="data.resample: fake fuses the labels once"):
