@@ -9,14 +9,21 @@ the probability W_j of class j,
     cms = (1 - bias) local + bias everywhere
 
 where ``everywhere`` is the same over the whole image. Voxels on which the raters agree tell
-nothing about who is right, and there are many: they keep their label and enter no sum.
+nothing about who is right, and there are many: they keep their label and enter no sum until EM has
+ended. One last M-step then takes in all voxels, so that the matrices that are returned say what a
+rater does anywhere and may be compared with those of other methods.
+
+Within EM an image is one row of voxels with as many voxels without votes behind every line (and
+plane) as half a window: a window sum along an axis then is a sum of the shifted row, without any
+border, for any number of axes.
 """
 
 import functools
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Integer
 
 from noisyjax.core import checks
@@ -45,7 +52,11 @@ def spatial_staple(
     The start is the mean vote; the prior, which stays as it is, the share of each class among the
     votes of the voxels in dispute. Where a class has no mass in the window its column is that of
     the whole image, and where it has none there either, that of a perfect rater. Unanimous, empty
-    and full labels are returned as they are; voxels without any vote get 1/L each.
+    and full labels, and those of a single rater, are returned as they are, with perfect raters;
+    voxels without any vote get 1/L each. A missing rater is no factor; his matrix is the identity.
+
+    Mapped over images by vmap, they are fused one after the other on a CPU: each ends when it is
+    done, and its sums stay in the cache.
 
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class is no vote.
@@ -60,8 +71,9 @@ def spatial_staple(
         (half the sum of the absolute changes of all classes).
 
     Returns:
-      Probabilities ``[*S, L]``, matrices ``[R, *S, L, L]`` (with those of the voxels in dispute
-      around it at a voxel of consensus), number of pairs, log-likelihood of the voxels in dispute.
+      Probabilities ``[*S, L]``; matrices ``[R, *S, L, L]`` of all voxels in the window, those of
+      consensus too, given these probabilities; number of pairs; log-likelihood of the voxels in
+      dispute by their own matrices.
 
     Raises:
       ValueError: if the window is no odd number of voxels (one for each axis), the bias not in
@@ -77,33 +89,34 @@ def spatial_staple(
     checks.positive("tolerance", tolerance, or_zero=True)
     if not 0 <= bias <= 1:
         raise ValueError(f"bias: expected a number from 0 to 1, got {bias}")
-    votes = _one_hot(labels, num_classes, rater_mask)
-    total = jnp.sum(votes, axis=0)
-    cast = jnp.sum(total, axis=0, keepdims=True)
-    start = jnp.where(cast > 0, total / jnp.maximum(cast, 1), 1 / num_classes)
-    disputed = (jnp.max(start, axis=0) <= consensus) & (cast[0] > 0)
-    flat = total.reshape(num_classes, 1, -1).T
-    prior = rows.frequencies(flat, disputed.reshape(-1).astype(jnp.float32))
-
-    def step(state):
-        probs, _, iterations, _ = state
-        cms = _matrices(votes, disputed[None] * probs, sides, bias)
-        new = jnp.where(disputed[None], _posterior(votes, cms, prior)[0], start)
-        change = jnp.sum(jnp.abs(new - probs)) / 2 / jnp.maximum(jnp.sum(disputed), 1)
-        return new, cms, iterations + 1, change
-
-    def unfinished(state):
-        _, _, iterations, change = state
-        return (iterations < max_iterations) & (change > tolerance)
-
-    cms = jnp.zeros((len(labels), num_classes, num_classes, *labels.shape[1:]), jnp.float32)
-    initial = (start, cms, jnp.int32(0), jnp.float32(jnp.inf))
-    probs, cms, iterations, _ = jax.lax.while_loop(unfinished, step, initial)
-    # Once, at the end: logarithms would be most of the work of an iteration.
-    evidence = _posterior(votes, cms, prior)[1]
-    log_likelihood = jnp.sum(jnp.where(disputed, evidence, 0))
+    spatial = labels.shape[1:]
+    ballots = patterns.ballots(labels.reshape(len(labels), -1), num_classes, rater_mask)
+    halves = [min(side // 2, size - 1) for side, size in zip(sides, spatial, strict=True)]
+    widths = ((0, 0), *((0, half) for half in halves))
+    padded = jnp.pad(ballots.reshape(labels.shape), widths, constant_values=num_classes)
+    strides = [math.prod(padded.shape[axis + 2 :]) for axis in range(len(spatial))]
+    fuse = functools.partial(
+        _fuse,
+        num_classes=num_classes,
+        steps=tuple(zip(halves, strides, strict=True)),
+        bias=bias,
+        consensus=consensus,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+    )
+    probs, cms, *rest = _one_by_one(fuse)(padded.reshape(len(labels), -1))
+    crop = tuple(slice(size) for size in spatial)
+    probs = probs.reshape(num_classes, *padded.shape[1:])[:, *crop]
+    cms = cms.reshape(*cms.shape[:3], *padded.shape[1:])[:, :, :, *crop]
     cms = jnp.moveaxis(cms, (1, 2), (-2, -1))
-    return rows.Fusion(jnp.moveaxis(probs, 0, -1), cms, iterations, log_likelihood)
+    return rows.Fusion(jnp.moveaxis(probs, 0, -1), cms, *rest)
+
+
+class _Votes(NamedTuple):
+    """One-hot votes ``[R, L, M]``, and whether there is one, ``[R, M]``."""
+
+    one_hot: jax.Array
+    cast: jax.Array
 
 
 def _sides(window, ndim):
@@ -113,50 +126,108 @@ def _sides(window, ndim):
     return sides
 
 
-def _one_hot(labels, num_classes, rater_mask):
-    """Votes with the classes second, ``[R, L, *S]``: the voxels are the fast axes."""
-    flat = patterns.ballots(labels.reshape(len(labels), -1), num_classes, rater_mask)
-    votes = jax.nn.one_hot(flat, num_classes, axis=1, dtype=jnp.float32)
-    return votes.reshape(*votes.shape[:2], *labels.shape[1:])
+def _one_by_one(f):
+    """Makes vmap of ``f`` a loop on a CPU.
+
+    A batch would run until its slowest image has ended, about twice the iterations of an image on
+    average, with every intermediate array in main memory.
+    """
+    mapped = jax.custom_batching.custom_vmap(f)
+
+    @mapped.def_vmap
+    def _rule(axis_size, in_batched, ballots):
+        del axis_size
+        out = jax.lax.platform_dependent(
+            ballots, cpu=functools.partial(jax.lax.map, mapped), default=jax.vmap(f)
+        )
+        return out, jax.tree.map(lambda _: in_batched[0], out)
+
+    return mapped
 
 
-def _matrices(votes, mass, sides, bias):
-    """M-step: ``[R, L, L, *S]``."""
-    num_classes, spatial = mass.shape[0], mass.shape[1:]
-    joint = votes[:, :, None] * mass[None, None]
-    axes = tuple(range(3, joint.ndim))
-    identity = jnp.eye(num_classes, dtype=jnp.float32).reshape(
-        1, num_classes, num_classes, *(1,) * len(spatial)
-    )
-    everywhere = rows.normalise(jnp.sum(joint, axis=axes, keepdims=True), identity)
-    local = rows.normalise(_window_sums(joint, sides), everywhere)
-    return (1 - bias) * local + bias * everywhere
+def _fuse(ballots, *, num_classes, steps, bias, consensus, max_iterations, tolerance):
+    """EM over M voxels in a row, ``[R, M]``: probabilities ``[L, M]``, matrices and the rest."""
+    one_hot = jax.nn.one_hot(ballots, num_classes, axis=1, dtype=jnp.float32)
+    votes = _Votes(one_hot, ballots < num_classes)
+    total = jnp.sum(one_hot, axis=0)
+    cast = jnp.sum(total, axis=0)
+    start = jnp.where(cast[None] > 0, total / jnp.maximum(cast, 1)[None], 1 / num_classes)
+    disputed = (jnp.max(start, axis=0) <= consensus) & (cast > 0)
+    prior = rows.frequencies(total.T[:, None], disputed.astype(jnp.float32))
+
+    def expect(probs):
+        return _posterior(_chances(votes, disputed[None] * probs, steps, bias), prior)
+
+    def step(state):
+        probs, iterations, _ = state
+        new = jnp.where(disputed[None], expect(probs)[0], start)
+        change = jnp.sum(jnp.abs(new - probs)) / 2 / jnp.maximum(jnp.sum(disputed), 1)
+        return new, iterations + 1, change
+
+    def unfinished(state):
+        _, iterations, change = state
+        return (iterations < max_iterations) & (change > tolerance)
+
+    initial = (start, jnp.int32(0), jnp.float32(jnp.inf))
+    probs, iterations, _ = jax.lax.while_loop(unfinished, step, initial)
+    log_likelihood = jnp.sum(jnp.where(disputed, expect(probs)[1], 0))
+    everywhere, local = _sums(votes, probs, steps)
+    cms = (1 - bias) * rows.normalise(local, everywhere) + bias * everywhere
+    return probs, cms, iterations, log_likelihood
 
 
-def _posterior(votes, cms, prior):
-    """E-step: ``[L, *S]`` and the evidence ``[*S]``."""
-
-    def weigh(state, rater):
-        joint, log_scale = state
-        cast, matrix = rater
-        said = jnp.sum(cast[:, None] * matrix, axis=0)
-        return rows.weigh(
-            joint, log_scale, jnp.where(jnp.any(cast > 0, axis=0)[None], said, 1)
-        ), None
-
-    spatial = votes.shape[2:]
-    joint = jnp.broadcast_to(prior.reshape(-1, *(1,) * len(spatial)), (len(prior), *spatial))
-    start = (joint, jnp.zeros(spatial, jnp.float32))
-    (joint, log_scale), _ = jax.lax.scan(weigh, start, (votes, cms))
-    total = jnp.sum(joint, axis=0, keepdims=True)
-    return joint / jnp.where(total > 0, total, 1), log_scale + jnp.log(total[0])
+def _sums(votes, mass, steps):
+    """The matrices of the image ``[R, L, L, 1]``; mass of vote and class in windows, with M."""
+    exact = jax.lax.Precision.HIGHEST
+    everywhere = jnp.einsum("rim,jm->rij", votes.one_hot, mass, precision=exact)
+    everywhere = rows.normalise(everywhere, jnp.eye(len(mass), dtype=jnp.float32)[None])
+    local = _window_sums(votes.one_hot[:, :, None] * mass[None, None], steps)
+    return everywhere[..., None], local
 
 
-def _window_sums(x, sides):
-    # A banded matrix per axis: no differences of running sums, in which small masses would drown.
-    for axis, side in zip(range(-len(sides), 0), sides, strict=True):
-        index = np.arange(x.shape[axis])
-        band = (np.abs(index[:, None] - index) <= side // 2).astype(np.float32)
-        summed = jnp.tensordot(x, band, (axis, 0), precision=jax.lax.Precision.HIGHEST)
-        x = jnp.moveaxis(summed, -1, axis)
-    return x
+def _chances(votes, mass, steps, bias):
+    """M-step, as far as the E-step needs it: the entry of the vote itself, ``[R, L, M]``."""
+    everywhere, local = _sums(votes, mass, steps)
+    # Sums of slices, unlike jnp.sum, become one vectorised pass.
+    classes = range(len(mass))
+    total = sum(local[:, i] for i in classes)
+    said = sum(votes.one_hot[:, i, None] * local[:, i] for i in classes)
+    fallback = sum(votes.one_hot[:, i, None] * everywhere[:, i] for i in classes)
+    chance = jnp.where(total > 0, said / jnp.where(total > 0, total, 1), fallback)
+    chance = (1 - bias) * chance + bias * fallback if bias else chance
+    return jnp.where(votes.cast[:, None], chance, 1)
+
+
+def _posterior(chances, prior):
+    """E-step: ``[L, M]`` and the logarithm of the evidence ``[M]``."""
+    joint = jnp.broadcast_to(prior[:, None], chances.shape[1:])
+    log_scale = jnp.zeros(chances.shape[2:])
+    # Unrolled: one pass over the voxels, in which logarithms that nobody reads are left out.
+    for chance in chances:
+        joint, log_scale = rows.weigh(joint, log_scale, chance)
+    total = sum(joint)
+    return joint / jnp.where(total > 0, total, 1)[None], log_scale + jnp.log(total)
+
+
+def _window_sums(x, steps):
+    """Sums over windows of ``2 half + 1`` voxels, each ``stride`` from the next, for each axis.
+
+    Every sum is of positive numbers, never a difference of running sums, in which small masses
+    would drown. Sums of 1, 2, 4, ... voxels put together make few passes; they are faster than a
+    band matrix per axis from 64 voxels on a side, and than `jax.lax.reduce_window` always. Barriers
+    keep them from being fused into one pass that adds every voxel anew.
+    """
+    shape, size = x.shape, x.size
+    x = x.reshape(-1)
+    for half, stride in steps:
+        power = jax.lax.optimization_barrier(jnp.pad(x, half * stride))
+        x, done, width = jnp.zeros_like(x), 0, 1
+        while width <= 2 * half + 1:
+            if (2 * half + 1) & width:
+                x = x + power[done * stride : done * stride + size]
+                done += width
+            power = power[: len(power) - width * stride] + power[width * stride :]
+            power = jax.lax.optimization_barrier(power)
+            width *= 2
+        x = jax.lax.optimization_barrier(x)
+    return x.reshape(shape)

@@ -4,6 +4,8 @@ A row is a group of voxels with the same votes and the same prior: a pattern of 
 number of its voxels, or a single voxel.
 """
 
+import functools
+import functools
 import math
 from typing import NamedTuple
 
@@ -84,14 +86,15 @@ def maximise(
     Args:
       rows: votes, how often each occurs, and the prior, which stays as it is.
       max_iterations: at most so many pairs of M-step and E-step.
-      tolerance: EM ends when no entry of a matrix changed by more than this in the last fifth of
-        the iterations.
+      tolerance: EM ends when no probability, of a class or in a matrix, changed by more than this
+        in the last fifth of the iterations.
 
     Returns:
       Posterior ``[M, L]`` (also of rows that no voxel has), matrices ``[R, L, L]``, number of
       pairs, log-likelihood.
     """
     num_raters, num_classes = rows.votes.shape[1:]
+    seen = (rows.counts > 0)[:, None]
 
     def step(state):
         probs, _, iterations, _, earlier, due, _ = state
@@ -99,8 +102,10 @@ def maximise(
         probs, log_likelihood = posterior(rows, cms)
         iterations += 1
         now = iterations == due
-        change = jnp.where(now, jnp.max(jnp.abs(cms - earlier)), jnp.inf)
-        earlier = jnp.where(now, cms, earlier)
+        # Both: where voxels are many, matrices seem still while those of few voxels change.
+        changes = jnp.max(jnp.abs(cms - earlier[1])), jnp.max(jnp.abs(probs - earlier[0]) * seen)
+        change = jnp.where(now, jnp.maximum(*changes), jnp.inf)
+        earlier = jax.tree.map(functools.partial(jnp.where, now), (probs, cms), earlier)
         due = jnp.where(now, iterations + iterations // 4 + 1, due)
         return probs, cms, iterations, log_likelihood, earlier, due, change
 
@@ -109,8 +114,9 @@ def maximise(
         return (iterations < max_iterations) & (change > tolerance)
 
     cms = jnp.zeros((num_raters, num_classes, num_classes), jnp.float32)
+    start = mean_vote(rows.votes), cms
     done, inf = jnp.int32(0), jnp.float32(jnp.inf)
-    initial = (mean_vote(rows.votes), cms, done, jnp.float32(0), cms, done + 1, inf)
+    initial = (*start, done, jnp.float32(0), start, done + 1, inf)
     probs, cms, iterations, log_likelihood, *_ = jax.lax.while_loop(unfinished, step, initial)
     return probs, cms, iterations, log_likelihood
 
@@ -171,8 +177,9 @@ def weigh(
       The same with the next vote.
     """
     joint = joint * factor
-    largest = jnp.max(joint, axis=0, keepdims=True)
-    return joint / jnp.where(largest > 0, largest, 1), log_scale + jnp.log(largest[0])
+    # Slice by slice: jnp.max over the slow axis is a pass of its own, and not vectorised.
+    largest = functools.reduce(jnp.maximum, joint)
+    return joint / jnp.where(largest > 0, largest, 1)[None], log_scale + jnp.log(largest)
 
 
 def _in_blocks(x, blocks):

@@ -17,7 +17,7 @@ def test_every_entry_has_our_side_and_its_peer(name):
 
 
 # pandas deprecates what crowd-kit calls.
-@pytest.mark.filterwarnings("ignore:The inplace keyword")
+@pytest.mark.filterwarnings("ignore:The (copy|inplace) keyword:DeprecationWarning")
 @pytest.mark.parametrize(("peer", "classes"), [("SimpleITK", 2), ("SimpleITK", 3), ("crowdkit", 2)])
 def test_sides_find_the_same_truth(peer, classes):
     pytest.importorskip({"crowdkit": "crowdkit.aggregation"}.get(peer, peer))
