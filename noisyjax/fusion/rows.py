@@ -5,7 +5,6 @@ number of its voxels, or a single voxel.
 """
 
 import functools
-import functools
 import math
 from typing import NamedTuple
 
