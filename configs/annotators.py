@@ -16,7 +16,7 @@ The paper's Tables 1, 2, 4 and 5 (every annotator labels every image; one random
 image), its Figures 3 to 5, 7, 14 and 15. Where each image has one label there is nothing to fuse:
 mean, vote, STAPLE and label sampling are that label, and stand in the table once.
 
-Variants, all sized for two CPU cores (about a minute a run on one of them), three seeds each but for :lambda:
+Variants, all sized for two CPU cores (about a minute a run on one of them):
     :mnist    MNIST, five simulated annotators; 8,000 training images, one epoch; the whole test set
     :lidc     lung nodules, four radiologists; crops of 64; the gold standard is STAPLE's, as in the
               paper, which favours STAPLE; so Dice to each reader's own label and GED² stand beside
@@ -219,37 +219,35 @@ def _tumours_study() -> ml_collections.ConfigDict:
     return config
 
 
-def _noise_study() -> ml_collections.ConfigDict:
-    rows = _rows("majority vote", "STAPLE", "CM + trace", "truth")
-    base = _mnist()
-    with base.unlocked():
-        base.data.max_train = 4000
-    axes = [("noise", LEVELS), ("method", rows)]
-    title = "MNIST, annotators of growing noise"
-    config = study.new(title, base, axes, seeds=range(3), columns=COLUMNS)
-    config.plots = (
-        ("test_dice", "Dice", "noise", "method"),
-        ("test_cm_rmse", "CM RMSE", "noise", "method"),
+def _sweep(title: str, base: ml_collections.ConfigDict, along: tuple, lines: tuple, seeds: int):
+    """A study whose Dice and CM RMSE are drawn over the levels of the axis `along`."""
+    config = study.new(title, base, [along, lines], seeds=range(seeds), columns=COLUMNS)
+    config.plots = tuple(
+        (field, label, along[0], lines[0])
+        for field, label in (("test_dice", "Dice"), ("test_cm_rmse", "CM RMSE"))
     )
     return config
 
 
+def _noise_study() -> ml_collections.ConfigDict:
+    base = _mnist()
+    with base.unlocked():
+        base.data.max_train = 4000
+    rows = _rows("majority vote", "STAPLE", "CM + trace", "truth")
+    title = "MNIST, annotators of growing noise"
+    return _sweep(title, base, ("noise", LEVELS), ("method", rows), 3)
+
+
 def _lambda_study() -> ml_collections.ConfigDict:
-    weights = tuple((f"{w:g}", {"cm_trace.trace_weight": w}) for w in TRACE_WEIGHTS)
-    labels = (("every label", {}), ("one label", ONE))
     base = _mnist()
     with base.unlocked():
         base.data.max_train = 1000
         base.data.max_val = 500
         base.train.epochs = 4
-    axes = [("labels", labels), ("lambda", weights)]
+    weights = tuple((f"{w:g}", {"cm_trace.trace_weight": w}) for w in TRACE_WEIGHTS)
+    labels = (("every label", {}), ("one label", ONE))
     title = "MNIST, CM + trace over the weight of the trace"
-    config = study.new(title, base, axes, seeds=range(2), columns=COLUMNS)
-    config.plots = (
-        ("test_dice", "Dice", "lambda", "labels"),
-        ("test_cm_rmse", "CM RMSE", "lambda", "labels"),
-    )
-    return config
+    return _sweep(title, base, ("lambda", weights), ("labels", labels), 2)
 
 
 def _smoke_study() -> ml_collections.ConfigDict:
