@@ -5,7 +5,6 @@ segmentation of images that it was not trained on is free of that.
 """
 
 import os
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -99,7 +98,7 @@ def from_run(
     }
     total = np.maximum(weights.sum(axis=0, dtype=np.float64), np.finfo(np.float32).tiny)
     return Evidence(
-        title=f"{pathlib.Path(workdir).name}, {split}",
+        title=f"{experiment.data.name}, {split}, {run.config.method}",
         estimate=words[estimate],
         examples=examples,
         names=experiment.rater_names,

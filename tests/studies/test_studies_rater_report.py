@@ -152,7 +152,7 @@ def test_a_network_judges_alone_or_with_the_labels(monkeypatch, estimate, believ
     assert evidence.truth.shape == (N, SIDE, SIDE)
     assert (evidence.truth[:5].sum(axis=(1, 2)) == believed).all()
     np.testing.assert_allclose(evidence.cms, cms, atol=1e-6)
-    assert evidence.title == "run, test"
+    assert evidence.title == "discs, test, fake"
     assert [rater.images for rater in rater_scores.build(evidence).raters] == [6, 6, 5]
 
 
