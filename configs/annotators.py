@@ -101,6 +101,15 @@ COLUMNS = (
     ("fused_cm_rmse", "CM RMSE of fused", ".3f"),
     ("seconds_train", "seconds", ".0f"),
 )
+COMPARED = (COLUMNS[0], COLUMNS[4])
+PAIRS = (
+    ("CM + trace", "majority vote"),
+    ("CM + trace", "STAPLE"),
+    ("CM + trace", "Spatial STAPLE"),
+    ("CM + trace", "Prob. U-Net"),
+    ("CM + trace", "separate networks"),
+    ("one: CM + trace", "one: the label"),
+)
 
 
 def _mnist() -> ml_collections.ConfigDict:
@@ -184,7 +193,9 @@ def _rows(*names: str) -> tuple:
 
 
 def _table(title: str, base: ml_collections.ConfigDict, rows: tuple) -> ml_collections.ConfigDict:
-    return study.new(title, base, [("method", rows)], seeds=range(3), columns=COLUMNS)
+    config = study.new(title, base, [("method", rows)], seeds=range(3), columns=COLUMNS)
+    config.comparisons = tuple((*column[:2], "method", PAIRS, "t") for column in COMPARED)
+    return config
 
 
 def _mnist_study() -> ml_collections.ConfigDict:
