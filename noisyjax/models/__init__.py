@@ -1,5 +1,6 @@
 """Networks: `build` makes a segmenter by name, `annotators.build` the heads of the raters."""
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,18 @@ from jaxtyping import Array, Key
 from noisyjax.core import checks
 from noisyjax.models import annotators, unet
 
-MODELS = {"unet": unet.UNet}
+MODELS = {
+    "unet": unet.UNet,
+    # The segmenter inside the published Probabilistic U-Net (Kohl et al. 2018).
+    "prob_unet": functools.partial(
+        unet.UNet,
+        widths=(32, 64, 128, 192),
+        convs_per_level=3,
+        norm="none",
+        activation="relu",
+        down="mean_pool",
+    ),
+}
 
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:

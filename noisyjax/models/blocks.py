@@ -268,11 +268,23 @@ def max_pool(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
     Returns:
       `[B, *ceil(S / 2), C]`.
     """
-    ndim = x.ndim - 2
+    return _corners(x).max(-2)
+
+
+def mean_pool(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
+    """Mean over blocks of `2^n` voxels, otherwise as `max_pool`."""
+    return _corners(x).mean(-2)
+
+
+def _corners(x: Array) -> Array:
+    """The voxels of each block, `[B, *ceil(S / 2), 2^n, C]`.
+
+    The voxels of a narrower block stand in it twice.
+    """
     odd = [(0, side % 2) for side in x.shape[1:-1]]
     padded = jnp.pad(x, [(0, 0), *odd, (0, 0)], mode="edge")
     blocks = convolution.space_to_depth(padded)
-    return blocks.reshape(*blocks.shape[:-1], 2**ndim, x.shape[-1]).max(-2)
+    return blocks.reshape(*blocks.shape[:-1], -1, x.shape[-1])
 
 
 def upsample_linear(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from noisyjax.core import checks, convolution
+from noisyjax.core import checks
 from noisyjax.models import blocks
 
 
@@ -103,7 +103,7 @@ class Encoder(nn.Module):
         checks.rank("image", image, (4, 5))
         inputs = (image,) if segmentation is None else (image, segmentation - 0.5)
         for level, width in enumerate(self.widths):
-            inputs = tuple(_mean_pool(x) for x in inputs) if level else inputs
+            inputs = tuple(blocks.mean_pool(x) for x in inputs) if level else inputs
             for index in range(self.convs_per_level):
                 block = blocks.ConvNormAct(
                     width,
@@ -143,12 +143,3 @@ class Combiner(nn.Module):
             conv = blocks.Conv(width, 1, use_bias=True, dtype=self.dtype, name=f"conv{index}")
             x = (nn.relu(conv(*x)),)
         return blocks.Conv(self.num_classes, 1, use_bias=True, name="logits")(*x)
-
-
-def _mean_pool(x: Array) -> Array:
-    """Mean over blocks of `2^n` voxels; an odd side keeps its last, narrower block."""
-    odd = [(0, side % 2) for side in x.shape[1:-1]]
-    # Each voxel of a narrower block stands in it as often as the others.
-    padded = jnp.pad(x, [(0, 0), *odd, (0, 0)], mode="edge")
-    padded = convolution.space_to_depth(padded)
-    return padded.reshape(*padded.shape[:-1], -1, x.shape[-1]).mean(-2)

@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, Key
 from noisyjax.core import checks
 from noisyjax.models import blocks
 
+_POOLS = {"pool": blocks.max_pool, "mean_pool": blocks.mean_pool}
+
 
 class Segmentation(NamedTuple):
     """What a segmenter returns.
@@ -36,7 +38,8 @@ class UNet(nn.Module):
       convs_per_level: convolutions of each level of the encoder and of the decoder.
       norm: "instance", "group", "batch" or "none".
       activation: "prelu", "leaky_relu", "relu", "elu", "gelu" or "swish".
-      down: "strided_conv" (the first convolution of a level has stride 2) or "pool" (maximum).
+      down: "strided_conv" (the first convolution of a level has stride 2), "pool" (maximum) or
+        "mean_pool".
       up: "linear", or "transposed" (a `2^n` transposed convolution to the width of the level).
       dropout: probability that a channel is dropped after each activation, in training.
       axis_name: mapped axis over which batch statistics are averaged, or None.
@@ -80,7 +83,7 @@ class UNet(nn.Module):
           ValueError: for an unknown option, or dropout without keys.
         """
         checks.rank("image", image, (4, 5))
-        checks.one_of("down", self.down, ("strided_conv", "pool"))
+        checks.one_of("down", self.down, ("strided_conv", *_POOLS))
         checks.one_of("up", self.up, ("linear", "transposed"))
         context = (train, keys, weight)
         x, skips = image.astype(self.dtype), []
@@ -94,8 +97,8 @@ class UNet(nn.Module):
 
     def _encode(self, level: int, x: Array, context: tuple) -> Array:
         down = level > 0
-        if down and self.down == "pool":
-            x = blocks.max_pool(x)
+        if down and self.down in _POOLS:
+            x = _POOLS[self.down](x)
         for index in range(self.convs_per_level):
             strided = down and index == 0 and self.down == "strided_conv"
             x = self._block(f"encoder{level}_{index}", level, index, strided)((x,), *context)

@@ -42,3 +42,9 @@ def test_upsample_linear_by_hand():
 def test_max_pool_keeps_the_last_narrower_block():
     x = jnp.array([[-1.0, -2, -3], [-4, -5, -6], [-7, -8, -9]]).reshape(1, 3, 3, 1)
     np.testing.assert_array_equal(blocks.max_pool(x)[0, ..., 0], [[-1, -3], [-7, -9]])
+
+
+def test_mean_pool_means_over_what_is_there():
+    x = jnp.arange(9.0).reshape(1, 3, 3, 1)
+    expected = [[(0 + 1 + 3 + 4) / 4, (2 + 5) / 2], [(6 + 7) / 2, 8]]
+    np.testing.assert_allclose(blocks.mean_pool(x)[0, ..., 0], expected)

@@ -48,10 +48,16 @@ def test_divergence_has_finite_gradients(log_sigma):
     assert np.isfinite(jax.tree.leaves(gradients)).all()
 
 
-def test_pooling_means_over_what_is_there():
-    x = jnp.arange(9.0).reshape(1, 3, 3, 1)
-    expected = [[(0 + 1 + 3 + 4) / 4, (2 + 5) / 2], [(6 + 7) / 2, 8]]
-    np.testing.assert_allclose(prob_unet._mean_pool(x)[0, ..., 0], expected)
+def test_the_published_segmenter_has_the_published_layers():
+    segmenter = models.build("prob_unet", 2)
+    shapes = jax.eval_shape(segmenter.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    # Three convolutions of 3 x 3 with bias at each level, down and up again.
+    widths, inputs = (32, 64, 128, 192), (1, 32, 64, 128)
+    layers = [pair for i, w in zip(inputs, widths) for pair in ((i, w), (w, w), (w, w))]
+    layers += [pair for i, w in ((192, 128), (128, 64), (64, 32)) for pair in ((i + w, w),)]
+    layers += [(w, w) for w in widths[:3] for _ in range(2)]
+    expected = sum(9 * i * o + o for i, o in layers) + 32 * 2 + 2
+    assert models.parameter_count(shapes) == expected
 
 
 @pytest.mark.parametrize("sides", [(7, 6), (5, 4, 3)])
