@@ -24,7 +24,7 @@ def test_training_configs_are_locked_and_name_a_method(variant):
         (example.get_config(), 70),
         (annotators.get_config(), 60),
         (annotators.get_config("lidc"), 69),
-        (annotators.get_config("bubil"), 234),
+        (annotators.get_config("bubil"), 156),
         (annotators.get_config("tumours"), 20),
         (annotators.get_config("noise"), 24),
         (annotators.get_config("lambda"), 24),
