@@ -38,7 +38,8 @@ METHODS = (
     ("mean label", {"method": "mean"}),
     ("majority vote", {"method": "majority"}),
     ("label sampling", {"method": "label_sampling"}),
-    ("Prob. U-Net", {"method": "prob_unet"}),
+    # Its encoders have no normalisation: at the rate of the others they overflow.
+    ("Prob. U-Net", {"method": "prob_unet", "train.learning_rate": 1e-3}),
     ("separate networks", {"method": "separate"}),
     ("STAPLE", {"method": "staple"}),
     ("Spatial STAPLE", {"method": "spatial_staple"}),
