@@ -27,7 +27,7 @@ def test_training_configs_are_locked_and_name_a_method(variant):
         (annotators.get_config("bubil"), 156),
         (annotators.get_config("tumours"), 20),
         (annotators.get_config("noise"), 24),
-        (annotators.get_config("lambda"), 24),
+        (annotators.get_config("lambda"), 12),
         (annotators.get_config("smoke"), 3),
         (gaussian_threshold.get_config(), 40),
         (gaussian_threshold.get_config("phantoms"), 120),
