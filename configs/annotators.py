@@ -179,13 +179,6 @@ def _tumours() -> ml_collections.ConfigDict:
     return base
 
 
-def _smoke() -> ml_collections.ConfigDict:
-    base = cm_trace.get_config("smoke").copy_and_resolve_references()
-    with base.unlocked():
-        base.prob_unet.widths = (4, 8)
-    return base
-
-
 def _plain(fields: dict) -> dict:
     return {name.rpartition(".")[2]: value for name, value in fields.items()}
 
@@ -235,7 +228,9 @@ def _tumours_study() -> ml_collections.ConfigDict:
     return config
 
 
-def _sweep(title: str, base: ml_collections.ConfigDict, along: tuple, lines: tuple, seeds: int):
+def _sweep(
+    title: str, base: ml_collections.ConfigDict, along: tuple, lines: tuple, seeds: int
+) -> ml_collections.ConfigDict:
     """A study whose Dice and CM RMSE are drawn over the levels of the axis `along`."""
     config = study.new(title, base, [along, lines], seeds=range(seeds), columns=COLUMNS)
     config.plots = tuple(
@@ -268,7 +263,9 @@ def _lambda_study() -> ml_collections.ConfigDict:
 
 def _smoke_study() -> ml_collections.ConfigDict:
     rows = (*_rows("STAPLE", "CM + trace"), *ONE_LABEL[:1])
-    config = study.new("Digits", _smoke(), [("method", rows)], seeds=(0,), columns=COLUMNS)
+    config = study.new(
+        "Digits", cm_trace.get_config("smoke"), [("method", rows)], seeds=(0,), columns=COLUMNS
+    )
     config.consensus = ("dice",)
     config.showcases = ("cm-trace/seed0",)
     config.workers = 1
