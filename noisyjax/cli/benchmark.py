@@ -20,7 +20,14 @@ from typing import Any
 from absl import app, flags
 from rich import console, table
 
-from noisyjax.benchmarks import fusion, gaussian_field, harness, threshold, training_step
+from noisyjax.benchmarks import (
+    fusion,
+    gaussian_field,
+    harness,
+    surface,
+    threshold,
+    training_step,
+)
 from noisyjax.core import memory
 
 _JSON = flags.DEFINE_string("json", None, "File that receives the measurements.")
@@ -36,6 +43,7 @@ SETUPS = {
     **gaussian_field.SETUPS,
     **threshold.SETUPS,
     **fusion.SETUPS,
+    **surface.SETUPS,
 }
 
 
@@ -93,7 +101,7 @@ def main(argv: Sequence[str]) -> None:
     setups = {name: SETUPS[name] for name in names}
     if _SMOKE.value:
         setups = dict.fromkeys(names, training_step.SMOKE)
-    _require({setup.peer for setup in setups.values()} - {"", "xla"})
+    _require({name for setup in setups.values() for name in setup.peer.split()} - {"xla"})
     results = []
     for name, setup in setups.items():
         for threads in _thread_counts():

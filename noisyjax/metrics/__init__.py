@@ -1,6 +1,15 @@
 """Metrics of one example (batches by ``jax.vmap``), and their tables on the host.
 
-Overlap, confusion matrices and distances of distributions are jitted; tables are plain NumPy.
+Overlap, boundaries, calibration, confusion matrices and distances of distributions are jitted;
+surfaces (SciPy) and tables are plain NumPy.
 """
 
-from noisyjax.metrics import confusion, distribution, overlap, report
+from noisyjax.metrics import (
+    boundary,
+    calibration,
+    confusion,
+    distribution,
+    overlap,
+    report,
+    surface,
+)

@@ -1,0 +1,333 @@
+"""Distances between the surfaces of two masks, on the host.
+
+The surface of a mask are the voxels with a face neighbour in the background (outside of the image
+is background), as points at their centres; with the convention "deepmind" it lies between voxels.
+All metrics come from the same two sets of distances: from every point of one surface to the nearest
+of the other. Both masks are cropped to their joint box first.
+
+The conventions carry the names of the libraries that they agree with:
+
+============  ==============================================================================
+"monai"       HD95 is the larger of the two directed 95 % quantiles, linearly interpolated
+"medpy"       HD95 is the quantile of the distances of both directions together
+"deepmind"    surface-distance: points between voxels, weighted by the area of the surface there
+============  ==============================================================================
+
+In all of them ASSD is the (weighted) mean over both directions together.
+"""
+
+import concurrent.futures
+import functools
+import multiprocessing
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+from scipy import ndimage, spatial
+
+from noisyjax.core import checks
+from noisyjax.metrics import surface_elements
+
+Mask = Bool[np.ndarray, "*S"] | Integer[np.ndarray, "*S"]
+Spacing = Sequence[float | int] | Float[np.ndarray, "n"]
+
+EMPTY = ("diagonal", "inf", "nan", "library")
+
+# Asking a k-d tree for one point costs about as much as transforming this many voxels.
+_VOXELS_PER_QUERY = 15
+
+
+class Surface(NamedTuple):
+    """Metrics of two surfaces in mm, for one pair of masks or ``[B, C]`` of cases and classes.
+
+    Attributes:
+      hd: Hausdorff distance, the largest of both directions.
+      hd95: its robust form at 95 %, see the conventions.
+      asd_pred: mean distance from the prediction's surface to the truth's.
+      asd_truth: mean distance from the truth's surface to the prediction's.
+      assd: mean distance over both directions together.
+      nsd: normalised surface Dice (Nikolov et al. 2018): the share of both surfaces that lies
+        within the tolerance of the other, between 0 and 1.
+    """
+
+    hd: float | Float[np.ndarray, "B C"]
+    hd95: float | Float[np.ndarray, "B C"]
+    asd_pred: float | Float[np.ndarray, "B C"]
+    asd_truth: float | Float[np.ndarray, "B C"]
+    assd: float | Float[np.ndarray, "B C"]
+    nsd: float | Float[np.ndarray, "B C"]
+
+
+class _Side(NamedTuple):
+    """Distances from one surface to the other, and the weights of its points (None: all 1)."""
+
+    distances: Float[np.ndarray, "N"]
+    weights: Float[np.ndarray, "N"] | None
+
+
+def surface_metrics(
+    pred: Mask,
+    truth: Mask,
+    *,
+    spacing: Spacing | None = None,
+    convention: str = "monai",
+    tolerance: float | int = 1.0,
+    empty: str = "diagonal",
+) -> Surface:
+    """Measures how far the surfaces of two masks lie apart.
+
+    Args:
+      pred: ``[*S]``, the object where it is not zero.
+      truth: ``[*S]`` likewise.
+      spacing: size of a voxel along each axis in mm; None measures in voxels.
+      convention: "monai", "medpy" or "deepmind" (2-D and 3-D only).
+      tolerance: the distance that NSD allows, in mm.
+      empty: the distances where exactly one mask is empty: "diagonal" for the length of the image's
+        diagonal, so that a miss never improves a mean, or "inf"; NSD is 0 there. Where both are
+        empty distances are 0 and NSD is 1. With "nan" both cases are NaN. "library" gives what the
+        convention's library returns; NaN where it raises an error.
+
+    Returns:
+      Python floats, computed in float64.
+
+    Raises:
+      ValueError: if shapes differ, `spacing` has not one number per axis, `tolerance` is negative,
+        or `convention` or `empty` is unknown.
+
+    >>> pred, truth = np.zeros((2, 9), bool), np.zeros((2, 9), bool)
+    >>> pred[0, 2], truth[0, 5] = True, True
+    >>> surface_metrics(pred, truth, spacing=(1.0, 2.0)).hd
+    6.0
+    """
+    find, robust = checks.lookup("convention", convention, CONVENTIONS)
+    checks.one_of("empty", empty, EMPTY)
+    checks.shape("truth", truth, pred.shape, like="pred")
+    checks.positive("tolerance", tolerance, or_zero=True)
+    sizes = _sizes(spacing, pred.ndim)
+    pred, truth = pred != 0, truth != 0
+    box = _joint_box(pred, truth)
+    shape = pred.shape
+    pred, truth = pred[box], truth[box]
+    if not (pred.any() and truth.any()):
+        diagonal = float(np.linalg.norm(np.multiply(shape, sizes)))
+        return _degenerate(pred.any(), truth.any(), diagonal, convention, empty)
+    pred_points, pred_weights = find(pred, sizes)
+    truth_points, truth_weights = find(truth, sizes)
+    to_truth = _Side(_distances(pred_points, truth_points, sizes), pred_weights)
+    to_pred = _Side(_distances(truth_points, pred_points, sizes), truth_weights)
+    totals = [_total(side.distances, side) for side in (to_truth, to_pred)]
+    points = [_total(np.ones_like(side.distances), side) for side in (to_truth, to_pred)]
+    near = [_total(side.distances <= tolerance, side) for side in (to_truth, to_pred)]
+    return Surface(
+        hd=float(max(to_truth.distances.max(), to_pred.distances.max())),
+        hd95=robust(to_truth, to_pred),
+        asd_pred=totals[0] / points[0],
+        asd_truth=totals[1] / points[1],
+        assd=sum(totals) / sum(points),
+        nsd=sum(near) / sum(points),
+    )
+
+
+def surface_metrics_of_cases(
+    preds: Sequence[np.ndarray] | Integer[np.ndarray, "B *S"],
+    truths: Sequence[np.ndarray] | Integer[np.ndarray, "B *S"],
+    *,
+    num_classes: int = 2,
+    spacing: Sequence[float | int] | Float[np.ndarray, "*B n"] | None = None,
+    processes: int = 1,
+    convention: str = "monai",
+    tolerance: float | int = 1.0,
+    empty: str = "diagonal",
+) -> Surface:
+    """Measures many cases, each class but the background against the rest.
+
+    Args:
+      preds: class ids of B cases, ``[B, *S]``, or arrays of different shapes.
+      truths: likewise.
+      num_classes: L, the background included.
+      spacing: as in `surface_metrics`, for all cases ``[n]`` or for each ``[B, n]``.
+      processes: how many processes share the cases; 1 works in this one. They are started afresh
+        (spawned), so a script that asks for more needs ``if __name__ == "__main__"``.
+      convention: see `surface_metrics`.
+      tolerance: see `surface_metrics`.
+      empty: see `surface_metrics`.
+
+    Returns:
+      Arrays ``[B, L - 1]`` float64.
+
+    Raises:
+      ValueError: as `surface_metrics`, or if there are not as many truths as predictions.
+    """
+    if len(preds) != len(truths):
+        raise ValueError(f"truths: expected {len(preds)} cases like preds, got {len(truths)}")
+    checks.positive("processes", processes)
+    sizes = [spacing] * len(preds)
+    if spacing is not None and np.ndim(spacing) == 2:
+        checks.shape("spacing", np.asarray(spacing), (len(preds), None), like="preds")
+        sizes = list(spacing)
+    measure = functools.partial(
+        _measure_case,
+        num_classes=num_classes,
+        convention=convention,
+        tolerance=tolerance,
+        empty=empty,
+    )
+    if processes == 1:
+        rows = list(map(measure, preds, truths, sizes))
+    else:
+        # Forking would copy the locks of JAX's threads.
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
+            rows = list(pool.map(measure, preds, truths, sizes))
+    table = np.array(rows, np.float64).reshape(len(preds), num_classes - 1, len(Surface._fields))
+    return Surface(*np.moveaxis(table, -1, 0))
+
+
+def _measure_case(pred, truth, spacing, *, num_classes, **options) -> list[Surface]:
+    return [
+        surface_metrics(pred == label, truth == label, spacing=spacing, **options)
+        for label in range(1, num_classes)
+    ]
+
+
+def _sizes(spacing: Spacing | None, ndim: int) -> tuple[float, ...]:
+    if spacing is None:
+        return (1.0,) * ndim
+    sizes = tuple(float(size) for size in spacing)
+    checks.shape("spacing", np.asarray(sizes), (ndim,), like="the axes of the masks")
+    return sizes
+
+
+def _joint_box(pred: Bool[np.ndarray, "*S"], truth: Bool[np.ndarray, "*S"]) -> tuple[slice, ...]:
+    """Returns the smallest box that holds both masks, of size 0 if both are empty."""
+    union = pred | truth
+    box = []
+    for axis in range(union.ndim):
+        rest = tuple(a for a in range(union.ndim) if a != axis)
+        hit = np.flatnonzero(union.any(axis=rest))
+        box.append(slice(hit[0], hit[-1] + 1) if hit.size else slice(0, 0))
+        # What is left to look at shrinks with every axis.
+        union = union[(slice(None),) * axis + (box[-1],)]
+    return tuple(box)
+
+
+def border_voxels(
+    mask: Bool[np.ndarray, "*S"], spacing: Spacing | None = None
+) -> tuple[Bool[np.ndarray, "*S"], None]:
+    """Finds the voxels of a mask with a face neighbour that is background or outside of the image.
+
+    Args:
+      mask: ``[*S]`` bool.
+      spacing: not read.
+
+    Returns:
+      (``[*S]`` bool, no weights).
+    """
+    del spacing
+    padded = np.pad(mask, 1)
+    inner = mask.copy()
+    for axis in range(mask.ndim):
+        for shifted in (slice(None, -2), slice(2, None)):
+            view = [slice(1, -1)] * mask.ndim
+            view[axis] = shifted
+            inner &= padded[tuple(view)]
+    return mask & ~inner, None
+
+
+def _distances(
+    points: Bool[np.ndarray, "*S"], targets: Bool[np.ndarray, "*S"], sizes: tuple[float, ...]
+) -> Float[np.ndarray, "N"]:
+    """Returns the distance from each point to the nearest target, in the order of the array."""
+    apart = points & ~targets
+    count = int(np.count_nonzero(apart))
+    # Surfaces are thin: a tree of their points is several times faster than a distance transform of
+    # all voxels between them, unless the masks are noise.
+    if count * _VOXELS_PER_QUERY > points.size:
+        return ndimage.distance_transform_edt(~targets, sampling=sizes)[points]
+    distances = np.zeros(int(np.count_nonzero(points)))
+    if count:
+        distances[apart[points]] = _nearest(_coordinates(apart), _coordinates(targets), sizes)
+    return distances
+
+
+def _coordinates(points: Bool[np.ndarray, "*S"]) -> Sequence[Integer[np.ndarray, "N"]]:
+    # Several times faster than np.nonzero.
+    return np.unravel_index(np.flatnonzero(points), points.shape)
+
+
+def _nearest(
+    points: Sequence[Integer[np.ndarray, "N"]],
+    targets: Sequence[Integer[np.ndarray, "M"]],
+    sizes: tuple[float, ...],
+) -> Float[np.ndarray, "N"]:
+    # A tree that is not balanced is built faster and answers as fast.
+    tree = spatial.KDTree(
+        np.stack(targets, axis=-1) * sizes, leafsize=32, compact_nodes=False, balanced_tree=False
+    )
+    _, index = tree.query(np.stack(points, axis=-1) * sizes)
+    # From whole numbers of voxels, so that a distance equal to the tolerance is not off by rounding
+    # and all values are those of a distance transform.
+    squares = 0.0
+    for point, target, size in zip(points, targets, sizes, strict=True):
+        squares = squares + np.square((point - target[index]) * size)
+    return np.sqrt(squares)
+
+
+def _total(values: np.ndarray, side: _Side) -> float:
+    return float(values.sum() if side.weights is None else values @ side.weights)
+
+
+def _quantile_of_each(to_truth: _Side, to_pred: _Side) -> float:
+    return float(max(np.quantile(side.distances, 0.95) for side in (to_truth, to_pred)))
+
+
+def _quantile_of_both(to_truth: _Side, to_pred: _Side) -> float:
+    return float(np.quantile(np.concatenate([to_truth.distances, to_pred.distances]), 0.95))
+
+
+def _weighted_quantile_of_each(to_truth: _Side, to_pred: _Side) -> float:
+    """Returns the larger of the least distances within which 95 % of each surface lie."""
+    found = []
+    for distances, weights in (to_truth, to_pred):
+        order = np.argsort(distances, kind="stable")
+        share = np.cumsum(weights[order]) / weights.sum()
+        place = min(int(np.searchsorted(share, 0.95)), len(order) - 1)
+        found.append(float(distances[order[place]]))
+    return max(found)
+
+
+# How a convention finds the points of a surface, and the quantile of their distances.
+CONVENTIONS: dict[str, tuple[Callable, Callable]] = {
+    "monai": (border_voxels, _quantile_of_each),
+    "medpy": (border_voxels, _quantile_of_both),
+    "deepmind": (surface_elements.find, _weighted_quantile_of_each),
+}
+
+
+def _degenerate(
+    in_pred: bool | np.bool_,
+    in_truth: bool | np.bool_,
+    diagonal: float,
+    convention: str,
+    empty: str,
+) -> Surface:
+    """Returns the metrics where a mask is empty; `in_pred`, `in_truth` tell which is not."""
+    one = bool(in_pred or in_truth)
+    if empty == "library":
+        return _of_library(convention, bool(in_pred), bool(in_truth))
+    if empty == "nan":
+        return Surface(*[float("nan")] * 6)
+    value = {"diagonal": diagonal, "inf": float("inf")}[empty] if one else 0.0
+    return Surface(*[value] * 5, nsd=0.0 if one else 1.0)
+
+
+def _of_library(convention: str, in_pred: bool, in_truth: bool) -> Surface:
+    nan, inf = float("nan"), float("inf")
+    one = in_pred or in_truth
+    if convention == "deepmind":
+        directed = [inf if found else nan for found in (in_pred, in_truth)]
+        return Surface(inf, inf, *directed, nan, 0.0 if one else nan)
+    if convention == "monai" and one:
+        return Surface(inf, nan, inf, inf, inf, 0.0)
+    return Surface(*[nan] * 6)
