@@ -45,9 +45,7 @@ def conv(
              [6., 9., 6.],
              [4., 6., 4.]], dtype=float32)
     """
-    _check_kernel(x, kernel)
-    if any(size % 2 == 0 for size in kernel.shape[:-2]):
-        raise ValueError(f"kernel: expected odd spatial sizes, got {kernel.shape[:-2]}")
+    _check_odd(x, kernel)
     kernel = kernel.astype(x.dtype)
     if all(size == 1 for size in kernel.shape[:-2]):
         return x @ kernel.reshape(kernel.shape[-2:])
@@ -57,11 +55,11 @@ def conv(
 def strided_conv(
     x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
 ) -> Float[Array, "B *T O"]:
-    """Convolves with a `3^n` kernel and stride 2: every second voxel of `conv(x, kernel)`.
+    """Convolves with stride 2: every second voxel of `conv(x, kernel)`.
 
     Args:
       x: `[B, *S, C]`.
-      kernel: `[3, 3, (3,) C, O]`.
+      kernel: `[*K, C, O]`, odd sizes; the same 3 along every axis is the fast case in 3-D.
 
     Returns:
       `[B, *T, O]` with `T = ceil(S / 2)`.
@@ -69,7 +67,7 @@ def strided_conv(
     Raises:
       ValueError: if the kernel does not fit.
     """
-    _check_kernel(x, kernel, size=3)
+    _check_odd(x, kernel)
     return _conv(2, 1, x, kernel.astype(x.dtype))
 
 
@@ -159,6 +157,12 @@ def _check_kernel(x: Array, kernel: Array, size: int | None = None) -> None:
         raise ValueError(f"kernel: expected spatial sizes {size}, got {kernel.shape[:-2]}")
 
 
+def _check_odd(x: Array, kernel: Array) -> None:
+    _check_kernel(x, kernel)
+    if any(size % 2 == 0 for size in kernel.shape[:-2]):
+        raise ValueError(f"kernel: expected odd spatial sizes, got {kernel.shape[:-2]}")
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _conv(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
     return jax.lax.platform_dependent(
@@ -211,8 +215,10 @@ def _folded(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
     """`_native` with the depth taps of a 3-D kernel folded into 2-D convolutions."""
     if x.ndim == 4:
         return _native(stride, dilation, x, kernel)
-    if stride == 2:
+    if stride == 2 and set(kernel.shape[:-2]) == {3}:
         return _folded_strided(x, kernel)
+    if stride == 2:
+        return _folded_dense(1, x, kernel)[:, ::2, ::2, ::2]
     return _folded_dense(dilation, x, kernel)
 
 

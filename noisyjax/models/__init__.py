@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Key
 
 from noisyjax.core import checks
-from noisyjax.models import annotators, unet
+from noisyjax.models import annotators, encoder_unet, multires_unet, rar_unet, unet
 
 MODELS = {
     "unet": unet.UNet,
@@ -23,6 +23,24 @@ MODELS = {
         activation="relu",
         down="mean_pool",
     ),
+    # All switches off gives the paper's U-Net, `residual_encoders` alone its Residual U-Net.
+    "rar_unet": rar_unet.RARUNet,
+    "dense_unet": functools.partial(
+        rar_unet.RARUNet,
+        residual_connections=False,
+        attention_decoders=False,
+        dense_stages=True,
+    ),
+    "attention_gate_unet": functools.partial(
+        unet.UNet,
+        widths=(32, 64, 128, 256, 512),
+        norm="batch",
+        activation="relu",
+        down="pool",
+        attention_gates=True,
+    ),
+    "multires_unet": multires_unet.MultiResUNet,
+    "encoder_unet": encoder_unet.EncoderUNet,
 }
 
 

@@ -23,7 +23,7 @@ class Conv(nn.Module):
     Attributes:
       features: number of output channels.
       size: kernel size along every axis.
-      stride: 1, or 2 with kernel size 3 or 2.
+      stride: 1 or 2; 2 with an odd kernel size, or 2.
       use_bias: whether a bias is added.
       dtype: type of the activations.
     """
@@ -43,8 +43,7 @@ class Conv(nn.Module):
         kernel = self.param("kernel", _KERNEL_INIT, shape, jnp.float32).astype(self.dtype)
         y = self._convolve(jnp.concatenate(inputs, -1).astype(self.dtype), kernel)
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype).reshape((1,) * (ndim + 1) + (-1,))
+            y = y + _bias(self, self.features, y.ndim).astype(self.dtype)
         return y
 
     def _convolve(self, x: Array, kernel: Array) -> Array:
@@ -66,6 +65,7 @@ class Norm(nn.Module):
       kind: one of `NORMS`.
       groups: number of channel groups of "group"; it must divide the channels.
       momentum: how much of the running averages a training step keeps.
+      use_scale: whether there is a scale beside the bias.
       axis_name: mapped axis over which the batch statistics are averaged, or None.
       dtype: type of the activations.
     """
@@ -73,6 +73,7 @@ class Norm(nn.Module):
     kind: str = "instance"
     groups: int = 8
     momentum: float = 0.9
+    use_scale: bool = True
     axis_name: str | None = None
     dtype: Any = jnp.float32
 
@@ -88,7 +89,6 @@ class Norm(nn.Module):
         if self.kind == "none":
             return x
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         if self.kind == "batch":
             mean, variance = self._batch_statistics(x, train, weight)
@@ -96,7 +96,10 @@ class Norm(nn.Module):
             mean, variance = moments(x)
         if self.kind == "group":
             mean, variance = self._pooled(mean, variance)
-        factor = scale[None] * jax.lax.rsqrt(variance + _EPSILON)
+        factor = jax.lax.rsqrt(variance + _EPSILON)
+        if self.use_scale:
+            scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+            factor = scale[None] * factor
         offset = bias[None] - mean * factor
         shape = (-1,) + (1,) * (x.ndim - 2) + (channels,)
         return (x * factor.reshape(shape) + offset.reshape(shape)).astype(self.dtype)
@@ -178,6 +181,7 @@ class Activation(nn.Module):
 
 
 ACTIVATIONS = {
+    "identity": lambda x: x,
     "relu": nn.relu,
     "leaky_relu": nn.leaky_relu,
     "elu": nn.elu,
@@ -187,28 +191,39 @@ ACTIVATIONS = {
 
 
 def dropout(
-    x: Float[Array, "B *S C"], keys: Key[Array, "B"], rate: float, layer: int
+    x: Float[Array, "B *S C"],
+    keys: Key[Array, "B"] | None,
+    rate: float | int,
+    layer: int,
+    *,
+    whole_channels: bool = True,
 ) -> Float[Array, "B *S C"]:
-    """Zeroes whole channels and scales the others up (Tompson et al. 2015).
+    """Zeroes whole channels (Tompson et al. 2015) or single numbers and scales the others up.
 
     What an example loses depends on its key and the layer, not on the batch around it.
 
     Args:
       x: `[B, *S, C]`.
       keys: one typed key per example.
-      rate: probability that a channel is zeroed.
+      rate: probability that a channel, or a number, is zeroed.
       layer: number of the layer, folded into the keys.
+      whole_channels: whether a channel is zeroed as a whole.
 
     Returns:
       `[B, *S, C]`.
+
+    Raises:
+      ValueError: without keys.
     """
+    if keys is None:
+        raise ValueError("keys: expected one key per example to train with dropout, got None")
+    shape = (*(1,) * (x.ndim - 2), x.shape[-1]) if whole_channels else x.shape[1:]
 
     def mask(key: Array) -> Array:
-        kept = jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - rate, x.shape[-1:])
+        kept = jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - rate, shape)
         return kept / (1 - rate)
 
-    masks = jax.vmap(mask)(keys).astype(x.dtype)
-    return x * masks.reshape(x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+    return x * jax.vmap(mask)(keys).astype(x.dtype)
 
 
 class ConvNormAct(nn.Module):
@@ -222,6 +237,7 @@ class ConvNormAct(nn.Module):
       norm: one of `NORMS`; with "none" the convolution has a bias.
       activation: see `Activation`.
       dropout: probability that a channel is dropped.
+      norm_scale: whether the normalisation has a scale.
       axis_name: see `Norm`.
       dtype: type of the activations.
     """
@@ -233,6 +249,7 @@ class ConvNormAct(nn.Module):
     norm: str = "instance"
     activation: str = "prelu"
     dropout: float = 0.0
+    norm_scale: bool = True
     axis_name: str | None = None
     dtype: Any = jnp.float32
 
@@ -247,14 +264,16 @@ class ConvNormAct(nn.Module):
         """Maps inputs `[B, *S, C_i]` to `[B, *T, features]`."""
         bias = self.norm == "none"
         x = Conv(self.features, self.size, self.stride, bias, self.dtype, name="conv")(*inputs)
-        norm = Norm(self.norm, axis_name=self.axis_name, dtype=self.dtype, name="norm")
+        norm = Norm(
+            self.norm,
+            use_scale=self.norm_scale,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            name="norm",
+        )
         x = norm(x, train, weight)
         x = Activation(self.activation, name="activation")(x)
         if self.dropout and train:
-            if keys is None:
-                raise ValueError(
-                    "keys: expected one key per example to train with dropout, got None"
-                )
             x = dropout(x, keys, self.dropout, self.layer)
         return x
 
@@ -316,15 +335,27 @@ def upsample_linear(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
     return x
 
 
+def upsample_nearest(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
+    """Doubles every side by repeating every voxel, `[B, *S, C] -> [B, *2S, C]`."""
+    return convolution.depth_to_space(jnp.tile(x, (1,) * (x.ndim - 1) + (2 ** (x.ndim - 2),)))
+
+
+def crop(x: Float[Array, "B *S C"], sides: tuple[int, ...]) -> Float[Array, "B *T C"]:
+    """Cuts an up-sampled map at its far end to the given spatial sides."""
+    return x[(slice(None), *(slice(side) for side in sides))]
+
+
 class UpsampleTransposed(nn.Module):
     """Doubles every side with a `2^n` transposed convolution.
 
     Attributes:
       features: number of output channels.
+      use_bias: whether a bias is added.
       dtype: type of the activations.
     """
 
     features: int
+    use_bias: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -336,4 +367,13 @@ class UpsampleTransposed(nn.Module):
             2.0, "fan_in", "truncated_normal", batch_axis=tuple(range(x.ndim - 2))
         )
         kernel = self.param("kernel", init, shape, jnp.float32)
-        return convolution.transposed_conv(x.astype(self.dtype), kernel)
+        y = convolution.transposed_conv(x.astype(self.dtype), kernel)
+        if self.use_bias:
+            y = y + _bias(self, self.features, y.ndim).astype(self.dtype)
+        return y
+
+
+def _bias(module: nn.Module, features: int, ndim: int) -> Array:
+    """A parameter of one number per channel, `[1, ..., 1, features]`."""
+    bias = module.param("bias", nn.initializers.zeros, (features,), jnp.float32)
+    return bias.reshape((1,) * (ndim - 1) + (-1,))

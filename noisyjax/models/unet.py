@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from noisyjax.core import checks
-from noisyjax.models import blocks
+from noisyjax.models import attention, blocks
 
 _POOLS = {"pool": blocks.max_pool, "mean_pool": blocks.mean_pool}
 
@@ -41,6 +41,8 @@ class UNet(nn.Module):
       down: "strided_conv" (the first convolution of a level has stride 2), "pool" (maximum) or
         "mean_pool".
       up: "linear", or "transposed" (a `2^n` transposed convolution to the width of the level).
+      attention_gates: whether the coarser features weigh what is joined (`attention.AttentionGate`)
+        at every level but the finest, which Oktay et al. 2018 leave as it is.
       dropout: probability that a channel is dropped after each activation, in training.
       axis_name: mapped axis over which batch statistics are averaged, or None.
       dtype: type of the activations; parameters and logits are float32.
@@ -54,6 +56,7 @@ class UNet(nn.Module):
     activation: str = "prelu"
     down: str = "strided_conv"
     up: str = "linear"
+    attention_gates: bool = False
     dropout: float = 0.0
     axis_name: str | None = None
     dtype: Any = jnp.float32
@@ -105,11 +108,15 @@ class UNet(nn.Module):
         return x
 
     def _decode(self, level: int, x: Array, skip: Array, context: tuple) -> Array:
+        if self.attention_gates and level:
+            gate = attention.AttentionGate(self.widths[level], self.dtype, name=f"gate{level}")
+            skip = gate(skip, x)
         if self.up == "linear":
             x = blocks.upsample_linear(x)
         else:
-            x = blocks.UpsampleTransposed(self.widths[level], self.dtype, name=f"up{level}")(x)
-        x = x[(slice(None), *(slice(side) for side in skip.shape[1:-1]))]
+            up = blocks.UpsampleTransposed(self.widths[level], dtype=self.dtype, name=f"up{level}")
+            x = up(x)
+        x = blocks.crop(x, skip.shape[1:-1])
         inputs = (x, skip)
         for index in range(self.convs_per_level):
             number = 2 * len(self.widths) - 2 - level

@@ -128,10 +128,16 @@ def test_conv_lowers_to_the_native_convolution_for_accelerators():
     assert "tensor<3x3x6x3xf32>) -> tensor<4x4x4x3xf32>" in folded
 
 
-@pytest.mark.parametrize("shape", [(2, 6, 8), (2, 5, 7), (1, 4, 5, 6), (1, 1, 3, 4)])
-def test_strided_conv_equals_xla_with_gradients(shape):
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        *(((2, 6, 8), 3), ((2, 5, 7), 3), ((1, 4, 5, 6), 3), ((1, 1, 3, 4), 3)),
+        *(((2, 6, 9), 7), ((1, 4, 5, 6), 5)),
+    ],
+)
+def test_strided_conv_equals_xla_with_gradients(shape, size):
     halves = tuple(-(-side // 2) for side in shape[1:])
-    x, kernel, _ = _arrays(shape, (3,) * len(halves), 2, 3)
+    x, kernel, _ = _arrays(shape, (size,) * len(halves), 2, 3)
     g = jax.random.normal(jax.random.key(1), (shape[0], *halves, 3))
     _assert_same_with_gradients(
         convolution.strided_conv,
@@ -190,6 +196,6 @@ def test_conv_names_the_argument_when_shapes_do_not_fit(shape, kernel, words):
         convolution.conv(jnp.ones(shape), jnp.ones(kernel))
 
 
-def test_strided_conv_raises_when_the_kernel_has_another_size():
-    with pytest.raises(ValueError, match="expected spatial sizes 3"):
-        convolution.strided_conv(jnp.ones((1, 4, 4, 1)), jnp.ones((5, 5, 1, 1)))
+def test_strided_conv_raises_when_the_kernel_is_even():
+    with pytest.raises(ValueError, match="expected odd spatial sizes"):
+        convolution.strided_conv(jnp.ones((1, 4, 4, 1)), jnp.ones((4, 4, 1, 1)))

@@ -48,3 +48,49 @@ def test_mean_pool_means_over_what_is_there():
     x = jnp.arange(9.0).reshape(1, 3, 3, 1)
     expected = [[(0 + 1 + 3 + 4) / 4, (2 + 5) / 2], [(6 + 7) / 2, 8]]
     np.testing.assert_allclose(blocks.mean_pool(x)[0, ..., 0], expected)
+
+
+def test_upsample_nearest_repeats_every_voxel():
+    x = jnp.arange(12.0).reshape(1, 2, 3, 2)
+    expected = np.repeat(np.repeat(x, 2, 1), 2, 2)
+    np.testing.assert_array_equal(blocks.upsample_nearest(x), expected)
+    volume = jnp.arange(8.0).reshape(1, 2, 2, 2, 1)
+    expected = np.repeat(np.repeat(np.repeat(volume, 2, 1), 2, 2), 2, 3)
+    np.testing.assert_array_equal(blocks.upsample_nearest(volume), expected)
+
+
+def test_crop_keeps_the_near_end():
+    x = jnp.arange(6.0).reshape(1, 2, 3, 1)
+    np.testing.assert_array_equal(blocks.crop(x, (1, 2))[0, ..., 0], [[0, 1]])
+
+
+def test_a_norm_without_scale_has_a_shift_alone():
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
+    norm = blocks.Norm("instance", use_scale=False)
+    y, variables = norm.init_with_output(jax.random.key(1), x)
+    assert set(variables["params"]) == {"bias"}
+    scaled, _ = blocks.Norm("instance").init_with_output(jax.random.key(1), x)
+    np.testing.assert_array_equal(y, scaled)
+
+
+def test_transposed_up_sampling_with_bias_by_hand():
+    up = blocks.UpsampleTransposed(1, use_bias=True)
+    params = {
+        "kernel": jnp.array([1.0, 2.0, 3.0, 4.0]).reshape(2, 2, 1, 1),
+        "bias": jnp.array([0.5]),
+    }
+    y = up.apply({"params": params}, jnp.full((1, 1, 1, 1), 10.0))
+    np.testing.assert_allclose(y[0, ..., 0], [[10.5, 20.5], [30.5, 40.5]])
+
+
+@pytest.mark.parametrize("whole_channels", [True, False])
+def test_dropout_keeps_the_mean_and_zeroes_channels_or_numbers(whole_channels):
+    x = jnp.ones((4, 20, 20, 30))
+    keys = jax.random.split(jax.random.key(0), 4)
+    y = np.asarray(blocks.dropout(x, keys, 0.25, 1, whole_channels=whole_channels))
+    assert set(np.unique(y.round(4))) == {0, np.float32(4 / 3).round(4)}
+    np.testing.assert_allclose(y.mean(), 1, atol=0.15 if whole_channels else 0.02)
+    flat = y.reshape(4, 400, 30)
+    assert (flat == flat[:, :1]).all() == whole_channels
+    with pytest.raises(ValueError, match="keys"):
+        blocks.dropout(x, None, 0.25, 1)
