@@ -15,7 +15,8 @@ Variants:
 The method is another field: ``--config.method=oracle`` (the truth as label), ``mean``,
 ``majority``, ``staple``, ``spatial_staple``, ``label_sampling``, ``separate`` (a network per
 annotator), ``prob_unet``, ``cm_trace``, ``no_trace``, ``global_cm``, ``low_rank_cm``,
-``oracle_cm``.
+``oracle_cm``, ``forward_correction``, ``co_teaching``. ``--config.train.strategy=adl`` leaves out
+the examples of highest loss.
 """
 
 import ml_collections
@@ -34,6 +35,11 @@ def _data() -> ml_collections.ConfigDict:
     data.labels_per_image = 0
     # A key of `fusion.FUSIONS`: all labels fused judge in place of the source's truth; "" for that.
     data.gold = ""
+    # A share of the training examples whose truth is replaced, once, by a noisy label of this Dice
+    # to it; kinds of `noise.replacement.KINDS`. The panel must be empty, or "good" alone.
+    data.replacement = ml_collections.ConfigDict(
+        {"share": 0.0, "overlap": 1.0, "kinds": ("erosion", "dilation", "elastic")}
+    )
     data.input_noise = 0.1
     data.splits = (0.7, 0.1, 0.2)
     # Cross-validation: with k folds the given one tests, and `splits` divides the rest, (1, 0, 0)
@@ -96,7 +102,43 @@ def _train() -> ml_collections.ConfigDict:
     train.head_learning_rate = 1.0
     # Decay of the moving average of the parameters that evaluation then uses, 0 for none.
     train.ema = 0.0
+    # Which examples an epoch learns from: "none" for all, "adl" for adaptive denoising learning.
+    train.strategy = "none"
     return train
+
+
+def _adl() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.adl.wrap`: with 1 and 0 nothing is left out."""
+    strategy = ml_collections.ConfigDict()
+    # Overlap of a noisy label with the clean one, and share of the noisy ones; or estimate both.
+    strategy.alpha = 1.0
+    strategy.beta = 0.0
+    strategy.estimate = False
+    return strategy
+
+
+def _forward() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.forward.build`."""
+    method = ml_collections.ConfigDict()
+    method.target = "mean"
+    # Updates of the first stage, and how many at its end show the matrix.
+    method.warmup_steps = 200
+    method.estimate_steps = 50
+    method.quantile = 0.97
+    # Rows of the matrix, if it is known.
+    method.matrix = ()
+    return method
+
+
+def _co_teaching() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.co_teaching.build`."""
+    method = ml_collections.ConfigDict()
+    method.loss = "soft_dice"
+    method.target = "mean"
+    # Share of each batch that is left out in the end, and updates until then.
+    method.forget_rate = 0.2
+    method.ramp_steps = 200
+    return method
 
 
 def _default() -> ml_collections.ConfigDict:
@@ -110,12 +152,18 @@ def _default() -> ml_collections.ConfigDict:
     config.cm_trace = _cm_trace()
     config.separate = ml_collections.ConfigDict({"loss": "cross_entropy"})
     config.prob_unet = _prob_unet()
+    config.forward = _forward()
+    config.co_teaching = _co_teaching()
+    config.adl = _adl()
     config.train = _train()
     config.evaluate = ml_collections.ConfigDict(
         {"every_epochs": 1, "batch_size": 128, "select": "val_nll", "checkpoint": "latest"}
     )
     # How probabilities become a mask; the first is the run's own, others are measured beside it.
     config.evaluate.decisions = ("argmax",)
+    # Distances of surfaces, boundary overlap and volumes in the test report; what NSD allows in mm.
+    config.evaluate.surface = False
+    config.evaluate.tolerance = 1.0
     config.checkpoint = ml_collections.ConfigDict({"every_epochs": 5, "keep": 2})
     config.log_every_steps = 10
     config.progress = True
@@ -159,6 +207,9 @@ def _smoke(config: ml_collections.ConfigDict) -> None:
     config.cm_trace.warmup_steps = 2
     config.cm_trace.apart_steps = 1
     config.prob_unet.widths = (4, 8)
+    config.forward.warmup_steps = 3
+    config.forward.estimate_steps = 1
+    config.co_teaching.ramp_steps = 3
     config.evaluate.batch_size = 16
     config.log_every_steps = 1
     config.progress = False

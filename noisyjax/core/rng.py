@@ -34,6 +34,8 @@ PURPOSES = {
     "sample": 8,
     "raters": 9,
     "latents": 10,
+    "replaced_cases": 11,
+    "replacement": 12,
 }
 
 

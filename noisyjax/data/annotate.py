@@ -39,6 +39,10 @@ class Annotated:
       include_truth: whether examples carry the truth.
       truths: ``[N, *S]`` uint8, a gold standard in place of the source's truth, or None.
       targets: ``[N, *S, L]`` float32, fused labels that the examples are to carry, or None.
+      replaced: whose label was replaced by a noisy one, ``[N]``, or None where nothing was to be;
+        see `noisyjax.data.replaced`.
+      kinds: by which noise, ``[N]`` int32, a number in `replacement.KINDS` or -1, or None.
+      overlaps: Dice of the label to the truth, ``[N]`` float32, or None.
     """
 
     data: source.Source
@@ -50,6 +54,9 @@ class Annotated:
     include_truth: bool
     truths: UInt8[np.ndarray, "N *S"] | None = None
     targets: Float[np.ndarray, "N *S L"] | None = None
+    replaced: Bool[np.ndarray, "N"] | None = None
+    kinds: Int[np.ndarray, "N"] | None = None
+    overlaps: Float[np.ndarray, "N"] | None = None
 
     @property
     def num_raters(self) -> int:
@@ -65,12 +72,16 @@ class Annotated:
         return {key: value[0] for key, value in self.take(np.array([index])).items()}
 
     def take(self, indices: Integer[np.ndarray, "B"]) -> source.Example:
-        """Returns several examples at once, stacked; see `source.take`."""
+        """Returns several examples at once, stacked; see `source.take`.
+
+        Beside what a source's examples hold, ``index`` ``[B]`` int32 is the row in this object.
+        """
         ids = self.ids[indices]
         batch = {
             "labels": self.labels[indices],
             "rater_mask": self.rater_masks[indices],
             "id": ids,
+            "index": np.asarray(indices, np.int32),
         }
         own = {"image": self.images, "target": self.targets}
         if self.include_truth:

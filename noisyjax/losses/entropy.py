@@ -1,5 +1,6 @@
 """Cross-entropy with hard and soft labels."""
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Integer
@@ -84,3 +85,82 @@ def soft_cross_entropy(
         return optax.softmax_cross_entropy(logits, targets)
     targets = jnp.where(where[..., None], targets, 0.0)
     return jnp.where(where, optax.softmax_cross_entropy(logits, targets), 0.0)
+
+
+def generalised_cross_entropy(
+    logits: Float[Array, "*S L"],
+    targets: Float[Array, "*S L"],
+    *,
+    q: float | int = 0.7,
+    where: Bool[Array, "*S"] | None = None,
+) -> Float[Array, "*S"]:
+    """Returns ``sum_l targets_l (1 - p_l^q) / q`` at each pixel, p the softmax of the logits.
+
+    Between the cross-entropy (q to 0), which wrong labels pull hard, and the mean absolute error
+    (q = 1), which they hardly move. It is at most 1 / q.
+
+    Args:
+      logits: unnormalised log-probabilities, ``[*S, L]``.
+      targets: one-hot labels or probabilities of the classes, ``[*S, L]``.
+      q: in ``(0, 1]``.
+      where: the pixels that count, ``[*S]``. The others give 0 and no gradient.
+
+    Returns:
+      The loss, ``[*S]``.
+
+    Raises:
+      ValueError: if q is out of its range.
+
+    References:
+      Zhang and Sabuncu, Generalized cross entropy loss, NeurIPS 2018, Eq. 6.
+
+    >>> generalised_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]]), q=1)
+    Array([0.5], dtype=float32)
+    """
+    if not 0 < q <= 1:
+        raise ValueError(f"q: expected a number in (0, 1], got {q}")
+    if where is not None:
+        targets = jnp.where(where[..., None], targets, 0.0)
+    # By way of the logarithm, for the slope of p^q has no bound at 0.
+    return jnp.sum(targets * -jnp.expm1(q * jax.nn.log_softmax(logits)), axis=-1) / q
+
+
+def bootstrapped_cross_entropy(
+    logits: Float[Array, "*S L"],
+    targets: Float[Array, "*S L"],
+    *,
+    beta: float | int,
+    hard: bool = False,
+    where: Bool[Array, "*S"] | None = None,
+) -> Float[Array, "*S"]:
+    """Returns the cross-entropy to a mixture of the labels and the network's own prediction.
+
+    The soft one is the cross-entropy with the prediction's entropy beside it: the gradient goes
+    through both places where the prediction stands.
+
+    Args:
+      logits: unnormalised log-probabilities, ``[*S, L]``.
+      targets: one-hot labels or probabilities of the classes, ``[*S, L]``.
+      beta: share of the labels, in ``[0, 1]``; 1 gives the cross-entropy.
+      hard: whether the most probable class is mixed in, in place of the probabilities.
+      where: the pixels that count, ``[*S]``. The others give 0 and no gradient.
+
+    Returns:
+      The loss in nats, ``[*S]``.
+
+    Raises:
+      ValueError: if beta is out of its range.
+
+    References:
+      Reed et al., Training deep neural networks on noisy labels with bootstrapping, 2014, Eq. 6
+      and 7 (beta 0.95 when soft, 0.8 when hard).
+
+    >>> bootstrapped_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]]), beta=0.8).round(4)
+    Array([0.6931], dtype=float32)
+    """
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta: expected a number in [0, 1], got {beta}")
+    own = jax.nn.softmax(logits)
+    if hard:
+        own = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=logits.dtype)
+    return soft_cross_entropy(logits, beta * targets + (1 - beta) * own, where=where)

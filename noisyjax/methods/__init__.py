@@ -8,7 +8,7 @@ import functools
 from typing import Any
 
 from noisyjax.core import checks
-from noisyjax.methods import cm_trace, fused, prob_unet, separate
+from noisyjax.methods import adl, cm_trace, co_teaching, forward, fused, prob_unet, separate
 from noisyjax.methods.base import Aux, Batch, Method, Prediction, Variables
 
 METHODS = {
@@ -20,6 +20,8 @@ METHODS = {
     "label_sampling": functools.partial(fused.build, target="sampled"),
     "separate": functools.partial(separate.build),
     "prob_unet": functools.partial(prob_unet.build),
+    "forward_correction": functools.partial(forward.build),
+    "co_teaching": functools.partial(co_teaching.build),
     "cm_trace": functools.partial(cm_trace.build, annotators="spatial"),
     "no_trace": functools.partial(cm_trace.build, annotators="spatial", trace=False),
     "low_rank_cm": functools.partial(cm_trace.build, annotators="low_rank"),

@@ -40,10 +40,14 @@ class Aux(NamedTuple):
     Attributes:
       metrics: name to (sum, count), to be added over devices and divided after.
       model_state: the network's updated statistics (batch normalisation), or an empty dict.
+      losses: loss of each example, whatever its weight, ``[B]``, or None.
+      records: arrays that are added over devices and then given to `Method.record`, or None.
     """
 
     metrics: dict[str, tuple[Sum, Sum]]
     model_state: dict[str, Any]
+    losses: Float[Array, "B"] | None = None
+    records: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,9 @@ class Method:
       target: the key of `fusion.FUSIONS` whose probabilities `loss_fn` reads as
         ``batch["target"] [B, *S, L]``, or "". The input pipeline fuses the labels once, before
         training.
+      record: ``(model_state, records, step) -> model_state`` after an update, or None: what the
+        state is to remember beyond batch statistics. `records` is `Aux.records` of the whole batch,
+        `step` the number of updates done before this one.
     """
 
     init: Callable[[Array, Batch], Variables]
@@ -72,6 +79,7 @@ class Method:
     param_labels: Callable[[Any], Any]
     needs_truth: bool = False
     target: str = ""
+    record: Callable[[dict[str, Any], Any, Int[Array, ""]], dict[str, Any]] | None = None
 
 
 def segment(probs: Float[Array, "*S L"], *, decision: str = "argmax") -> Int[Array, "*S"]:
@@ -141,7 +149,7 @@ def weighted(
         name: ((values * weight).sum(), count)
         for name, values in {"loss": losses, **metrics}.items()
     }
-    return sums["loss"][0], (count, Aux(sums, model_state))
+    return sums["loss"][0], (count, Aux(sums, model_state, losses))
 
 
 def label_params(params: Any) -> Any:

@@ -7,6 +7,7 @@ in each step, whose minimum is that of the mean label, on the way there a noisie
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -58,6 +59,19 @@ def _both(logits: jax.Array, target: jax.Array) -> jax.Array:
     return _cross_entropy(logits, target) + _soft_dice(logits, target)
 
 
+def _generalised(logits: jax.Array, target: jax.Array) -> jax.Array:
+    return entropy.generalised_cross_entropy(logits, target).mean()
+
+
+# With the weights of the labels that Reed et al. 2014 chose.
+def _soft_bootstrap(logits: jax.Array, target: jax.Array) -> jax.Array:
+    return entropy.bootstrapped_cross_entropy(logits, target, beta=0.95).mean()
+
+
+def _hard_bootstrap(logits: jax.Array, target: jax.Array) -> jax.Array:
+    return entropy.bootstrapped_cross_entropy(logits, target, beta=0.8, hard=True).mean()
+
+
 TARGETS = {
     "truth": _truth,
     "mean": _mean,
@@ -70,10 +84,39 @@ LOSSES = {
     "cross_entropy": _cross_entropy,
     "soft_dice": _soft_dice,
     "cross_entropy_and_soft_dice": _both,
+    "generalised_cross_entropy": _generalised,
+    "soft_bootstrap": _soft_bootstrap,
+    "hard_bootstrap": _hard_bootstrap,
 }
 
 # What a target is made of.
 _FIELDS = ("labels", "rater_mask", "truth", "target")
+
+
+def reader(
+    target: str, num_classes: int
+) -> Callable[[base.Batch, jax.Array, jax.Array], jax.Array]:
+    """Returns what reads one target per image from a batch.
+
+    Args:
+      target: one of `TARGETS`.
+      num_classes: L.
+
+    Returns:
+      ``(batch, the run's root key, step) -> [B, *S, L]``.
+
+    Raises:
+      ValueError: if the target is unknown.
+    """
+    make = functools.partial(checks.lookup("target", target, TARGETS), num_classes=num_classes)
+
+    def read(batch: base.Batch, key: jax.Array, step: jax.Array) -> jax.Array:
+        ties = rng.example_keys(rng.purpose_key(key, "ties"), batch["id"])
+        fields = {name: batch[name] for name in _FIELDS if name in batch}
+        fields["drawn"] = base.drawn_raters(key, batch["id"], batch["rater_mask"], step)
+        return jax.vmap(make)(fields, ties)
+
+    return read
 
 
 def build(
@@ -99,7 +142,7 @@ def build(
       ValueError: if the target or the loss is unknown.
     """
     del num_raters
-    make_target = checks.lookup("target", target, TARGETS)
+    read = reader(target, num_classes)
     compare = checks.lookup("loss", loss, LOSSES)
 
     def init(key: jax.Array, batch: base.Batch) -> base.Variables:
@@ -107,15 +150,11 @@ def build(
 
     def loss_fn(variables, batch, key, step):
         keys = base.dropout_keys(key, batch["id"], step)
-        ties = rng.example_keys(rng.purpose_key(key, "ties"), batch["id"])
         output, state = network.run(
             "segmenter", segmenter, variables, batch["image"],
             train=True, keys=keys, weight=batch["weight"],
         )  # fmt: skip
-        fields = {name: batch[name] for name in _FIELDS if name in batch}
-        fields["drawn"] = base.drawn_raters(key, batch["id"], batch["rater_mask"], step)
-        targets = jax.vmap(functools.partial(make_target, num_classes=num_classes))(fields, ties)
-        losses = jax.vmap(compare)(output.logits, targets)
+        losses = jax.vmap(compare)(output.logits, read(batch, key, step))
         return base.weighted(losses, batch["weight"], {}, state)
 
     def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
@@ -128,5 +167,5 @@ def build(
         predict,
         base.label_params,
         needs_truth=target == "truth",
-        target=target if make_target is _given else "",
+        target=target if TARGETS[target] is _given else "",
     )

@@ -22,6 +22,7 @@ from noisyjax.methods import base
 from noisyjax.metrics import confusion, distribution, overlap, report
 from noisyjax.train import experiment as experiments
 from noisyjax.train import parallel as parallels
+from noisyjax.train import surfaces
 
 # What a checkpoint can be chosen by, and whether smaller is better.
 CRITERIA = {"nll": True, "ged2": True, "cm_rmse": True, "dice": False, "jaccard": False}
@@ -112,6 +113,7 @@ def case_values(
     *,
     num_classes: int,
     decisions: Sequence[str] = ("argmax",),
+    surface: bool = False,
 ) -> Values:
     """Returns what is measured on one example.
 
@@ -121,6 +123,7 @@ def case_values(
       num_classes: L.
       decisions: keys of `decisions.DECISIONS`. The metrics of the first have plain names, those of
         another, for example, ``dice@accuracy``.
+      surface: whether to add, where there is a truth, what `surfaces.case_values` returns.
 
     Returns:
       Name to value: ``nll``, ``ged2``, ``rater_iou`` (the raters' agreement) ``[]``; ``own_dice``
@@ -150,17 +153,23 @@ def case_values(
             counts = overlap.counts(segmentation, batch["truth"], num_classes)
             values[f"dice{suffix}"] = overlap.dice(counts)[1:]
             values[f"jaccard{suffix}"] = overlap.jaccard(counts)[1:]
+            if surface:
+                values |= surfaces.case_values(
+                    segmentation, batch["truth"], num_classes=num_classes, suffix=suffix
+                )
     if "truth" in batch:
         values |= _against_truth(prediction, batch, num_classes)
     return values
 
 
 def _compiled(
-    method: base.Method, num_classes: int, decisions: Sequence[str], parallel: parallels.Parallel
+    method: base.Method, parallel: parallels.Parallel, **options: Any
 ) -> Callable[[Any, Mapping[str, Any]], Values]:
+    """Returns `case_values` of a batch's predictions, with these options."""
+    measure_one = functools.partial(case_values, **options)
+
     def measure(variables: Any, batch: Values) -> Values:
         prediction = method.predict(variables, batch["image"])
-        measure_one = functools.partial(case_values, num_classes=num_classes, decisions=decisions)
         rest = {name: batch[name] for name in ("labels", "rater_mask", "truth") if name in batch}
         return jax.vmap(measure_one)(prediction, rest)
 
@@ -172,21 +181,32 @@ def _collect(
     variables: Any,
     examples: Any,
     batch_size: int,
+    finish: Callable[[dict[str, np.ndarray], np.ndarray], dict[str, np.ndarray]] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Returns the values of all examples, in order; they are fetched once, at the end."""
-    found = []
+    """Returns the values of all examples, in order.
+
+    They are fetched once, at the end; or batch by batch for `finish`, which gets values and truths
+    on the host and returns what is kept.
+    """
+    found, real = [], []
     for batch in pipeline.eval_batches(examples, batch_size=batch_size):
-        found.append((measure(variables, batch), batch["weight"]))
-    parts = []
-    for values, weight in jax.device_get(found):
-        real = np.flatnonzero(weight)
-        parts.append({name: array[real] for name, array in values.items()})
+        values, rows = measure(variables, batch), np.flatnonzero(batch["weight"])
+        if finish is not None:
+            fetched = {name: array[rows] for name, array in jax.device_get(values).items()}
+            values, rows = finish(fetched, batch["truth"][rows]), np.arange(len(rows))
+        found.append(values)
+        real.append(rows)
+    parts = [
+        {name: array[rows] for name, array in values.items()}
+        for values, rows in zip(jax.device_get(found), real, strict=True)
+    ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _per_class(values: Mapping[str, np.ndarray]) -> list[str]:
-    """Returns the names of the overlaps among the values: the only ones of each class."""
-    return [name for name in values if name.partition("@")[0] in ("dice", "jaccard", "label_dice")]
+    """Returns the names of the values that there are of each class."""
+    names = ("dice", "jaccard", "label_dice", *surfaces.NAMES)
+    return [name for name in values if name.partition("@")[0] in names]
 
 
 def _rows(
@@ -245,6 +265,8 @@ def build(
     *,
     batch_size: int,
     decisions: Sequence[str] = ("argmax",),
+    surface: bool = False,
+    tolerance: float | int = 1.0,
 ) -> Callable[[Any, str], Evaluation]:
     """Returns the evaluation of an experiment's method, compiled once for all splits.
 
@@ -253,12 +275,23 @@ def build(
       parallel: how work is spread.
       batch_size: the largest number of images at once.
       decisions: the decisions, see `case_values`.
+      surface: whether the test split is also measured by `surfaces.NAMES`; not the others, which
+        are looked at again and again.
+      tolerance: the distance that NSD allows, in mm.
 
     Returns:
       ``f(variables, split) -> Evaluation``.
     """
     data, raters = experiment.data, experiment.rater_names
-    measure = _compiled(experiment.method, data.num_classes, tuple(decisions), parallel)
+    options = {"num_classes": data.num_classes, "decisions": tuple(decisions)}
+    measure = _compiled(experiment.method, parallel, **options)
+    measure_surfaces = _compiled(experiment.method, parallel, surface=True, **options)
+    finish = functools.partial(
+        surfaces.measure,
+        num_classes=data.num_classes,
+        spacing=data.spacing,
+        tolerance=tolerance,
+    )
     held_out = [len(e) for split, e in experiment.examples.items() if split != "train"]
     size = min(batch_size, max(held_out, default=batch_size))
 
@@ -267,7 +300,11 @@ def build(
             known = ", ".join(experiment.examples)
             raise ValueError(f"split: expected one of {known}, got {split!r}")
         examples = experiment.examples[split]
-        values = _collect(measure, parallel.localise(variables), examples, size)
+        variables = parallel.localise(variables)
+        if surface and split == "test" and "truth" in examples[0]:
+            values = _collect(measure_surfaces, variables, examples, size, finish)
+        else:
+            values = _collect(measure, variables, examples, size)
         cases = [data.case_name(int(i)) for i in examples.ids]
         rows = _rows(values, cases, data.class_names[1:], raters)
         return Evaluation(_scalars(values, raters), rows, _mean_cms(values))

@@ -14,13 +14,29 @@ from absl import logging
 from jaxtyping import Array, Int
 
 from noisyjax import methods, models
-from noisyjax.data import annotate, augment, fused, panels, pipeline, source, sources, splits
-from noisyjax.methods import base
+from noisyjax.core import checks
+from noisyjax.data import (
+    annotate,
+    augment,
+    fused,
+    panels,
+    pipeline,
+    replaced,
+    source,
+    sources,
+    splits,
+)
+from noisyjax.methods import adl, base
 
 Config = ml_collections.ConfigDict
 Batch = dict[str, Array]
 
 SPLITS_FILE = "splits.json"
+REPLACED_FILE = "replaced.csv"
+# The raters' labels are the truth.
+_TRUTH_AS_LABEL = ("good",)
+# What can stand around a method while it is trained.
+STRATEGIES = ("none", "adl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +85,24 @@ def _division(
     return parts
 
 
+def _panel_names(config: Config) -> tuple[str, ...]:
+    """Returns who labels the examples: the truth is the label that replacements replace."""
+    names = tuple(config.data.panel)
+    if not config.data.replacement.share:
+        return names
+    if names not in ((), _TRUTH_AS_LABEL) or config.data.raters:
+        raise ValueError(
+            "data.replacement: replaces the truth as the label of one rater, expected data.panel "
+            f"to be () or {_TRUTH_AS_LABEL} and data.raters to be (), "
+            f"got {names} and {tuple(config.data.raters)}"
+        )
+    if config.data.resample:
+        raise ValueError("data.replacement: labels are replaced once, expected no data.resample")
+    return _TRUTH_AS_LABEL
+
+
 def _rater_names(config: Config, data: source.Source) -> tuple[str, ...]:
-    names = tuple(config.data.panel or config.data.raters or data.rater_names)
+    names = _panel_names(config) or tuple(config.data.raters or data.rater_names)
     if len(set(names)) == len(names):
         return names
     return tuple(f"{name}_{rater}" for rater, name in enumerate(names))
@@ -113,6 +145,9 @@ def _annotate(
                 every_label=split == "test",
                 include_truth=train_truth if split == "train" else bool(gold) or read_truth,
             )
+    if config.data.replacement.share:
+        options = config.data.replacement.to_dict()
+        examples["train"] = replaced.replace(examples["train"], seed=config.seed, **options)
     if method.target:
         train = examples["train"]
         targets = fused.targets(train.labels, train.rater_masks, name=method.target, **sizes)
@@ -167,6 +202,37 @@ def build_method(config: Config, *, num_raters: int, num_classes: int, **model: 
     )
 
 
+def with_strategy(config: Config, method: base.Method, *, num_examples: int) -> base.Method:
+    """Builds the strategy that a config names around a method.
+
+    Args:
+      config: the run's config.
+      method: the method.
+      num_examples: N, of the training split.
+
+    Returns:
+      The method that is to be trained.
+
+    Raises:
+      ValueError: if the strategy is unknown, or the labels do not stay as they are.
+    """
+    checks.one_of("train.strategy", config.train.strategy, STRATEGIES)
+    if config.train.strategy == "none":
+        return method
+    if config.data.resample:
+        raise ValueError(
+            "data.resample: the strategy adl remembers an example by its loss, expected labels "
+            "that stay, got a fresh draw in each epoch"
+        )
+    return adl.wrap(
+        method,
+        num_examples=num_examples,
+        steps_per_epoch=pipeline.steps_per_epoch(num_examples, config.train.batch_size),
+        epochs=config.train.epochs,
+        **config.adl.to_dict(),
+    )
+
+
 def build(
     config: Config, folder: str | os.PathLike | None = None, *, axis_name: str | None = None
 ) -> Experiment:
@@ -190,13 +256,16 @@ def build(
         config, num_raters=len(names), num_classes=data.num_classes, axis_name=axis_name
     )
     panel = panels.build(
-        config.data.panel,
+        _panel_names(config),
         num_classes=data.num_classes,
         spacing=data.spacing,
         **config.data.panel_options.to_dict(),
     )
     transform = _transform(config, panel, data.spacing, method)
     examples = _annotate(config, data, parts, panel, method)
+    if folder and examples["train"].replaced is not None:
+        replaced.save(pathlib.Path(folder) / REPLACED_FILE, examples["train"])
+    method = with_strategy(config, method, num_examples=len(examples["train"]))
     return Experiment(data, examples, names, method, transform)
 
 

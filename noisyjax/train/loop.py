@@ -15,6 +15,7 @@ from noisyjax import models
 from noisyjax.core import rng
 from noisyjax.train import (
     checkpoints,
+    detection,
     evaluate,
     fused_quality,
     progress,
@@ -124,6 +125,8 @@ def train(
             seconds = writer.seconds + time.perf_counter() - begun - compiled
             writer.write(now, training_row(run, now, row, seconds))
             bar.update(now, {"loss": row["loss"], "images/s": row["images_per_second"]})
+            if validating and run.config.train.strategy != "none":
+                writer.write(now, detection.measure(run.experiment, state))
             result = validate(run, state) if validating else None
             if result:
                 writer.write(now, {f"val_{name}": value for name, value in result.scalars.items()})
@@ -189,6 +192,8 @@ def finish(
             evaluate.write(result, run.folder, split, run.experiment.rater_names)
             summary |= {f"{split}_{name}": value for name, value in result.scalars.items()}
     summary |= fused_quality.measure(run.experiment)
+    summary |= detection.measure(run.experiment, state)
+    detection.write(run.experiment, state, run.folder, steps_per_epoch=run.steps_per_epoch)
     records.write_summary(run.folder, summary)
     return summary
 
@@ -287,9 +292,14 @@ def evaluate_run(
     run, variables = restore(workdir, checkpoint=checkpoint)
     judge = run.evaluate
     if decisions:
-        size = run.config.evaluate.batch_size
+        given = run.config.evaluate
         judge = evaluate.build(
-            run.experiment, run.parallel, batch_size=size, decisions=tuple(decisions)
+            run.experiment,
+            run.parallel,
+            batch_size=given.batch_size,
+            decisions=tuple(decisions),
+            surface=given.surface,
+            tolerance=given.tolerance,
         )
     result = judge(variables, split)
     target = pathlib.Path(output) if output else run.folder / f"evaluations/{split}-{checkpoint}"

@@ -133,6 +133,8 @@ def set_up(
             parallel,
             batch_size=config.evaluate.batch_size,
             decisions=config.evaluate.decisions,
+            surface=config.evaluate.surface,
+            tolerance=config.evaluate.tolerance,
         ),
         schedule=schedule,
         steps_per_epoch=per_epoch,

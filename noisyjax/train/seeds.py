@@ -19,7 +19,16 @@ import ml_collections
 import numpy as np
 
 from noisyjax.core import rng
-from noisyjax.train import checkpoints, evaluate, loop, parallel, progress, records, writers
+from noisyjax.train import (
+    checkpoints,
+    detection,
+    evaluate,
+    loop,
+    parallel,
+    progress,
+    records,
+    writers,
+)
 from noisyjax.train import run as runs
 from noisyjax.train import state as states
 
@@ -128,6 +137,8 @@ def _validate(
     store: checkpoints.Checkpoints,
     log: writers.MetricsWriter,
 ) -> None:
+    if run.config.train.strategy != "none":
+        log.write(now, detection.measure(run.experiment, state))
     result = loop.validate(run, state)
     score = None
     if result:

@@ -63,11 +63,19 @@ def gradients(
         return method.loss_fn({"params": params, **state.model_state}, batch, key, state.step)
 
     (loss, (weight, aux)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    loss, count, metrics, grads = _add((loss, weight, aux.metrics, grads), axis_name)
+    loss, count, metrics, records, grads = _add(
+        (loss, weight, aux.metrics, aux.records, grads), axis_name
+    )
     total = jnp.maximum(count, jnp.finfo(jnp.float32).tiny)
     grads = jax.tree.map(lambda leaf: leaf / total, grads)
-    model_state = _weighted_mean(aux.model_state, weight, total, axis_name)
-    return grads, {**state.model_state, **model_state}, {**metrics, "loss": (loss, count)}
+    mean = _weighted_mean(aux.model_state, weight, total, axis_name)
+    # A batch in which no example counts says nothing.
+    known = {name: state.model_state[name] for name in mean}
+    mean = jax.tree.map(lambda new, old: jnp.where(count > 0, new, old), mean, known)
+    model_state = {**state.model_state, **mean}
+    if method.record is not None:
+        model_state = method.record(model_state, records, state.step)
+    return grads, model_state, {**metrics, "loss": (loss, count)}
 
 
 def _average(ema: Any, params: Any, step: Array, decay: float) -> Any:

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 import logging
@@ -9,8 +10,8 @@ import pytest
 import train_fakes
 
 from noisyjax.methods import base
-from noisyjax.metrics import confusion, report
-from noisyjax.train import evaluate, parallel
+from noisyjax.metrics import boundary, confusion, report, surface
+from noisyjax.train import evaluate, parallel, surfaces
 from noisyjax.train import experiment as experiments
 
 
@@ -137,6 +138,61 @@ def test_batches_padding_and_devices_change_nothing(experiment, variables, kind,
     assert [row.case for row in dice] == [
         experiment.data.case_name(int(i)) for i in experiment.examples["test"].ids
     ]
+
+
+@pytest.mark.parametrize("kind", ["vmap", "shard_map"])
+def test_surfaces_of_the_test_split(experiment, variables, kind):
+    # Pixels of 2 mm by 3 mm.
+    data = dataclasses.replace(experiment.data, spacing=(2.0, 3.0))
+    experiment = dataclasses.replace(experiment, data=data)
+    spread = parallel.build(kind)
+    options = {"batch_size": 3, "decisions": ("argmax", "dice")}
+    run = evaluate.build(experiment, spread, surface=True, tolerance=2.5, **options)
+    plain = evaluate.build(experiment, spread, **options)
+    placed = spread.replicate(variables)
+    result, without = run(placed, "test"), plain(placed, "test")
+    values = {(row.metric, row.case): row.value for row in result.rows}
+    assert len(values) == len(without.rows) + 2 * len(surfaces.NAMES) * 4
+    assert values.items() >= {(row.metric, row.case): row.value for row in without.rows}.items()
+    for example in (experiment.examples["test"][i] for i in range(4)):
+        case = data.case_name(int(example["id"]))
+        probs = experiment.method.predict(variables, jnp.asarray(example["image"])[None]).probs[0]
+        for decision, suffix in {"argmax": "", "dice": "@dice"}.items():
+            pred = np.asarray(base.segment(probs, decision=decision))
+            truth = np.asarray(example["truth"])
+            expected = surface.surface_metrics(pred, truth, spacing=(2.0, 3.0), tolerance=2.5)
+            edges = boundary.boundary_overlap(jnp.asarray(pred), jnp.asarray(truth), empty="one")
+            volume = abs(pred.sum() - truth.sum(dtype=int)) / truth.sum(dtype=int)
+            wanted = expected._asdict() | edges._asdict() | {"rvd": volume}
+            for name, value in wanted.items():
+                found = values[f"{name}{suffix}", case]
+                np.testing.assert_allclose(found, value, rtol=1e-5, err_msg=name)
+    mean = np.mean([row.value for row in result.rows if row.metric == "hd95"])
+    assert result.scalars["hd95"] == pytest.approx(mean)
+    assert {"nsd_sd", "sbd", "rvd", "assd@dice"} <= result.scalars.keys()
+    # What is validated again and again is not measured so.
+    assert run(placed, "val").scalars.keys() == plain(placed, "val").scalars.keys()
+
+
+def test_empty_masks_are_measured_as_misses():
+    nothing, something = np.zeros((2, 3, 3), np.uint8)
+    something[1, 1] = 1
+    values = jax.vmap(functools.partial(surfaces.case_values, num_classes=3))(
+        jnp.stack([nothing, something]), jnp.stack([something, something])
+    )
+    measured = surfaces.measure(
+        jax.device_get(values),
+        np.stack([something, something]),
+        num_classes=3,
+        spacing=(3.0, 4.0),
+        tolerance=1.0,
+    )
+    assert measured.keys() == set(surfaces.NAMES)
+    for name in ("hd", "hd95", "asd_pred", "asd_truth", "assd"):
+        np.testing.assert_allclose(measured[name], [[15.0, 0.0], [0.0, 0.0]])
+    for name in ("nsd", "dbd_g", "dbd_m", "sbd"):
+        np.testing.assert_allclose(measured[name], [[0.0, 1.0], [1.0, 1.0]])
+    np.testing.assert_allclose(measured["rvd"], [[1.0, 0.0], [0.0, 0.0]])
 
 
 def test_files_and_warnings(tmp_path, caplog):

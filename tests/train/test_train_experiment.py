@@ -155,3 +155,55 @@ def test_labels_that_are_fused_once_cannot_be_drawn_anew(monkeypatch):
     monkeypatch.setitem(methods.METHODS, "fake", fused_method)
     with pytest.raises(ValueError, match="data.resample: fake fuses the labels once"):
         experiments.build(digits(**{"data.resample": True}))
+
+
+def replacing(**changes):
+    return train_fakes.config(**{"data.replacement.share": 0.5, **changes})
+
+
+def test_a_share_of_the_training_labels_is_replaced(tmp_path):
+    experiment = experiments.build(replacing(), tmp_path)
+    assert experiment.rater_names == ("good",)
+    train, truth = experiment.examples["train"], experiment.data.examples.truths
+    assert train.labels.shape[1] == 1
+    assert train.replaced.sum() == 8
+    other = (train.labels[:, 0] != truth[train.ids]).any(axis=(1, 2))
+    assert not other[~train.replaced].any()
+    assert other[train.replaced].sum() >= 6
+    for split in ("val", "test"):
+        kept = experiment.examples[split]
+        assert kept.replaced is None
+        np.testing.assert_array_equal(kept.labels[:, 0], truth[kept.ids])
+    lines = (tmp_path / "replaced.csv").read_text().splitlines()
+    assert lines[0] == "id,case,replaced,kind,overlap"
+    assert [line.split(",")[0] for line in lines[1:]] == [str(i) for i in train.ids]
+
+
+def test_nothing_is_replaced_by_default(tmp_path):
+    experiment = experiments.build(train_fakes.config(), tmp_path)
+    assert experiment.examples["train"].replaced is None
+    assert not (tmp_path / "replaced.csv").exists()
+
+
+def test_replaced_labels_are_the_target_of_a_fusion(monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "fake", fused_method)
+    train = experiments.build(replacing()).examples["train"]
+    row = int(np.flatnonzero(train.replaced)[0])
+    example = train[row]
+    np.testing.assert_allclose(example["target"][..., 1], example["labels"][0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.panel": ("good", "blank")}, "expected data.panel to be"),
+        ({"data.raters": ("bert",)}, "data.raters to be"),
+        ({"data.panel": ("good",), "data.resample": True}, "expected no data.resample"),
+        ({"data.replacement.overlap": 0.0}, "overlap: expected a number in"),
+        ({"data.replacement.kinds": ("smear",)}, "kinds: expected one of"),
+        ({"options": {"truth": False}}, "fake: the truth is asked for, but it is not known"),
+    ],
+)
+def test_replacements_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        experiments.build(replacing(**changes))

@@ -10,9 +10,11 @@ from noisyjax.data.sources import (
     ct_patches,
     digits,
     hippocampus,
+    hippocampus_slices,
     lidc,
     mnist,
     phantoms,
+    spine_slices,
     tumours,
 )
 
@@ -22,9 +24,11 @@ SOURCES = {
     "ct_patches": ct_patches.load,
     "digits": digits.load,
     "hippocampus": hippocampus.load,
+    "hippocampus_slices": hippocampus_slices.load,
     "lidc": lidc.load,
     "mnist": mnist.load,
     "phantoms": phantoms.load,
+    "spine_slices": spine_slices.load,
     "tumours": tumours.load,
 }
 

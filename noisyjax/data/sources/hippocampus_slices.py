@@ -1,0 +1,54 @@
+"""Slices of the hippocampus volumes of the Medical Segmentation Decathlon."""
+
+import numpy as np
+
+from noisyjax.core import checks
+from noisyjax.data import source
+from noisyjax.data.sources import hippocampus, slices
+
+
+def load(
+    *, path: str, merge: bool = True, axis: int = 0, least: int = 40, every: int = 1
+) -> source.Source:
+    """Loads the slices that show the hippocampus.
+
+    Args:
+      path: the ``.npz`` file of `hippocampus.load`.
+      merge: whether the anterior and the posterior part are one class.
+      axis: the axis across the slices: 0 for sagittal ones, which show the hippocampus along its
+        length, 1 for coronal and 2 for axial ones.
+      least: pixels of the hippocampus that a slice must show.
+      every: take each so manieth of these slices.
+
+    Returns:
+      The source: images with mean 0 and standard deviation 1 in each volume, no raters of its own,
+      no splits; a group is a subject's hippocampus.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if an option is out of range, no slice shows enough, or as `hippocampus.load`.
+    """
+    checks.one_of("axis", axis, (0, 1, 2))
+    whole = hippocampus.load(path=path, merge=merge)
+    images, truths, names, groups = [], [], [], []
+    for subject in range(len(whole.examples)):
+        example = whole.examples[subject]
+        truth = np.moveaxis(example["truth"], axis, 0)
+        taken = slices.with_foreground((truth > 0).sum(axis=(1, 2)), least=least, every=every)
+        images.append(np.moveaxis(example["image"], axis, 0)[taken])
+        truths.append(truth[taken])
+        names += [f"{whole.case_name(subject)}-{level:02d}" for level in taken]
+        groups += [subject] * len(taken)
+    if not names:
+        raise ValueError(
+            f"{path}: expected slices with {least} pixels of the hippocampus, got none"
+        )
+    return source.Source(
+        name="hippocampus_slices",
+        examples=source.ArrayExamples(np.concatenate(images), truths=np.concatenate(truths)),
+        num_classes=whole.num_classes,
+        class_names=whole.class_names,
+        spacing=whole.spacing[:2],
+        case_names=tuple(names),
+        groups=np.asarray(groups, np.int32),
+    )

@@ -1,0 +1,58 @@
+"""Slices of volumes: which to take, and which belong together."""
+
+import numpy as np
+from jaxtyping import Int, Integer
+
+from noisyjax.core import checks
+
+
+def with_foreground(
+    areas: Integer[np.ndarray, "D"], *, least: int, every: int = 1
+) -> Int[np.ndarray, "..."]:
+    """Returns the slices of a volume that show enough of the structure.
+
+    Args:
+      areas: pixels of the structure in each slice, ``[D]``.
+      least: how many of them a slice must have.
+      every: take each so manieth of those slices.
+
+    Returns:
+      Numbers of slices, int64, rising.
+
+    Raises:
+      ValueError: if `least` or `every` is not positive.
+
+    >>> with_foreground(np.array([0, 3, 9, 8, 2]), least=3)
+    array([1, 2, 3])
+    """
+    checks.positive("least", least)
+    checks.positive("every", every)
+    return np.flatnonzero(areas >= least)[::every]
+
+
+def blocks(slices: Integer[np.ndarray, "M"], *, length: int, gap: int = 0) -> Int[np.ndarray, "M"]:
+    """Divides the slices of a volume into blocks of neighbours, for splits that never divide one.
+
+    Slices side by side are nearly the same image: one to train with and the next to test by would
+    test nothing. The gap keeps the ends of two blocks apart.
+
+    Args:
+      slices: numbers of slices, rising, ``[M]``.
+      length: planes of a block; 0 for one block.
+      gap: planes left out after each block.
+
+    Returns:
+      The block of each slice, ``[M]`` int64, or -1 for a slice that is left out.
+
+    Raises:
+      ValueError: if a number is negative.
+
+    >>> blocks(np.array([4, 5, 6, 7, 8, 9, 11]), length=3, gap=1)
+    array([ 0,  0,  0, -1,  1,  1, -1])
+    """
+    checks.positive("length", length, or_zero=True)
+    checks.positive("gap", gap, or_zero=True)
+    offsets = (slices - slices[:1]).astype(np.int64)
+    if not length:
+        return np.zeros_like(offsets)
+    return np.where(offsets % (length + gap) < length, offsets // (length + gap), -1)

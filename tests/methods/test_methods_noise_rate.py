@@ -1,0 +1,91 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from noisyjax.methods import noise_rate
+
+_ESTIMATE = jax.jit(noise_rate.estimate_noise_rate)
+
+
+def _losses(rate, *, size=400, gap=0.35, seed=0):
+    draw = np.random.default_rng(seed)
+    noisy = np.arange(size) < round(rate * size)
+    losses = np.where(noisy, draw.normal(0.15 + gap, 0.06, size), draw.normal(0.15, 0.04, size))
+    return jnp.asarray(losses, jnp.float32), noisy
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.25, 0.5, 0.75])
+def test_the_mixture_equals_that_of_scikit_learn(rate):
+    mixture = pytest.importorskip("sklearn.mixture")
+    losses, noisy = _losses(rate)
+    found = _ESTIMATE(losses)
+    column = np.asarray(losses, np.float64)[:, None]
+    peer = mixture.GaussianMixture(2, random_state=0, n_init=3, tol=1e-8, max_iter=500).fit(column)
+    high = int(peer.means_.argmax())
+    np.testing.assert_allclose(found.rate, peer.weights_[high], atol=2e-3)
+    np.testing.assert_allclose(found.gap, np.ptp(peer.means_), atol=2e-3)
+    np.testing.assert_allclose(found.posterior, peer.predict_proba(column)[:, high], atol=0.02)
+    assert float(found.rate) == pytest.approx(rate, abs=0.02)
+    assert float(found.gap) == pytest.approx(0.35, abs=0.02)
+    assert ((found.posterior > 0.5) == noisy).mean() > 0.98
+
+
+def _unimodal(kind, size=400):
+    draw = np.random.default_rng(1)
+    return {
+        "constant": np.full(size, 0.37),
+        "almost constant": 0.37 + 1e-8 * draw.random(size),
+        "normal": draw.normal(0.4, 0.1, size),
+        "skewed": draw.exponential(0.1, size),
+        "uniform": draw.random(size),
+        "one": np.array([0.4]),
+        "two": np.array([0.4, 0.5]),
+        "none": np.full(4, np.nan),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["constant", "almost constant", "normal", "skewed", "uniform", "one", "two", "none"],
+)
+def test_one_group_is_no_noise(kind):
+    found = _ESTIMATE(jnp.asarray(_unimodal(kind), jnp.float32))
+    assert float(found.rate) == float(found.gap) == 0
+    assert not np.any(found.posterior)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_normal_group_is_no_noise_whatever_was_drawn(seed):
+    draw = np.random.default_rng(seed)
+    losses = jnp.asarray(draw.normal(0.3, 0.05, 40 if seed % 2 else 400), jnp.float32)
+    assert float(_ESTIMATE(losses).rate) == 0
+
+
+def test_scale_shift_and_order_change_nothing():
+    losses, _ = _losses(0.3, size=100)
+    found = _ESTIMATE(losses)
+    moved = _ESTIMATE(7 * losses[::-1] - 2)
+    np.testing.assert_allclose(moved.rate, found.rate, rtol=1e-4)
+    np.testing.assert_allclose(moved.gap, 7 * found.gap, rtol=1e-4)
+    np.testing.assert_allclose(moved.posterior[::-1], found.posterior, atol=1e-4)
+
+
+def test_examples_without_a_loss_do_not_count():
+    losses, _ = _losses(0.3, size=100)
+    found = _ESTIMATE(losses)
+    more = jnp.concatenate([losses, jnp.array([jnp.nan, jnp.inf, 50.0])])
+    where = jnp.arange(103) != 102
+    gaps = jax.jit(lambda x, w: noise_rate.estimate_noise_rate(x, where=w))(more, where)
+    np.testing.assert_allclose(gaps.rate, found.rate, rtol=1e-5)
+    np.testing.assert_allclose(gaps.posterior[:100], found.posterior, atol=1e-5)
+    assert not np.any(gaps.posterior[100:])
+
+
+def test_vmap_equals_loop():
+    stacked = jnp.stack([_losses(0.2, size=50)[0], _losses(0.6, size=50, seed=2)[0]])
+    found = jax.jit(jax.vmap(noise_rate.estimate_noise_rate))(stacked)
+    for place in range(2):
+        one = _ESTIMATE(stacked[place])
+        np.testing.assert_allclose(found.rate[place], one.rate, rtol=1e-4)
+        np.testing.assert_allclose(found.posterior[place], one.posterior, atol=1e-4)
