@@ -65,6 +65,7 @@ def _cm_trace() -> ml_collections.ConfigDict:
     method.consensus_weight = 3.0
     method.consensus_prior = 0.5
     method.least_error = 0.1
+    method.absent_votes = 0.5
     method.fewest_raters = 4
     # Convolutions of a spatial head, rank of a low-rank one.
     method.convs = 1

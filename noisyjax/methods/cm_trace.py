@@ -9,14 +9,18 @@ decides is where training starts. The paper starts from matrices near the identi
 Ours goes from coarse to fine. First annotators are one-coin: one error rate each, the simplest
 model of Dawid & Skene. So few numbers cannot explain the labels by bending to one annotator here
 and to another there; they find the annotators who are closest to all others, over all images at
-once. The network learns that consensus, then the paper's loss joins, and the consensus stays as an
-anchor:
+once. With several classes annotators err on some and not on others, or exchange them, and a whole
+matrix each is needed, again one for all images. The network learns that consensus, then the paper's
+loss joins, and the consensus stays as an anchor:
 
 1. warm-up: the network learns the mean label, the matrices the identity;
-2. apart: the network learns the one-coin consensus, and the matrices explain the labels given the
-   network, without moving it (released together, the two undo each other for some epochs, and
-   whatever comes out of that decides the rest);
+2. apart: the network learns the consensus, and the matrices explain the labels given the network,
+   without moving it (released together, the two undo each other for some epochs, and whatever comes
+   out of that decides the rest);
 3. joint: Eq. 4 plus the consensus.
+
+Where an annotator did not label an image, what the matrices say he would have is his vote in the
+consensus. With one label per image there would be no consensus without that.
 """
 
 import functools
@@ -28,14 +32,19 @@ import jax.numpy as jnp
 from noisyjax import fusion
 from noisyjax.core import checks
 from noisyjax.losses import confusion, entropy
-from noisyjax.methods import base, network
+from noisyjax.methods import base, dawid_skene, network
 from noisyjax.models import annotators as heads
 
 ANNOTATORS = ("spatial", "low_rank", "global", "oracle")
-CONSENSUS = ("one_coin", "mean", "none")
+CONSENSUS = ("one_coin", "matrices", "mean", "none")
+
+# Name of the collection of variables with the counts of the consensus, [R, L, L].
+COLLECTION = "consensus"
 
 # More updates than any run has.
 _FOREVER = 2**30
+# Updates in which the counts follow the mean label, until they have a start.
+_FIRST_STEPS = 10
 
 
 def build(
@@ -52,6 +61,7 @@ def build(
     consensus_weight: float = 1.0,
     consensus_prior: float = 0.5,
     least_error: float = 0.1,
+    absent_votes: float = 0.5,
     fewest_raters: int = 0,
     convs: int = 1,
     rank: int = 1,
@@ -69,13 +79,16 @@ def build(
       trace_weight: lambda of Eq. 4.
       warmup_steps: updates of the first stage.
       apart_steps: updates of the second.
-      consensus: what the network learns beside the paper's loss: "one_coin" as above, "mean" (the
-        mean label throughout), or "none" (the paper's warm-up: the matrices alone).
+      consensus: what the network learns beside the paper's loss: "one_coin" or "matrices" (several
+        classes) as above, "mean" (the mean label throughout), or "none" (the paper's warm-up: the
+        matrices alone).
       consensus_weight: its weight.
-      consensus_prior: how much the one-coin consensus trusts the network, from 0 (labels alone) to
-        1 (Bayes' rule, which more easily believes its own errors).
-      least_error: smallest error rate that one-coin annotators may have, so that no single one
-        outvotes two decent ones who agree.
+      consensus_prior: how much the consensus trusts the network, from 0 (labels alone) to 1 (Bayes'
+        rule, which more easily believes its own errors).
+      least_error: smallest error rate that annotators may have in the consensus, so that no single
+        one outvotes two decent ones who agree.
+      absent_votes: what the expected label of an annotator who did not label the image counts in
+        the consensus, beside 1 for a label; 0 for nothing.
       fewest_raters: with fewer raters than this the network learns the mean label to the end, and
         the matrices explain the labels given the network. Of three raters there are three pairs:
         three error rates fit any agreement between them, so the one-coin consensus is a vote for
@@ -101,6 +114,9 @@ def build(
         apart_steps=_FOREVER if few else apart_steps,
         consensus_weight=0.0 if consensus == "none" else consensus_weight,
         consensus_prior=consensus_prior,
+        absent_votes=absent_votes,
+        counted=consensus == "matrices",
+        least_error=least_error,
     )
     plan = _Plan() if oracle else plan
     modules = {"segmenter": segmenter}
@@ -112,10 +128,12 @@ def build(
     if consensus == "one_coin" and not oracle:
         coin = heads.build("one_coin", num_raters, num_classes, least_error=least_error)
         modules["coins"] = coin
-    return _method(modules, plan, num_classes)
+    return _method(modules, plan, num_raters, num_classes)
 
 
-def _method(modules: dict[str, Any], plan: "_Plan", num_classes: int) -> base.Method:
+def _method(
+    modules: dict[str, Any], plan: "_Plan", num_raters: int, num_classes: int
+) -> base.Method:
     """Builds the functions of the method; without modules for annotators, the oracle's."""
     segmenter, oracle = modules["segmenter"], "annotators" not in modules
 
@@ -126,6 +144,9 @@ def _method(modules: dict[str, Any], plan: "_Plan", num_classes: int) -> base.Me
         for name, module in list(modules.items())[1:]:
             part = network.init(name, module, keys[1], output.features)
             variables = network.merge(variables, part)
+        if plan.counted:
+            counts = jnp.zeros((num_raters, num_classes, num_classes))
+            variables = {**variables, COLLECTION: {"counts": counts}}
         return variables
 
     def matrices(name: str, variables: base.Variables, features: jax.Array) -> jax.Array:
@@ -147,10 +168,20 @@ def _method(modules: dict[str, Any], plan: "_Plan", num_classes: int) -> base.Me
         for name, field in (("annotators", "cms"), ("coins", "coins")):
             if name in modules:
                 examples[field] = matrices(name, variables, features)
+        if plan.counted:
+            examples |= _from_counts(variables[COLLECTION]["counts"], batch["labels"], plan)
         terms = jax.vmap(functools.partial(_terms, plan=plan, step=step))(examples)
         losses = _total(terms, plan, step)
         metrics = {"nll": terms.nll, "trace": terms.trace}
-        return base.weighted(losses, batch["weight"], metrics, state)
+        total, (weight, aux) = base.weighted(losses, batch["weight"], metrics, state)
+        if plan.counted:
+            joints = jnp.einsum("b,brij->rij", batch["weight"], terms.joint)
+            aux = aux._replace(records={"joints": joints, "weight": weight})
+        return total, (weight, aux)
+
+    def record(model_state, records, step):
+        counts = dawid_skene.follow(model_state[COLLECTION]["counts"], **records)
+        return {**model_state, COLLECTION: {"counts": counts}}
 
     def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
         output, _ = network.run("segmenter", segmenter, variables, image)
@@ -161,7 +192,14 @@ def _method(modules: dict[str, Any], plan: "_Plan", num_classes: int) -> base.Me
         cms = jnp.broadcast_to(cms, (*cms.shape[:2], *image.shape[1:-1], *cms.shape[-2:]))
         return base.Prediction(probs, cms, jax.vmap(confusion.mix)(probs, cms))
 
-    return base.Method(init, loss_fn, predict, base.label_params, needs_truth=oracle)
+    return base.Method(
+        init,
+        loss_fn,
+        predict,
+        base.label_params,
+        needs_truth=oracle,
+        record=record if plan.counted else None,
+    )
 
 
 class _Plan(NamedTuple):
@@ -172,6 +210,9 @@ class _Plan(NamedTuple):
     apart_steps: int = 0
     consensus_weight: float = 0.0
     consensus_prior: float = 0.0
+    absent_votes: float = 0.0
+    counted: bool = False
+    least_error: float = 0.0
 
     @property
     def joint_from(self) -> int:
@@ -186,6 +227,7 @@ class _Terms(NamedTuple):
     identity: jax.Array
     consensus: jax.Array
     coins: jax.Array
+    joint: jax.Array
 
 
 def _total(terms: _Terms, plan: _Plan, step: jax.Array) -> jax.Array:
@@ -199,12 +241,17 @@ def _terms(example: dict[str, jax.Array], *, plan: _Plan, step: jax.Array) -> _T
     present = mask.reshape(-1, *(1,) * (labels.ndim - 1))
     diagonal = jnp.diagonal(cms, axis1=-2, axis2=-1)
     surprise = -jnp.log(jnp.maximum(diagonal, jnp.finfo(cms.dtype).tiny)).sum(-1)
-    target = fusion.mean(labels, logits.shape[-1], rater_mask=mask)
-    coins = jnp.zeros(())
+    mean = fusion.mean(labels, logits.shape[-1], rater_mask=mask)
+    target, coins, joint = mean, jnp.zeros(()), jnp.zeros(())
     if "coins" in example:
-        posterior = _posterior(logits, example["coins"], labels, mask, plan.consensus_prior)
-        target = jnp.where(step < plan.warmup_steps, target, posterior)
-        coins = _coin_nll(logits, example["coins"], labels, mask)
+        scores = _scores(example, plan, step)
+        agreed = jax.nn.one_hot(jnp.argmax(scores, axis=-1), logits.shape[-1])
+        target = jnp.where(step < plan.warmup_steps, mean, agreed)
+        if plan.counted:
+            posterior = jnp.where(step < _FIRST_STEPS, mean, jax.nn.softmax(scores))
+            joint = dawid_skene.joint(labels, posterior, mask)
+        else:
+            coins = _coin_nll(logits, example["coins"], labels, mask)
     seen = _let_through(logits, step >= plan.joint_from)
     return _Terms(
         nll=confusion.mixed_nll(seen, cms, labels, rater_mask=mask).sum(0).mean(),
@@ -212,6 +259,7 @@ def _terms(example: dict[str, jax.Array], *, plan: _Plan, step: jax.Array) -> _T
         identity=(surprise * present).sum(0).mean(),
         consensus=entropy.soft_cross_entropy(logits, target).mean(),
         coins=coins,
+        joint=joint,
     )
 
 
@@ -221,13 +269,38 @@ def _let_through(x: jax.Array, open_: jax.Array) -> jax.Array:
     return jnp.where(open_, x, held)
 
 
-def _posterior(
-    logits: jax.Array, coins: jax.Array, labels: jax.Array, mask: jax.Array, prior: float
-) -> jax.Array:
-    """The E-step: what the labels say together, and what the network believed before them."""
-    evidence = confusion.log_likelihood(coins, labels, rater_mask=mask)
-    scores = jax.lax.stop_gradient(prior * jax.nn.log_softmax(logits) + evidence)
-    return jax.nn.one_hot(jnp.argmax(scores, axis=-1), logits.shape[-1])
+def _from_counts(counts: jax.Array, labels: jax.Array, plan: _Plan) -> dict[str, jax.Array]:
+    """Each example's matrices of the consensus, ``[B, R, 1.., L, L]``, and prior, ``[B, L]``."""
+    coins = dawid_skene.matrices(counts, least_error=plan.least_error)
+    coins = jnp.expand_dims(coins, (0, *range(2, labels.ndim)))
+    fields = {"coins": coins, "log_prior": dawid_skene.log_prior(counts)[None]}
+    return {
+        name: jnp.broadcast_to(array, (labels.shape[0], *array.shape[1:]))
+        for name, array in fields.items()
+    }
+
+
+def _scores(example: dict[str, jax.Array], plan: _Plan, step: jax.Array) -> jax.Array:
+    """The E-step: what the labels say together, and what was believed before them.
+
+    Returns:
+      The logarithm of each class's probability, up to a constant, ``[*S, L]``, without gradient.
+    """
+    logits, cms, coins, mask = (example[n] for n in ("logits", "cms", "coins", "rater_mask"))
+    warm = step >= plan.warmup_steps
+    scores = confusion.log_likelihood(coins, example["labels"], rater_mask=mask)
+    if plan.absent_votes:
+        expected = confusion.mix(jax.nn.softmax(logits), cms)
+        votes = jnp.einsum("r...i,r...ij->r...j", expected, jnp.log(coins))
+        absent = warm & ~mask.reshape(-1, *(1,) * logits.ndim)
+        scores += plan.absent_votes * jnp.where(absent, votes, 0.0).sum(0)
+    trust = plan.consensus_prior
+    if "log_prior" in example:
+        # A network that has learnt nothing yet knows less than the frequencies of the classes.
+        trust = jnp.where(warm, trust, 0.0)
+        prior = example["log_prior"].reshape((1,) * (logits.ndim - 1) + (-1,))
+        scores += (1 - trust) * prior
+    return jax.lax.stop_gradient(scores + trust * jax.nn.log_softmax(logits))
 
 
 def _coin_nll(logits: jax.Array, coins: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:

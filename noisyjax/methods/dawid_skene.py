@@ -1,0 +1,73 @@
+"""The consensus of several raters by the model of Dawid & Skene (1979), batch by batch.
+
+One confusion matrix per rater, the same for all images and voxels, and one probability per class.
+Expectation and maximisation alternate as they do over a whole data set, but each batch gives a part
+of the counts, and older batches are forgotten slowly (stepwise EM: Cappé & Moulines 2009).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+# Share of the counts that a batch replaces.
+_PACE = 0.1
+# Stands for a class or a pair of classes that has not been seen; one pixel of a batch is more.
+_LEAST = 1e-9
+
+
+def matrices(counts: Float[Array, "R L L"], *, least_error: float | int) -> Float[Array, "R L L"]:
+    """The raters' confusion matrices (the M-step).
+
+    Args:
+      counts: how often rater r said i where j is true, up to a factor, ``[R, L, L]``.
+      least_error: in ``[0, (L - 1) / L]``; no entry is above 1 minus this, nor below its share of
+        it, so that no rater is believed blindly, neither in being right nor in how he errs.
+
+    Returns:
+      ``[R, L, L]``, columns sum to one; a class that was never seen has a uniform column.
+    """
+    size = counts.shape[-1]
+    least = least_error / (size - 1)
+    shares = counts + _LEAST
+    return (1 - size * least) * shares / shares.sum(-2, keepdims=True) + least
+
+
+def log_prior(counts: Float[Array, "R L L"]) -> Float[Array, "L"]:
+    """The logarithm of how frequent each class is believed to be, ``[L]``."""
+    frequency = counts.sum((0, 1)) + _LEAST
+    return jnp.log(frequency / frequency.sum())
+
+
+def joint(
+    labels: Int[Array, "R *S"], posterior: Float[Array, "*S L"], rater_mask: Bool[Array, "R"]
+) -> Float[Array, "R L L"]:
+    """What one image adds to the counts (the E-step's sums), as a mean over its voxels.
+
+    Args:
+      labels: class ids; an id that is no class counts nowhere.
+      posterior: the probability of each true class, given all labels.
+      rater_mask: who labelled the image.
+
+    Returns:
+      ``[R, L, L]``, zeros for raters who did not.
+    """
+    said = jax.nn.one_hot(labels, posterior.shape[-1])
+    said = said * rater_mask.reshape(-1, *(1,) * labels.ndim)
+    return jnp.einsum("r...i,...j->rij", said, posterior) / posterior[..., 0].size
+
+
+def follow(
+    counts: Float[Array, "R L L"], joints: Float[Array, "R L L"], weight: Float[Array, ""]
+) -> Float[Array, "R L L"]:
+    """The counts after a batch.
+
+    Args:
+      counts: before it.
+      joints: `joint` of its images, times their weights, added.
+      weight: sum of the weights; a batch in which no image counts changes nothing.
+
+    Returns:
+      ``[R, L, L]``.
+    """
+    mean = joints / jnp.maximum(weight, _LEAST)
+    return jnp.where(weight > 0, (1 - _PACE) * counts + _PACE * mean, counts)
