@@ -17,7 +17,7 @@ image), its Figures 3 to 5, 7, 14 and 15. Where each image has one label there i
 mean, vote, STAPLE and label sampling are that label, and stand in the table once.
 
 Variants, all sized for two CPU cores (about a minute a run on one of them); three seeds for :mnist
-and :lidc, two for :bubil and :noise, one for :tumours and :lambda:
+and :lidc, two for :bubil, :tumours and :noise, one for :lambda:
     :mnist    MNIST, five simulated annotators; 8,000 training images, one epoch; the whole test set
     :lidc     lung nodules, four radiologists; crops of 64; the gold standard is STAPLE's, as in the
               paper, which favours STAPLE; so Dice to each reader's own label and GED² stand beside
@@ -154,6 +154,8 @@ def _lidc() -> ml_collections.ConfigDict:
     with base.unlocked():
         base.data.gold = "staple"
         base.train.epochs = 6
+        # What reader r would have said has no meaning where he is another one in each image.
+        base.cm_trace.absent_votes = 0.0
     return base
 
 
@@ -174,6 +176,7 @@ def _tumours() -> ml_collections.ConfigDict:
     with base.unlocked():
         base.data.panel = ("good", "over", "under", "wrong", "blank", "swap")
         base.data.panel_options = ml_collections.ConfigDict({"target": 2})
+        base.cm_trace.consensus = "matrices"
         base.train.epochs = 10
         base.evaluate.every_epochs = 5
     return base
@@ -223,7 +226,7 @@ def _bubil_study() -> ml_collections.ConfigDict:
 def _tumours_study() -> ml_collections.ConfigDict:
     rows = (*METHODS, *ORACLES, *ONE_LABEL)
     title = "Procedural tumours, four classes, six simulated annotators"
-    config = _table(title, _tumours(), rows, seeds=1)
+    config = _table(title, _tumours(), rows, seeds=2)
     config.showcases = ("cm-trace/seed0",)
     return config
 

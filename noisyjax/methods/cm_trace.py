@@ -286,14 +286,13 @@ def _scores(example: dict[str, jax.Array], plan: _Plan, step: jax.Array) -> jax.
     Returns:
       The logarithm of each class's probability, up to a constant, ``[*S, L]``, without gradient.
     """
-    logits, cms, coins, mask = (example[n] for n in ("logits", "cms", "coins", "rater_mask"))
-    warm = step >= plan.warmup_steps
-    scores = confusion.log_likelihood(coins, example["labels"], rater_mask=mask)
+    logits, warm, heard = example["logits"], step >= plan.warmup_steps, {}
     if plan.absent_votes:
-        expected = confusion.mix(jax.nn.softmax(logits), cms)
-        votes = jnp.einsum("r...i,r...ij->r...j", expected, jnp.log(coins))
-        absent = warm & ~mask.reshape(-1, *(1,) * logits.ndim)
-        scores += plan.absent_votes * jnp.where(absent, votes, 0.0).sum(0)
+        heard["expected"] = confusion.mix(jax.nn.softmax(logits), example["cms"])
+        heard["votes"] = jnp.where(warm, plan.absent_votes, 0.0)
+    scores = dawid_skene.evidence(
+        example["coins"], example["labels"], example["rater_mask"], **heard
+    )
     trust = plan.consensus_prior
     if "log_prior" in example:
         # A network that has learnt nothing yet knows less than the frequencies of the classes.

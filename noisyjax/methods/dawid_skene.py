@@ -7,7 +7,9 @@ of the counts, and older batches are forgotten slowly (stepwise EM: Cappé & Mou
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
+
+from noisyjax.losses import confusion
 
 # Share of the counts that a batch replaces.
 _PACE = 0.1
@@ -38,8 +40,37 @@ def log_prior(counts: Float[Array, "R L L"]) -> Float[Array, "L"]:
     return jnp.log(frequency / frequency.sum())
 
 
+def evidence(
+    cms: Float[Array, "R *#S L L"],
+    labels: Integer[Array, "R *S"],
+    rater_mask: Bool[Array, "R"],
+    *,
+    expected: Float[Array, "R *S L"] | None = None,
+    votes: float | int | Float[Array, ""] = 1.0,
+) -> Float[Array, "*S L"]:
+    """What one image's labels say of each class: the logarithm of their likelihood.
+
+    Args:
+      cms: the raters' matrices; entries above 0.
+      labels: class ids.
+      rater_mask: who labelled the image.
+      expected: what each rater would say, as probabilities; it speaks for those who did not label
+        the image, by the mean of the logarithm over what they may say.
+      votes: what it counts, beside 1 for a label.
+
+    Returns:
+      ``[*S, L]``.
+    """
+    found = confusion.log_likelihood(cms, labels, rater_mask=rater_mask)
+    if expected is None:
+        return found
+    hearsay = jnp.einsum("r...i,r...ij->r...j", expected, jnp.log(cms))
+    absent = ~rater_mask.reshape(-1, *(1,) * labels.ndim)
+    return found + votes * jnp.where(absent, hearsay, 0.0).sum(0)
+
+
 def joint(
-    labels: Int[Array, "R *S"], posterior: Float[Array, "*S L"], rater_mask: Bool[Array, "R"]
+    labels: Integer[Array, "R *S"], posterior: Float[Array, "*S L"], rater_mask: Bool[Array, "R"]
 ) -> Float[Array, "R L L"]:
     """What one image adds to the counts (the E-step's sums), as a mean over its voxels.
 

@@ -1,4 +1,4 @@
-"""Surfaces, boundaries and volumes of a split's segmentations, beside the overlaps.
+"""The whole set of metrics of a split's segmentations, beside the usual overlaps.
 
 What JAX can do goes with the prediction (`case_values`); distances between surfaces are measured on
 the host, batch after batch, so that no more than a batch of segmentations is held.
@@ -13,8 +13,15 @@ from jaxtyping import Array, Integer
 
 from noisyjax.metrics import boundary, overlap, surface
 
-# Of every foreground class; distances in mm. Smaller is better but for NSD and the boundary's.
-NAMES = ("rvd", *boundary.Boundary._fields, *surface.Surface._fields)
+OVERLAPS = {
+    "accuracy": overlap.accuracy,
+    "precision": overlap.precision,
+    "recall": overlap.recall,
+    "specificity": overlap.specificity,
+}
+
+# Of every foreground class; distances in mm. Smaller is better for RVD and the distances.
+NAMES = (*OVERLAPS, "rvd", *boundary.Boundary._fields, *surface.Surface._fields)
 
 _SEGMENTATION = "segmentation"
 
@@ -35,15 +42,17 @@ def case_values(
       suffix: what is put behind every name.
 
     Returns:
-      ``rvd``, ``dbd_g``, ``dbd_m``, ``sbd`` ``[L - 1]`` of the foreground classes, both empty
-      counting as 0 and 1; and the segmentation, for `measure`.
+      The `OVERLAPS`, ``rvd``, ``dbd_g``, ``dbd_m``, ``sbd`` ``[L - 1]`` of the foreground classes,
+      NaN where they are 0/0, but for two empty masks, whose boundaries agree and whose volumes do
+      not differ; and the segmentation, for `measure`.
     """
     counts = overlap.counts(segmentation, truth, num_classes)
 
     def edges(label: Integer[Array, ""]) -> boundary.Boundary:
         return boundary.boundary_overlap(segmentation == label, truth == label, empty="one")
 
-    values = {"rvd": overlap.relative_volume_difference(counts)[1:]}
+    values = {name: measure_of(counts)[1:] for name, measure_of in OVERLAPS.items()}
+    values["rvd"] = overlap.relative_volume_difference(counts)[1:]
     values |= jax.vmap(edges)(jnp.arange(1, num_classes))._asdict()
     values[_SEGMENTATION] = segmentation.astype(jnp.uint8)
     return {f"{name}{suffix}": value for name, value in values.items()}

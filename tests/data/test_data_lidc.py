@@ -130,3 +130,13 @@ def test_all_nodules(real_data):
     loaded = lidc.load(path=str(real_data / "lidc_all_nodules_64.npz"), count_unmarked=False)
     counts = np.bincount(loaded.examples.rater_masks.sum(axis=1))
     np.testing.assert_array_equal(counts, [0, 779, 501, 488, 846])
+
+
+def test_the_truth_can_be_what_half_of_the_readers_outlined(tmp_path):
+    masks, arrays = _arrays()
+    path = _save(tmp_path, arrays)
+    loaded = lidc.load(path=path, vote=True)
+    np.testing.assert_array_equal(loaded.examples[0]["truth"], masks[0].sum(0) >= 2)
+    # Two readers did not mark this one: of the other two, one is half.
+    loaded = lidc.load(path=path, vote=True, count_unmarked=False)
+    np.testing.assert_array_equal(loaded.examples[2]["truth"], masks[2].sum(0) >= 1)

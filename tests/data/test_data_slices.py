@@ -189,6 +189,13 @@ def test_hippocampi_merged_and_thinned_out(tmp_path):
     np.testing.assert_array_equal(loaded.examples[1]["truth"], label[0, 3] > 0)
     parts = splits.of_source(loaded, seed=0, fractions=(0.5, 0.0, 0.5))
     assert not set(loaded.groups[parts["train"]]) & set(loaded.groups[parts["test"]])
+    square = sources.load("hippocampus_slices", path=path, least=1, every=2, square=True)
+    height, width = label.shape[2:]
+    side = max(height, width)
+    example = square.examples[1]
+    assert example["truth"].shape == (side, side)
+    np.testing.assert_array_equal(example["truth"][:height, :width], label[0, 3] > 0)
+    assert example["truth"].sum() == (label[0, 3] > 0).sum()
     with pytest.raises(ValueError, match="h.npz: expected slices with 99 pixels"):
         sources.load("hippocampus_slices", path=path, least=99)
     with pytest.raises(ValueError, match="axis: expected one of 0, 1, 2, got -1"):

@@ -9,6 +9,7 @@ import pytest
 from noisyjax import methods, models
 from noisyjax.core import rng
 from noisyjax.losses import confusion
+from noisyjax.methods import cm_trace, dawid_skene
 from noisyjax.metrics import confusion as confusion_metrics
 
 WARMUP, APART, LEAST_ERROR = 60, 40, 0.05
@@ -142,3 +143,39 @@ def test_with_few_raters_the_network_follows_the_mean_label_to_the_end():
     only_network = {"segmenter": variables["params"]["segmenter"]}
     expected = jax.jit(lambda p: gradient(mean, p))(only_network)
     jax.tree.map(lambda g, e: np.testing.assert_allclose(g, e, rtol=1e-4, atol=1e-6), own, expected)
+
+
+def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
+    """Two annotators grow the inner class alike; a third, who exchanges classes, gives it away."""
+    truth = np.zeros((8, 16, 16), np.uint8)
+    truth[:, 3:13, 3:13], truth[:, 5:11, 5:11] = 2, 1
+    grown = np.zeros_like(truth)
+    grown[:, 3:13, 3:13], grown[:, 4:12, 4:12] = 2, 1
+    panel = np.stack([truth, grown, truth * (truth == 2), grown, 0 * truth, (3 - truth) % 3], 1)
+    batch = _batch() | {
+        "labels": jnp.asarray(panel, jnp.uint8),
+        "rater_mask": jnp.ones((8, 6), bool),
+        "truth": jnp.asarray(truth),
+    }
+    segmenter = models.build("unet", 3, widths=(4,), convs_per_level=1)
+    settings = {"convs": 0, "warmup_steps": 10**6, "consensus": "matrices"}
+    method = methods.build("cm_trace", segmenter, num_raters=6, num_classes=3, **settings)
+    variables = jax.jit(method.init)(rng.root_key(0), batch)
+    params, state = variables.pop("params"), variables
+
+    @jax.jit
+    def step(state, number):
+        aux = method.loss_fn({"params": params, **state}, batch, rng.root_key(0), number)[1][1]
+        return method.record(state, aux.records, number), None
+
+    state = jax.lax.scan(step, state, jnp.arange(100))[0]
+    counts = state[cm_trace.COLLECTION]["counts"]
+    true = jax.vmap(lambda t, labels: confusion.one_hot_cms(t, labels, num_classes=3), out_axes=1)(
+        batch["truth"], batch["labels"]
+    )
+    # Columns of the true matrices, as shares of the voxels of each class.
+    expected = np.stack(
+        [[true[r][batch["truth"] == c].mean(0)[:, c] for c in range(3)] for r in range(6)]
+    ).swapaxes(1, 2)
+    found = dawid_skene.matrices(counts, least_error=0)
+    np.testing.assert_allclose(found, expected, atol=0.1)

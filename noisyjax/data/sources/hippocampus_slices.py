@@ -8,7 +8,13 @@ from noisyjax.data.sources import hippocampus, slices
 
 
 def load(
-    *, path: str, merge: bool = True, axis: int = 0, least: int = 40, every: int = 1
+    *,
+    path: str,
+    merge: bool = True,
+    axis: int = 0,
+    least: int = 40,
+    every: int = 1,
+    square: bool = False,
 ) -> source.Source:
     """Loads the slices that show the hippocampus.
 
@@ -19,6 +25,8 @@ def load(
         length, 1 for coronal and 2 for axial ones.
       least: pixels of the hippocampus that a slice must show.
       every: take each so manieth of these slices.
+      square: whether the shorter side is padded at its far end to the longer, by background and
+        the last pixels, so that slices can be turned by right angles.
 
     Returns:
       The source: images with mean 0 and standard deviation 1 in each volume, no raters of its own,
@@ -43,9 +51,14 @@ def load(
         raise ValueError(
             f"{path}: expected slices with {least} pixels of the hippocampus, got none"
         )
+    images, truths = np.concatenate(images), np.concatenate(truths)
+    if square:
+        added = [(0, max(truths.shape[1:]) - side) for side in truths.shape[1:]]
+        images = np.pad(images, [(0, 0), *added, (0, 0)], mode="edge")
+        truths = np.pad(truths, [(0, 0), *added])
     return source.Source(
         name="hippocampus_slices",
-        examples=source.ArrayExamples(np.concatenate(images), truths=np.concatenate(truths)),
+        examples=source.ArrayExamples(images, truths=truths),
         num_classes=whole.num_classes,
         class_names=whole.class_names,
         spacing=whole.spacing[:2],

@@ -38,7 +38,12 @@ def _centre(path: str, images: UInt8[np.ndarray, "N *R H W"], side: int) -> np.n
 
 
 def load(
-    *, path: str, count_unmarked: bool = True, crop: int = 0, by_size: bool = False
+    *,
+    path: str,
+    count_unmarked: bool = True,
+    crop: int = 0,
+    by_size: bool = False,
+    vote: bool = False,
 ) -> source.Source:
     """Loads nodules with four masks each.
 
@@ -54,10 +59,12 @@ def load(
         roles and no persons, but each with a confusion matrix that means something, so that the
         raters count as persistent. The role of one label depends on all labels of its image, and
         an empty mask is the smallest.
+      vote: whether what at least half of a nodule's readers outlined is its truth, the usual
+        reference for these data.
 
     Returns:
       The source: images in [0, 1], four raters that are not persistent (unless `by_size`), no
-      truth, no splits; groups are patients.
+      truth (unless `vote`), no splits; groups are patients.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -87,11 +94,17 @@ def load(
     if by_size:
         labels, rater_masks = _sorted(labels, rater_masks)
     images, labels = _centre(path, images, crop), _centre(path, labels, crop)
+    votes = (labels * rater_masks[:, :, np.newaxis, np.newaxis]).sum(axis=1)
+    half = rater_masks.sum(axis=1)[:, np.newaxis, np.newaxis] / 2
     cases = zip(arrays["patient"], arrays["nodule"], arrays["slice"], strict=True)
     return source.Source(
         name="lidc",
         examples=source.ArrayExamples(
-            images[..., np.newaxis], labels=labels, rater_masks=rater_masks, scale=1 / 255
+            images[..., np.newaxis],
+            truths=(votes >= half).astype(np.uint8) if vote else None,
+            labels=labels,
+            rater_masks=rater_masks,
+            scale=1 / 255,
         ),
         num_classes=2,
         class_names=("background", "nodule"),
