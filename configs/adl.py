@@ -9,14 +9,16 @@ anatomy. A noisy mask is eroded, dilated or elastically deformed, once, until it
         --config.base.data.options.path=msd_hippocampus_130.npz
 
 Variants:
-    :hippocampus  130 MR volumes, every third slice, 64x64; subject-wise splits
+    :hippocampus  130 MR volumes, every third slice with a large hippocampus, 64x64; subject-wise
+                  splits; two networks
     :vertebrae    slices through the vertebrae of two CT volumes, ``options.root`` is their folder
     :cord         slices through the spinal cord of two MR volumes, likewise
     :lidc         856 lung nodules, ``options.path``; the truth is STAPLE's of four readers
     :phantoms     slices of procedural organs, nothing is needed
     :networks     Table 4: every switch of RAR-U-Net, and the networks of Table 1, on clean masks of
                   :hippocampus, with every metric
-    :relatives    co-teaching, robust losses and forward correction beside ADL, on :hippocampus
+    :relatives    co-teaching, robust losses and forward correction beside ADL, on the slices of
+                  :hippocampus, 75 % of level 0.68
     :paper        Table 5 as published: widths 32 to 512, 256x256 vertebrae, 50 epochs, learning
                   rate 1e-5, batches of 8; for a GPU
     :smoke        a handful of digits, for tests
@@ -152,8 +154,7 @@ def _told(fields: dict) -> dict:
 
 
 def _relatives() -> ml_collections.ConfigDict:
-    chosen = (LEVELS[0], LEVELS[3])
-    levels = tuple((name, {**fields, **_told(fields)}) for name, fields in chosen)
+    levels = tuple((name, {**fields, **_told(fields)}) for name, fields in LEVELS[:1])
     axes = [("noise", levels), ("strategy", RELATIVES)]
     return _study("Learning with a share of wrong masks", _source("hippocampus"), axes, COLUMNS)
 
@@ -209,4 +210,4 @@ def get_config(variant: str = "hippocampus") -> ml_collections.ConfigDict:
     if variant not in sources:
         known = ", ".join((*sources, *special))
         raise ValueError(f"variant: expected one of {known}, got {variant!r}")
-    return _grid(variant, NETWORKS[:3] if variant == "hippocampus" else NETWORKS[:1])
+    return _grid(variant, NETWORKS[:2] if variant == "hippocampus" else NETWORKS[:1])
