@@ -29,7 +29,7 @@ Networks end in two softmax outputs instead of one sigmoid.
 
 import ml_collections
 
-from configs import cm_trace, study
+from configs import cm_trace, defaults, study
 
 LEVELS = (
     ("75 %, 0.68", {"data.replacement.share": 0.75, "data.replacement.overlap": 0.68}),
@@ -90,7 +90,7 @@ METRICS = (
 
 
 def _base(source: str, **options) -> ml_collections.ConfigDict:
-    base = cm_trace.get_config().copy_and_resolve_references()
+    base = defaults.get_config()
     with base.unlocked():
         base.data.name = source
         base.data.options = ml_collections.ConfigDict(options)

@@ -31,7 +31,7 @@ and :lidc, two for :bubil, :tumours and :noise, one for :lambda:
 
 import ml_collections
 
-from configs import cm_trace, study
+from configs import cm_trace, defaults, study
 
 ONE = {"data.labels_per_image": 1}
 METHODS = (
@@ -130,7 +130,7 @@ def _mnist() -> ml_collections.ConfigDict:
 
 def _images(source: str, **options) -> ml_collections.ConfigDict:
     """Images of 64x64 and a network for them."""
-    base = cm_trace.get_config().copy_and_resolve_references()
+    base = defaults.get_config()
     with base.unlocked():
         base.data.name = source
         base.data.options = ml_collections.ConfigDict(options)

@@ -26,7 +26,7 @@ which is what the authors' listing computes.
 
 import ml_collections
 
-from configs import cm_trace, study
+from configs import defaults, study
 
 A = ("0", "0.01", "0.02", "0.03")
 LOSSES = (
@@ -60,7 +60,7 @@ def _levels(names: tuple[str, ...], side: int) -> tuple:
 
 
 def _base() -> ml_collections.ConfigDict:
-    config = cm_trace.get_config().copy_and_resolve_references()
+    config = defaults.get_config()
     with config.unlocked():
         # One annotator, so the mean label is his label.
         config.method = "mean"

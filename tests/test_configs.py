@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import annotators, cm_trace, example, gaussian_threshold, quickstart
+from configs import adl, annotators, cm_trace, example, gaussian_threshold, quickstart
 from noisyjax import methods
 from noisyjax.studies import grid
 
@@ -25,10 +25,19 @@ def test_training_configs_are_locked_and_name_a_method(variant):
         (annotators.get_config(), 60),
         (annotators.get_config("lidc"), 69),
         (annotators.get_config("bubil"), 156),
-        (annotators.get_config("tumours"), 20),
+        (annotators.get_config("tumours"), 40),
         (annotators.get_config("noise"), 24),
         (annotators.get_config("lambda"), 12),
         (annotators.get_config("smoke"), 3),
+        (adl.get_config(), 72),
+        (adl.get_config("vertebrae"), 36),
+        (adl.get_config("cord"), 36),
+        (adl.get_config("lidc"), 36),
+        (adl.get_config("phantoms"), 36),
+        (adl.get_config("networks"), 27),
+        (adl.get_config("relatives"), 24),
+        (adl.get_config("paper"), 144),
+        (adl.get_config("smoke"), 3),
         (gaussian_threshold.get_config(), 40),
         (gaussian_threshold.get_config("phantoms"), 120),
         (gaussian_threshold.get_config("paper"), 120),
@@ -43,6 +52,6 @@ def test_studies_have_the_cells_that_their_pictures_want(config, count):
 
 
 def test_unknown_variants_are_refused():
-    for module in (annotators, cm_trace, gaussian_threshold):
+    for module in (adl, annotators, cm_trace, gaussian_threshold):
         with pytest.raises(ValueError, match="variant.*nonsense"):
             module.get_config("nonsense")

@@ -1,0 +1,156 @@
+"""Every field of a training config, with its default: CM + trace on the embedded digits.
+
+The experiments beside this file change what they need and lock the rest.
+"""
+
+import ml_collections
+
+PANEL = ("good", "over", "under", "wrong", "blank")
+
+
+def _data() -> ml_collections.ConfigDict:
+    data = ml_collections.ConfigDict()
+    data.name = "digits"
+    data.options = ml_collections.ConfigDict()
+    data.panel = PANEL
+    data.panel_options = ml_collections.ConfigDict()
+    data.raters = ()
+    data.resample = False
+    data.labels_per_image = 0
+    # A key of `fusion.FUSIONS`: all labels fused judge in place of the source's truth; "" for that.
+    data.gold = ""
+    # A share of the training examples whose truth is replaced, once, by a noisy label of this Dice
+    # to it; kinds of `noise.replacement.KINDS`. The panel must be empty, or "good" alone.
+    data.replacement = ml_collections.ConfigDict(
+        {"share": 0.0, "overlap": 1.0, "kinds": ("erosion", "dilation", "elastic")}
+    )
+    data.input_noise = 0.1
+    data.splits = (0.7, 0.1, 0.2)
+    # Cross-validation: with k folds the given one tests, and `splits` divides the rest, (1, 0, 0)
+    # or with a share for validation. 0 folds for none. A split seed of -1 is the run's seed.
+    data.folds = 0
+    data.fold = 0
+    data.split_seed = -1
+    # The first so many examples of a split, 0 for all.
+    data.max_train = 0
+    data.max_val = 0
+    data.augment = ml_collections.ConfigDict()
+    return data
+
+
+def _cm_trace() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.cm_trace.build`, chosen on the validation images of :example."""
+    method = ml_collections.ConfigDict()
+    method.trace_weight = 0.01
+    # Updates of the first and the second stage.
+    method.warmup_steps = 80
+    method.apart_steps = 80
+    method.consensus = "one_coin"
+    method.consensus_weight = 3.0
+    method.consensus_prior = 0.5
+    method.least_error = 0.1
+    method.absent_votes = 0.5
+    method.fewest_raters = 4
+    # Convolutions of a spatial head, rank of a low-rank one.
+    method.convs = 1
+    method.rank = 1
+    return method
+
+
+def _prob_unet() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.prob_unet.build`, as published."""
+    method = ml_collections.ConfigDict()
+    # Weight of the divergence of the posterior from the prior.
+    method.beta = 10.0
+    method.latent_size = 6
+    # The prior and the posterior network.
+    method.widths = (32, 64, 128, 192)
+    method.convs_per_level = 3
+    method.norm = "none"
+    # Segmentations that a prediction draws.
+    method.num_samples = 16
+    return method
+
+
+def _train() -> ml_collections.ConfigDict:
+    train = ml_collections.ConfigDict()
+    train.epochs = 10
+    train.batch_size = 32
+    train.optimizer = "adamw"
+    train.learning_rate = 1e-2
+    train.schedule = "cosine"
+    train.warmup_steps = 0
+    train.weight_decay = 1e-5
+    # Largest norm of the gradient, 0 for no clipping.
+    train.gradient_clip = 1.0
+    # Factor on the learning rate of the annotators' heads.
+    train.head_learning_rate = 1.0
+    # Decay of the moving average of the parameters that evaluation then uses, 0 for none.
+    train.ema = 0.0
+    # Which examples an epoch learns from: "none" for all, "adl" for adaptive denoising learning.
+    train.strategy = "none"
+    return train
+
+
+def _adl() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.adl.wrap`: with 1 and 0 nothing is left out."""
+    strategy = ml_collections.ConfigDict()
+    # Overlap of a noisy label with the clean one, and share of the noisy ones; or estimate both.
+    strategy.alpha = 1.0
+    strategy.beta = 0.0
+    strategy.estimate = False
+    return strategy
+
+
+def _forward() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.forward.build`."""
+    method = ml_collections.ConfigDict()
+    method.target = "mean"
+    # Updates of the first stage, and how many at its end show the matrix.
+    method.warmup_steps = 200
+    method.estimate_steps = 50
+    method.quantile = 0.97
+    # Rows of the matrix, if it is known.
+    method.matrix = ()
+    return method
+
+
+def _co_teaching() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.co_teaching.build`."""
+    method = ml_collections.ConfigDict()
+    method.loss = "soft_dice"
+    method.target = "mean"
+    # Share of each batch that is left out in the end, and updates until then.
+    method.forget_rate = 0.2
+    method.ramp_steps = 200
+    return method
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the fields with their defaults, locked."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.method = "cm_trace"
+    config.parallel = "pmap"
+    config.data = _data()
+    config.model = ml_collections.ConfigDict({"name": "unet", "widths": (24, 48, 96)})
+    config.fused = ml_collections.ConfigDict({"loss": "cross_entropy"})
+    config.cm_trace = _cm_trace()
+    config.separate = ml_collections.ConfigDict({"loss": "cross_entropy"})
+    config.prob_unet = _prob_unet()
+    config.forward = _forward()
+    config.co_teaching = _co_teaching()
+    config.adl = _adl()
+    config.train = _train()
+    config.evaluate = ml_collections.ConfigDict(
+        {"every_epochs": 1, "batch_size": 128, "select": "val_nll", "checkpoint": "latest"}
+    )
+    # How probabilities become a mask; the first is the run's own, others are measured beside it.
+    config.evaluate.decisions = ("argmax",)
+    # Distances of surfaces, boundary overlap and volumes in the test report; what NSD allows in mm.
+    config.evaluate.surface = False
+    config.evaluate.tolerance = 1.0
+    config.checkpoint = ml_collections.ConfigDict({"every_epochs": 5, "keep": 2})
+    config.log_every_steps = 10
+    config.progress = True
+    return config.lock()
