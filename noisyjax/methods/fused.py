@@ -54,6 +54,10 @@ def _soft_dice(logits: jax.Array, target: jax.Array) -> jax.Array:
     return overlap.soft_dice(jax.nn.softmax(logits), target)
 
 
+def _noise_robust_dice(logits: jax.Array, target: jax.Array) -> jax.Array:
+    return overlap.noise_robust_dice(jax.nn.softmax(logits), target)
+
+
 def _both(logits: jax.Array, target: jax.Array) -> jax.Array:
     """The sum of the two, as nnU-Net trains."""
     return _cross_entropy(logits, target) + _soft_dice(logits, target)
@@ -83,6 +87,7 @@ TARGETS = {
 LOSSES = {
     "cross_entropy": _cross_entropy,
     "soft_dice": _soft_dice,
+    "noise_robust_dice": _noise_robust_dice,
     "cross_entropy_and_soft_dice": _both,
     "generalised_cross_entropy": _generalised,
     "soft_bootstrap": _soft_bootstrap,

@@ -10,7 +10,15 @@ from flax import linen as nn
 from jaxtyping import Array, Key
 
 from noisyjax.core import checks
-from noisyjax.models import annotators, encoder_unet, multires_unet, rar_unet, unet
+from noisyjax.models import (
+    annotators,
+    cople_net,
+    encoder_unet,
+    highres3dnet,
+    multires_unet,
+    rar_unet,
+    unet,
+)
 
 MODELS = {
     "unet": unet.UNet,
@@ -41,6 +49,8 @@ MODELS = {
     ),
     "multires_unet": multires_unet.MultiResUNet,
     "encoder_unet": encoder_unet.EncoderUNet,
+    "cople_net": cople_net.COPLENet,
+    "highres3dnet": highres3dnet.HighRes3DNet,
 }
 
 

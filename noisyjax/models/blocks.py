@@ -25,6 +25,7 @@ class Conv(nn.Module):
       size: kernel size along every axis.
       stride: 1 or 2; 2 with an odd kernel size, or 2.
       use_bias: whether a bias is added.
+      dilation: distance of neighbouring taps in voxels; with stride 1 alone.
       dtype: type of the activations.
     """
 
@@ -32,6 +33,7 @@ class Conv(nn.Module):
     size: int = 3
     stride: int = 1
     use_bias: bool = False
+    dilation: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -48,7 +50,9 @@ class Conv(nn.Module):
 
     def _convolve(self, x: Array, kernel: Array) -> Array:
         if self.stride == 1:
-            return convolution.conv(x, kernel)
+            return convolution.conv(x, kernel, dilation=self.dilation)
+        if self.dilation != 1:
+            raise ValueError(f"dilation: expected 1 with stride 2, got {self.dilation}")
         if self.size == 2:
             return convolution.downsample_conv(x, kernel)
         return convolution.strided_conv(x, kernel)
@@ -263,7 +267,8 @@ class ConvNormAct(nn.Module):
     ) -> Float[Array, "..."]:
         """Maps inputs `[B, *S, C_i]` to `[B, *T, features]`."""
         bias = self.norm == "none"
-        x = Conv(self.features, self.size, self.stride, bias, self.dtype, name="conv")(*inputs)
+        options = {"use_bias": bias, "dtype": self.dtype, "name": "conv"}
+        x = Conv(self.features, self.size, self.stride, **options)(*inputs)
         norm = Norm(
             self.norm,
             use_scale=self.norm_scale,

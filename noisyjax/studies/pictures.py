@@ -212,6 +212,28 @@ def scaled(image: Num[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
     return np.clip((image - low) / (high - low if high > low else 1.0), 0.0, 1.0)
 
 
+def plane(one: Integer[np.ndarray, "*S"], other: Integer[np.ndarray, "*S"]) -> tuple[int, ...]:
+    """Returns the index of the plane to show: of a volume, where two masks differ most.
+
+    Args:
+      one: a mask, ``[*S]``.
+      other: another; among planes that differ alike, one with much of it is shown.
+
+    Returns:
+      ``()`` for a plane, otherwise its number along the first axis.
+
+    >>> empty, ball = np.zeros((3, 2, 2), int), np.zeros((3, 2, 2), int)
+    >>> ball[1] = 1
+    >>> plane(empty, ball), plane(empty[0], ball[1])
+    ((1,), ())
+    """
+    if one.ndim == 2:
+        return ()
+    across = tuple(range(1, one.ndim))
+    differing = (one != other).sum(axis=across)
+    return (int((differing + 1e-3 * (other > 0).sum(axis=across)).argmax()),)
+
+
 def save(figure: matplotlib.figure.Figure, path: str | os.PathLike) -> None:
     """Writes a figure as PNG."""
     figure.savefig(path, dpi=150)

@@ -7,10 +7,10 @@ import matplotlib.axes
 import matplotlib.figure
 import matplotlib.patheffects
 import numpy as np
-from jaxtyping import Integer, Num
+from jaxtyping import Num
 
 from noisyjax.metrics import report
-from noisyjax.studies import rater_pictures, rater_scores
+from noisyjax.studies import pictures, rater_pictures, rater_scores
 
 # Raters whose worst image is shown.
 _SHOWN = 8
@@ -139,16 +139,6 @@ def _boxes(
     _name_places(axes, names)
 
 
-def _slice(*masks: Integer[np.ndarray, "*S"]) -> tuple:
-    """Returns the index of the plane to show: of a volume, where two masks differ most."""
-    one, other = masks
-    if one.ndim == 2:
-        return ()
-    across = tuple(range(1, one.ndim))
-    differing = (one != other).sum(axis=across)
-    return (int((differing + 1e-3 * (other > 0).sum(axis=across)).argmax()),)
-
-
 def _worst_image(
     axes: matplotlib.axes.Axes,
     found: rater_scores.Report,
@@ -165,7 +155,7 @@ def _worst_image(
     column = evidence.names.index(rater.name)
     example = evidence.examples[place]
     label, truth = example["labels"][column], evidence.truth[place]
-    plane = _slice(label, truth)
+    plane = pictures.plane(label, truth)
     image: Num[np.ndarray, "H W"] = example["image"][..., 0][plane]
     axes.imshow(image, cmap="gray", interpolation="nearest")
     for mask, shade in ((truth, _ESTIMATE), (label, colour)):

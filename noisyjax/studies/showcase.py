@@ -1,6 +1,7 @@
-"""What one trained run looks like: images, raters, estimated truth and confusion matrices."""
+"""What one trained run looks like: images, raters, confusion matrices, suspected labels."""
 
 import os
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ import numpy as np
 from noisyjax import train
 from noisyjax.data import fused
 from noisyjax.metrics import raters
-from noisyjax.studies import pictures, rater_pictures
+from noisyjax.studies import pictures, rater_pictures, suspects
+from noisyjax.train import run as runs
 
 SPLIT = "test"
 
@@ -19,30 +21,50 @@ _MARGIN = 8
 
 
 def figures(workdir: str | os.PathLike, *, count: int = 3) -> dict[str, matplotlib.figure.Figure]:
-    """Draws the test cases of a finished run whose method estimates confusion matrices.
+    """Draws what a finished run has found out about its labels.
 
     Args:
       workdir: the run's folder.
-      count: how many of the first cases are drawn.
+      count: how many of the first test cases are drawn.
 
     Returns:
-      "raters": where each rater errs in the first cases, and where he is expected to, see
-      `pictures.raters`; "contours": what he outlined and what he was expected to
-      (`rater_pictures.contours`); "matrices": his matrix, counted and estimated, over all test
-      cases (`rater_pictures.matrices`).
+      For a run with a strategy "suspects", the training cases of highest loss
+      (`suspects.contact_sheet`), and "detection", how well it finds noisy labels
+      (`suspects.curves`).
+
+      For a method that estimates confusion matrices "raters": where each rater errs in the first
+      cases, and where he is expected to, see `pictures.raters`; "contours": what he outlined and
+      what he was expected to (`rater_pictures.contours`); "matrices": his matrix, counted and
+      estimated, over all test cases (`rater_pictures.matrices`).
 
     Raises:
-      ValueError: if the run's method has no confusion matrices, or its images are volumes.
+      ValueError: if the run has neither a strategy nor confusion matrices, or it has matrices and
+        its images are volumes.
     """
     run, variables = train.restore(workdir)
+    drawn = {}
+    if run.config.train.strategy != "none":
+        drawn["suspects"] = suspects.contact_sheet(run, variables)
+        drawn["detection"] = suspects.curves(workdir)
+    method, batch = run.experiment.method, run.experiment.example_batch()
+    if jax.eval_shape(method.predict, variables, batch["image"]).cms is not None:
+        drawn |= _raters(run, variables, count)
+    if not drawn:
+        raise ValueError(
+            f"{workdir}: the method {run.config.method} has no confusion matrices, "
+            "and the run has no strategy"
+        )
+    return drawn
+
+
+def _raters(run: runs.Run, variables: Any, count: int) -> dict[str, matplotlib.figure.Figure]:
+    """The raters in the test cases."""
     experiment = run.experiment
     cases, names = experiment.examples[SPLIT], experiment.rater_names
     batch = cases.take(np.arange(min(count, len(cases))))
     if batch["truth"].ndim != 3:
-        raise ValueError(f"{workdir}: expected 2-D images, got shape {batch['image'].shape}")
+        raise ValueError(f"{run.folder}: expected 2-D images, got shape {batch['image'].shape}")
     prediction = jax.device_get(jax.jit(experiment.method.predict)(variables, batch["image"]))
-    if prediction.cms is None:
-        raise ValueError(f"{workdir}: the method {run.config.method} has no confusion matrices")
     whole = cases.take(np.arange(len(cases)))
     num_classes = experiment.data.num_classes
 
