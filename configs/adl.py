@@ -58,7 +58,8 @@ RELATIVES = (
     ("bootstrapping, soft", {"fused.loss": "soft_bootstrap"}),
     ("bootstrapping, hard", {"fused.loss": "hard_bootstrap"}),
     ("forward correction", {"method": "forward_correction"}),
-    ("co-teaching", {"method": "co_teaching"}),
+    # As ADL, it is told the share.
+    ("co-teaching", {"method": "co_teaching", "co_teaching.forget_rate": 0.75}),
 )
 _SWITCHES = ("residual_encoders", "residual_connections", "attention_decoders")
 # The seven rows of Table 4 in their order, and the one that it leaves out.
