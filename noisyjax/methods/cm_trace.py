@@ -88,7 +88,7 @@ def build(
       least_error: smallest error rate that annotators may have in the consensus, so that no single
         one outvotes two decent ones who agree.
       absent_votes: what the expected label of an annotator who did not label the image counts in
-        the consensus, beside 1 for a label; 0 for nothing.
+        the consensus, beside 1 for a label; 0 for nothing. Global matrices have none.
       fewest_raters: with fewer raters than this the network learns the mean label to the end, and
         the matrices explain the labels given the network. Of three raters there are three pairs:
         three error rates fit any agreement between them, so the one-coin consensus is a vote for
@@ -114,7 +114,8 @@ def build(
         apart_steps=_FOREVER if few else apart_steps,
         consensus_weight=0.0 if consensus == "none" else consensus_weight,
         consensus_prior=consensus_prior,
-        absent_votes=absent_votes,
+        # One matrix for all pixels only repeats what the network believes.
+        absent_votes=absent_votes if annotators in ("spatial", "low_rank") else 0.0,
         counted=consensus == "matrices",
         least_error=least_error,
     )
