@@ -19,8 +19,8 @@ loss joins, and the consensus stays as an anchor:
    out of that decides the rest);
 3. joint: Eq. 4 plus the consensus.
 
-Where an annotator did not label an image, what the matrices say he would have is his vote in the
-consensus. With one label per image there would be no consensus without that.
+Where an annotator did not label an image, what the matrices say he would have is, in the last stage,
+his vote in the consensus. With one label per image there would be no consensus without that.
 """
 
 import functools
@@ -290,7 +290,8 @@ def _scores(example: dict[str, jax.Array], plan: _Plan, step: jax.Array) -> jax.
     logits, warm, heard = example["logits"], step >= plan.warmup_steps, {}
     if plan.absent_votes:
         heard["expected"] = confusion.mix(jax.nn.softmax(logits), example["cms"])
-        heard["votes"] = jnp.where(warm, plan.absent_votes, 0.0)
+        # Before, matrices repeat the network, which would only confirm itself.
+        heard["votes"] = jnp.where(step < plan.joint_from, 0.0, plan.absent_votes)
     scores = dawid_skene.evidence(
         example["coins"], example["labels"], example["rater_mask"], **heard
     )
