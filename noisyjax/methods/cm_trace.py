@@ -19,8 +19,8 @@ loss joins, and the consensus stays as an anchor:
    out of that decides the rest);
 3. joint: Eq. 4 plus the consensus.
 
-Where an annotator did not label an image, what the matrices say he would have is, in the last stage,
-his vote in the consensus. With one label per image there would be no consensus without that.
+In the last stage an annotator who did not label an image votes in the consensus as well, by what the
+matrices say he would have. With one label per image there would be no consensus without that.
 """
 
 import functools
@@ -287,7 +287,7 @@ def _scores(example: dict[str, jax.Array], plan: _Plan, step: jax.Array) -> jax.
     Returns:
       The logarithm of each class's probability, up to a constant, ``[*S, L]``, without gradient.
     """
-    logits, warm, heard = example["logits"], step >= plan.warmup_steps, {}
+    logits, heard = example["logits"], {}
     if plan.absent_votes:
         heard["expected"] = confusion.mix(jax.nn.softmax(logits), example["cms"])
         # Before, matrices repeat the network, which would only confirm itself.
@@ -298,7 +298,7 @@ def _scores(example: dict[str, jax.Array], plan: _Plan, step: jax.Array) -> jax.
     trust = plan.consensus_prior
     if "log_prior" in example:
         # A network that has learnt nothing yet knows less than the frequencies of the classes.
-        trust = jnp.where(warm, trust, 0.0)
+        trust = jnp.where(step < plan.warmup_steps, 0.0, trust)
         prior = example["log_prior"].reshape((1,) * (logits.ndim - 1) + (-1,))
         scores += (1 - trust) * prior
     return jax.lax.stop_gradient(scores + trust * jax.nn.log_softmax(logits))
