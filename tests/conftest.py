@@ -8,8 +8,13 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A cache for each process of pytest-xdist: one that reads what another has half written warns.
 jax.config.update(
-    "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", ".jax_cache")
+    "jax_compilation_cache_dir",
+    os.path.join(
+        os.environ.get("JAX_COMPILATION_CACHE_DIR", ".jax_cache"),
+        os.environ.get("PYTEST_XDIST_WORKER", ""),
+    ),
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 

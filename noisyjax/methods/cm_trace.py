@@ -19,8 +19,8 @@ loss joins, and the consensus stays as an anchor:
    out of that decides the rest);
 3. joint: Eq. 4 plus the consensus.
 
-In the last stage an annotator who did not label an image votes in the consensus as well, by what the
-matrices say he would have. With one label per image there would be no consensus without that.
+In the last stage an annotator who did not label an image has a vote in the consensus as well: what
+the matrices say he would have said. With one label per image there is no consensus without that.
 """
 
 import functools
