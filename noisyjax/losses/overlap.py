@@ -82,14 +82,13 @@ def noise_robust_dice(
       targets: one-hot labels or soft labels, ``[*S, L]``.
       gamma: in ``[1, 2]``; the lower, the smaller the share of pixels far from their label in the
         loss. The authors recommend 1.5.
-      power: k, the power of the terms below: 2 in the paper, 1 in code published later. With 1 the
+      power: k, the power of the terms below: 2 in the paper, 1 in a published version. With 1 the
         loss is in ``[0, 1]``. With 2 it is not: a class that is absent from `targets` and predicted
         everywhere with probability p costs ``p ** (gamma - 2)``.
       where: the pixels that count, ``[*S]``.
 
     Returns:
-      The loss, ``[]``. Its gradient is finite everywhere, and 0 where `probs` equals `targets`
-      unless gamma is 1.
+      The loss, ``[]``. Its gradient is finite everywhere.
 
     Raises:
       ValueError: if gamma is not in ``[1, 2]``.

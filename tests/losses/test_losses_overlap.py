@@ -1,4 +1,4 @@
-"""The soft Dice loss: values, empty classes, masks."""
+"""The soft Dice and the noise-robust Dice loss: values, empty classes, masks."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from noisyjax.losses import overlap
 
 # One compilation per shape instead of one per operation; the batched test runs eagerly as well.
 _DICE = jax.jit(overlap.soft_dice, static_argnames=("include_background", "smooth", "power"))
+_ROBUST = jax.jit(overlap.noise_robust_dice, static_argnames=("gamma", "power"))
 
 
 def _softmax(seed, shape, scale=1.0):
@@ -93,3 +94,86 @@ def test_a_step_down_the_gradient_lowers_the_loss():
 
     value, gradient = jax.value_and_grad(loss)(logits)
     assert loss(logits - 5.0 * gradient) < value
+
+
+def test_noise_robust_dice_by_hand():
+    probs, targets = _binary([0.75, 0.0, 0.0, 1.0]), _binary([1.0, 0.0, 1.0, 1.0])
+    # Both classes miss by 1/4 and 1; squares of the foreground 25/16 + 3, of the rest 33/16 + 1.
+    expected = (1.125 / (25 / 16 + 3) + 1.125 / (33 / 16 + 1)) / 2
+    np.testing.assert_allclose(_ROBUST(probs, targets), expected, rtol=1e-5)
+    expected = (1.125 / (7 / 4 + 3) + 1.125 / (9 / 4 + 1)) / 2
+    np.testing.assert_allclose(_ROBUST(probs, targets, power=1), expected, rtol=1e-5)
+    expected = (1.25 / (7 / 4 + 3) + 1.25 / (9 / 4 + 1)) / 2
+    np.testing.assert_allclose(_ROBUST(probs, targets, gamma=1, power=1), expected, rtol=1e-5)
+
+
+def test_noise_robust_dice_with_squares_is_the_soft_dice_loss():
+    probs = _softmax(0, (6, 5, 3))
+    for targets in (_one_hot(1, (6, 5)), _softmax(1, (6, 5, 3))):
+        robust = _ROBUST(probs, targets, gamma=2)
+        dice = _DICE(probs, targets, smooth=0.0, power=2, include_background=True)
+        np.testing.assert_allclose(robust, dice, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [1, 1.5, 2])
+@pytest.mark.parametrize("power", [1, 2])
+def test_noise_robust_dice_has_finite_gradients(gamma, power):
+    def loss(logits, targets):
+        return _ROBUST(jax.nn.softmax(logits), targets, gamma=gamma, power=power)
+
+    step = jax.jit(jax.value_and_grad(loss))
+    empty, full = _binary(jnp.zeros((3, 3))), _binary(jnp.ones((3, 3)))
+    for sign in (-1.0, 0.0, 1.0):
+        for targets in (empty, full):
+            # From certain, exactly 0 and 1, to undecided.
+            value, gradient = step(sign * 200.0 * (2.0 * full - 1.0), targets)
+            assert np.isfinite(value)
+            assert np.isfinite(gradient).all()
+    assert step(200.0 * (2.0 * full - 1.0), full)[0] == 0.0
+
+
+def test_a_lower_gamma_listens_less_to_pixels_far_from_their_label():
+    targets = _binary([1.0, 0.0, 0.0, 1.0])
+    probs = _binary([1.0, 0.1, 0.9, 1.0])
+
+    def pull(gamma):
+        gradient = jax.grad(lambda p: _ROBUST(_binary(p), targets, gamma=gamma, power=1))
+        near, far = gradient(probs[:, 1])[1:3]
+        return far / near
+
+    ratios = [pull(gamma) for gamma in (1, 1.25, 1.5, 2)]
+    assert np.all(np.diff(ratios) > 0)
+
+
+def test_noise_robust_dice_of_an_absent_class_is_bounded_with_first_powers_alone():
+    probs = jnp.broadcast_to(jnp.array([0.99, 0.01]), (40, 40, 2))
+    targets = _binary(jnp.zeros((40, 40)))
+    first = (1.6 / (1600 * 1.99) + 1.6 / 16) / 2
+    np.testing.assert_allclose(_ROBUST(probs, targets, power=1), first, rtol=1e-4)
+    squares = (1.6 / (1600 * (0.99**2 + 1)) + 0.01**-0.5) / 2
+    np.testing.assert_allclose(_ROBUST(probs, targets), squares, rtol=1e-3)
+
+
+def test_noise_robust_dice_with_where_equals_cutting_the_pixels_away():
+    probs, targets = _softmax(0, (6, 5, 3)), _one_hot(1, (6, 5))
+    keep = jnp.arange(6)[:, None] < jnp.full((1, 5), 4)
+    masked = _ROBUST(probs.at[4:].set(jnp.nan), targets, where=keep)
+    np.testing.assert_allclose(masked, _ROBUST(probs[:4], targets[:4]), rtol=1e-6)
+    assert _ROBUST(probs, targets, where=jnp.zeros((6, 5), bool)) == 0.0
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (3, 4, 2)])
+def test_noise_robust_dice_is_symmetric_and_batches(shape):
+    probs = _softmax(0, (3, *shape, 3), 4.0)
+    targets = _softmax(1, (3, *shape, 3), 4.0)
+    losses = jax.jit(jax.vmap(overlap.noise_robust_dice))(probs, targets)
+    loop = [overlap.noise_robust_dice(p, t) for p, t in zip(probs, targets, strict=True)]
+    np.testing.assert_allclose(losses, loop, rtol=1e-5)
+    np.testing.assert_allclose(losses, jax.vmap(_ROBUST)(targets, probs), rtol=1e-5)
+    assert np.all(losses > 0)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 3])
+def test_gamma_outside_of_its_range_is_refused(gamma):
+    with pytest.raises(ValueError, match="gamma"):
+        overlap.noise_robust_dice(jnp.ones((4, 2)), jnp.ones((4, 2)), gamma=gamma)

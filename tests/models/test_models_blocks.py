@@ -94,3 +94,20 @@ def test_dropout_keeps_the_mean_and_zeroes_channels_or_numbers(whole_channels):
     assert (flat == flat[:, :1]).all() == whole_channels
     with pytest.raises(ValueError, match="keys"):
         blocks.dropout(x, None, 0.25, 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 5, 2), (1, 4, 5, 3, 2)])
+def test_a_dilated_convolution_has_its_taps_apart(shape):
+    x = jax.random.normal(jax.random.key(0), shape)
+    kernel = jax.random.normal(jax.random.key(1), (3,) * (len(shape) - 2) + (2, 3))
+    y = blocks.Conv(3, dilation=2).apply({"params": {"kernel": kernel}}, x)
+    apart = jnp.zeros((5,) * (len(shape) - 2) + (2, 3))
+    apart = apart.at[(slice(None, None, 2),) * (len(shape) - 2)].set(kernel)
+    dense = blocks.Conv(3, 5).apply({"params": {"kernel": apart}}, x)
+    np.testing.assert_allclose(y, dense, rtol=1e-4, atol=1e-4)
+
+
+def test_strides_and_dilations_exclude_each_other():
+    conv = blocks.Conv(1, stride=2, dilation=2)
+    with pytest.raises(ValueError, match="dilation.*2"):
+        jax.eval_shape(conv.init, jax.random.key(0), jnp.zeros((1, 4, 4, 1)))

@@ -17,6 +17,8 @@ _NETWORKS = {
     "resnet34_unet": ("encoder_unet", {}),
     "vgg16_linknet": ("encoder_unet", {"encoder": "vgg16", "decoder": "linknet"}),
     "vgg16_fpn": ("encoder_unet", {"encoder": "vgg16", "decoder": "fpn"}),
+    "cople_net": ("cople_net", {}),
+    "highres3dnet": ("highres3dnet", {}),
 }
 _networks = pytest.mark.parametrize("network", _NETWORKS)
 
@@ -78,7 +80,7 @@ def test_multires_unet_has_the_published_number_of_parameters():
 @_networks
 @pytest.mark.parametrize("sides", [(7, 10), (33, 17), (5, 9, 6)])
 def test_any_size_is_segmented(network, sides):
-    net = _build(network, 3, widths=(8, 8, 16))
+    net = _build(network, 3, widths=(4, 8, 16))
     image = jnp.zeros((2, *sides, 2))
     variables = _shapes(net, *image.shape)
     output = jax.eval_shape(net.apply, variables, image)
