@@ -163,6 +163,7 @@ def _grid(variant: str, cells: tuple) -> ml_collections.ConfigDict:
     config = _study(f"Adaptive denoising learning, {variant}", _source(variant), axes, COLUMNS)
     pairs = (("ADL", "all masks"), ("ADL, estimated", "all masks"))
     config.comparisons = tuple((*column[:2], "strategy", pairs, "t") for column in COLUMNS[:2])
+    config.showcases = ("75-0.68-u-net/adl-estimated/seed0",)
     return config
 
 

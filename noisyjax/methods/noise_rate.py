@@ -1,21 +1,21 @@
-"""How many labels are wrong, told from the losses of the examples: a mixture of two Gaussians."""
+"""How many labels are wrong, told from the losses of the examples: a mixture of two groups."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 _ITERATIONS = 200
-# Least variance of a group as a share of the variance of all: a few losses that happen to be equal
-# are no group.
+# Least variance within the groups as a share of the variance of all: a few losses that happen to be
+# equal are no group.
 _LEAST_VARIANCE = 1e-4
-# Density of the deepest point between two groups, as a share of the lower peak.
-_VALLEY = 0.9
-_POINTS = 65
+# How far apart the shares may be that the losses and their logarithms tell.
+_AGREEMENT = 0.4
 # Fewer examples than this show no groups.
 _FEWEST = 10
+# A loss below this share of the mean counts as that: the logarithm of none would be a group alone.
+_SMALLEST = 0.1
 
 
 class NoiseRate(NamedTuple):
@@ -32,12 +32,18 @@ class NoiseRate(NamedTuple):
     posterior: Float[Array, "N"]
 
 
-class _Mixture(NamedTuple):
-    """Two Gaussians, the lower one first: shares, means and variances, ``[2]`` each."""
+class _Groups(NamedTuple):
+    """Two groups of equal variance in a sample.
+
+    Attributes:
+      share: of the upper one, ``[]``.
+      upper: probability of belonging to it, ``[N]``.
+      better: whether the sample is better explained by them than by one group, ``[]``.
+    """
 
     share: Array
-    mean: Array
-    variance: Array
+    upper: Array
+    better: Array
 
 
 def estimate_noise_rate(
@@ -45,21 +51,23 @@ def estimate_noise_rate(
 ) -> NoiseRate:
     """Estimates the share of noisy examples by a mixture of two Gaussians (EM).
 
-    The groups are believed where the mixture explains the losses better than one Gaussian or one
-    uniform distribution does (by the Bayesian information criterion) and its density has a valley
-    between the two means: a skewed distribution is no mixture. Overlapping groups therefore give 0
+    The Gaussians, of equal variance, are those of the logarithms: clean losses are small and spread
+    little, noisy ones are large and spread much. They are believed where both the logarithms and
+    the losses themselves are better explained by two groups than by one Gaussian or one uniform
+    distribution (Bayesian information criterion), with about the same share. One skewed group looks
+    like two as well, but like other ones in either scale. Groups that overlap too much give 0
     rather than a guess.
 
     Args:
-      losses: of the examples, ``[N]``; those that are not finite do not count.
+      losses: of the examples, above 0, ``[N]``; those that are not finite do not count.
       where: the examples that count, ``[N]``; None for all.
 
     Returns:
       The estimate. The noisy group is that of the higher mean.
 
     References:
-      Arazo et al., Unsupervised label noise modeling and loss correction, ICML 2019, fit such a
-      mixture to the losses of an epoch.
+      Arazo et al., Unsupervised label noise modeling and loss correction, ICML 2019, fit a mixture
+      to the losses of an epoch.
 
     >>> losses = jnp.concatenate([jnp.linspace(0.1, 0.2, 30), jnp.linspace(0.6, 0.7, 10)])
     >>> found = estimate_noise_rate(losses)
@@ -68,24 +76,47 @@ def estimate_noise_rate(
     """
     known = jnp.isfinite(losses) if where is None else where & jnp.isfinite(losses)
     number = jnp.maximum(known.sum(), 1).astype(jnp.float32)
-    clean = jnp.where(known, losses, 0.0)
-    mean = clean.sum() / number
-    deviation = jnp.sqrt(jnp.where(known, jnp.square(clean - mean), 0.0).sum() / number)
-    # Losses that are equal but for rounding have no groups.
+    values = jnp.where(known, losses, 0.0)
+    smallest = jnp.maximum(_SMALLEST * values.sum() / number, jnp.finfo(jnp.float32).tiny)
+    logs = jnp.log(jnp.maximum(values, smallest))
+    plain, scaled = _groups(values, known, number), _groups(logs, known, number)
+    agreed = jnp.abs(plain.share - scaled.share) < _AGREEMENT
+    two = (number >= _FEWEST) & plain.better & scaled.better & agreed
+    upper = scaled.upper
+    lower = jnp.where(known, 1.0 - upper, 0.0)
+    gap = _mean(values, upper) - _mean(values, lower)
+    return NoiseRate(
+        jnp.where(two, scaled.share, 0.0),
+        jnp.where(two, gap, 0.0),
+        jnp.where(two, upper, 0.0),
+    )
+
+
+def _mean(values: Array, weight: Array) -> Array:
+    return (values * weight).sum() / jnp.maximum(weight.sum(), 1e-6)
+
+
+def _groups(sample: Array, known: Array, number: Array) -> _Groups:
+    """Fits the mixture of two Gaussians of equal variance by EM."""
+    mean = jnp.where(known, sample, 0.0).sum() / number
+    deviation = jnp.sqrt(jnp.where(known, jnp.square(sample - mean), 0.0).sum() / number)
+    # Numbers that are equal but for rounding have no groups.
     spread = deviation > 1e-6 * (1.0 + jnp.abs(mean))
-    values = jnp.where(known, (clean - mean) / jnp.where(spread, deviation, 1.0), 0.0)
+    values = jnp.where(known, (sample - mean) / jnp.where(spread, deviation, 1.0), 0.0)
 
     def update(_, upper: Array) -> Array:
-        return _upper(values, _fit(values, known, upper), known)
+        low, high = _log_densities(values, known, upper)
+        return jnp.where(known, jax.nn.sigmoid(high - low), 0.0)
 
     upper = jax.lax.fori_loop(0, _ITERATIONS, update, _two_means(values, known))
-    fitted = _fit(values, known, upper)
-    two = spread & (number >= _FEWEST) & _better(values, known, fitted, number) & _valley(fitted)
-    return NoiseRate(
-        jnp.where(two, fitted.share[1], 0.0),
-        jnp.where(two, deviation * (fitted.mean[1] - fitted.mean[0]), 0.0),
-        jnp.where(two, _upper(values, fitted, known), 0.0),
-    )
+    both = jax.nn.logsumexp(_log_densities(values, known, upper), axis=0)
+    # The values have mean 0 and variance 1.
+    normal = -0.5 * (jnp.log(2 * jnp.pi) + 1.0)
+    uniform = -jnp.log(jnp.maximum(jnp.ptp(values), 1e-6))
+    single = number * jnp.maximum(normal, uniform)
+    # The mixture has two numbers more: a mean and a share.
+    better = 2.0 * (jnp.where(known, both, 0.0).sum() - single) > 2.0 * jnp.log(number)
+    return _Groups(upper.sum() / number, upper, better & spread)
 
 
 def _two_means(values: Array, known: Array) -> Array:
@@ -100,39 +131,10 @@ def _two_means(values: Array, known: Array) -> Array:
     return (known & (values > rising[last])).astype(jnp.float32)
 
 
-def _fit(values: Array, known: Array, upper: Array) -> _Mixture:
-    """The mixture of two groups of which each example belongs to the upper one by a share."""
-    weight = jnp.where(known[None], jnp.stack([1.0 - upper, upper]), 0.0)
-    size = jnp.maximum(weight.sum(1), 1e-6)
-    mean = (weight @ values) / size
-    variance = (weight * jnp.square(values[None] - mean[:, None])).sum(1) / size
-    return _Mixture(size / size.sum(), mean, jnp.maximum(variance, _LEAST_VARIANCE))
-
-
-def _log_densities(values: Array, mixture: _Mixture) -> Array:
-    """Log-density of each component, times its share, ``[2, N]``."""
-    share, mean, variance = (part[:, None] for part in mixture)
-    square = jnp.square(values[None] - mean) / variance
-    return jnp.log(share) - 0.5 * (jnp.log(2 * jnp.pi * variance) + square)
-
-
-def _upper(values: Array, mixture: _Mixture, known: Array) -> Array:
-    lower, upper = _log_densities(values, mixture)
-    return jnp.where(known, jax.nn.sigmoid(upper - lower), 0.0)
-
-
-def _better(values: Array, known: Array, mixture: _Mixture, number: Array) -> Array:
-    """Whether the mixture has the smaller information criterion, with three numbers more."""
-    both = jnp.where(known, jax.nn.logsumexp(_log_densities(values, mixture), axis=0), 0.0)
-    # The values have mean 0 and variance 1.
-    normal = -0.5 * (jnp.log(2 * jnp.pi) + 1.0)
-    uniform = -jnp.log(jnp.ptp(values))
-    single = number * jnp.maximum(normal, uniform)
-    return 2.0 * (both.sum() - single) > 3.0 * jnp.log(number)
-
-
-def _valley(mixture: _Mixture) -> Array:
-    """Whether the density is clearly lower somewhere between the means than at both."""
-    low, high = mixture.mean
-    density = jax.nn.logsumexp(_log_densities(jnp.linspace(low, high, _POINTS), mixture), axis=0)
-    return (high > low) & (density.min() < jnp.minimum(density[0], density[-1]) + np.log(_VALLEY))
+def _log_densities(values: Array, known: Array, upper: Array) -> Array:
+    """Log-density of each group times its share, ``[2, N]``, fitted to who belongs where."""
+    values, weight = values[None], jnp.where(known[None], jnp.stack([1.0 - upper, upper]), 0.0)
+    size = jnp.maximum(weight.sum(1, keepdims=True), 1e-6)
+    squares = jnp.square(values - (weight * values).sum(1, keepdims=True) / size)
+    variance = jnp.maximum((weight * squares).sum() / size.sum(), _LEAST_VARIANCE)
+    return jnp.log(size / size.sum()) - 0.5 * (jnp.log(2 * jnp.pi * variance) + squares / variance)

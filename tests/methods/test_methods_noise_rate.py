@@ -8,10 +8,10 @@ from noisyjax.methods import noise_rate
 _ESTIMATE = jax.jit(noise_rate.estimate_noise_rate)
 
 
-def _losses(rate, *, size=400, gap=0.35, seed=0):
+def _losses(rate, *, size=400, ratio=3.0, spread=0.2, seed=0):
     draw = np.random.default_rng(seed)
     noisy = np.arange(size) < round(rate * size)
-    losses = np.where(noisy, draw.normal(0.15 + gap, 0.06, size), draw.normal(0.15, 0.04, size))
+    losses = 0.12 * np.where(noisy, ratio, 1.0) * np.exp(draw.normal(0.0, spread, size))
     return jnp.asarray(losses, jnp.float32), noisy
 
 
@@ -20,15 +20,28 @@ def test_the_mixture_equals_that_of_scikit_learn(rate):
     mixture = pytest.importorskip("sklearn.mixture")
     losses, noisy = _losses(rate)
     found = _ESTIMATE(losses)
-    column = np.asarray(losses, np.float64)[:, None]
-    peer = mixture.GaussianMixture(2, random_state=0, n_init=3, tol=1e-8, max_iter=500).fit(column)
+    column = np.log(np.asarray(losses, np.float64))[:, None]
+    peer = mixture.GaussianMixture(
+        2, covariance_type="tied", random_state=0, n_init=3, tol=1e-8, max_iter=500
+    ).fit(column)
     high = int(peer.means_.argmax())
+    posterior = peer.predict_proba(column)[:, high]
     np.testing.assert_allclose(found.rate, peer.weights_[high], atol=2e-3)
-    np.testing.assert_allclose(found.gap, np.ptp(peer.means_), atol=2e-3)
-    np.testing.assert_allclose(found.posterior, peer.predict_proba(column)[:, high], atol=0.02)
+    np.testing.assert_allclose(found.posterior, posterior, atol=0.02)
+    gap = np.average(losses, weights=posterior) - np.average(losses, weights=1 - posterior)
+    np.testing.assert_allclose(found.gap, gap, atol=2e-3)
     assert float(found.rate) == pytest.approx(rate, abs=0.02)
-    assert float(found.gap) == pytest.approx(0.35, abs=0.02)
     assert ((found.posterior > 0.5) == noisy).mean() > 0.98
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_without_a_valley_between_them_are_told(seed):
+    # Means and deviations of the Dice losses of slices of the hippocampus.
+    draw = np.random.default_rng(seed)
+    losses = np.concatenate([draw.normal(0.14, 0.045, 67), draw.normal(0.32, 0.075, 201)])
+    found = _ESTIMATE(jnp.asarray(losses, jnp.float32))
+    assert float(found.rate) == pytest.approx(0.75, abs=0.1)
+    assert float(found.gap) == pytest.approx(0.18, abs=0.03)
 
 
 def _unimodal(kind, size=400):
@@ -38,6 +51,8 @@ def _unimodal(kind, size=400):
         "almost constant": 0.37 + 1e-8 * draw.random(size),
         "normal": draw.normal(0.4, 0.1, size),
         "skewed": draw.exponential(0.1, size),
+        "beta": draw.beta(2, 8, size),
+        "log-normal": draw.lognormal(-2, 0.4, size),
         "uniform": draw.random(size),
         "one": np.array([0.4]),
         "two": np.array([0.4, 0.5]),
@@ -47,7 +62,18 @@ def _unimodal(kind, size=400):
 
 @pytest.mark.parametrize(
     "kind",
-    ["constant", "almost constant", "normal", "skewed", "uniform", "one", "two", "none"],
+    [
+        "constant",
+        "almost constant",
+        "normal",
+        "skewed",
+        "beta",
+        "log-normal",
+        "uniform",
+        "one",
+        "two",
+        "none",
+    ],
 )
 def test_one_group_is_no_noise(kind):
     found = _ESTIMATE(jnp.asarray(_unimodal(kind), jnp.float32))
@@ -62,13 +88,19 @@ def test_one_normal_group_is_no_noise_whatever_was_drawn(seed):
     assert float(_ESTIMATE(losses).rate) == 0
 
 
-def test_scale_shift_and_order_change_nothing():
+def test_scale_and_order_change_nothing():
     losses, _ = _losses(0.3, size=100)
     found = _ESTIMATE(losses)
-    moved = _ESTIMATE(7 * losses[::-1] - 2)
+    moved = _ESTIMATE(7 * losses[::-1])
     np.testing.assert_allclose(moved.rate, found.rate, rtol=1e-4)
     np.testing.assert_allclose(moved.gap, 7 * found.gap, rtol=1e-4)
     np.testing.assert_allclose(moved.posterior[::-1], found.posterior, atol=1e-4)
+
+
+def test_a_loss_of_nothing_is_no_group():
+    losses, _ = _losses(0.3, size=100)
+    found = _ESTIMATE(losses.at[-1].set(0.0))
+    np.testing.assert_allclose(found.rate, _ESTIMATE(losses).rate, atol=0.02)
 
 
 def test_examples_without_a_loss_do_not_count():
