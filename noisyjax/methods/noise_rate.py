@@ -15,7 +15,7 @@ _AGREEMENT = 0.4
 # Fewer examples than this show no groups.
 _FEWEST = 10
 # A loss below this share of the mean counts as that: the logarithm of none would be a group alone.
-_SMALLEST = 0.1
+_SMALLEST = 0.2
 
 
 class NoiseRate(NamedTuple):
