@@ -80,8 +80,8 @@ def build(
       warmup_steps: updates of the first stage.
       apart_steps: updates of the second.
       consensus: what the network learns beside the paper's loss: "one_coin" or "matrices" (several
-        classes) as above, "mean" (the mean label throughout), or "none" (the paper's warm-up: the
-        matrices alone).
+        classes; an image with one label has that for its consensus) as above, "mean" (the mean
+        label throughout), or "none" (the paper's warm-up: the matrices alone).
       consensus_weight: its weight.
       consensus_prior: how much the consensus trusts the network, from 0 (labels alone) to 1 (Bayes'
         rule, which more easily believes its own errors).
@@ -250,7 +250,10 @@ def _terms(example: dict[str, jax.Array], *, plan: _Plan, step: jax.Array) -> _T
         target = jnp.where(step < plan.warmup_steps, mean, agreed)
         if plan.counted:
             posterior = jnp.where(step < _FIRST_STEPS, mean, jax.nn.softmax(scores))
-            joint = dawid_skene.joint(labels, posterior, mask)
+            # A label alone agrees with any matrix.
+            several = mask.sum() > 1
+            joint = several * dawid_skene.joint(labels, posterior, mask)
+            target = jnp.where(several, target, mean)
         else:
             coins = _coin_nll(logits, example["coins"], labels, mask)
     seen = _let_through(logits, step >= plan.joint_from)

@@ -179,3 +179,9 @@ def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
     ).swapaxes(1, 2)
     found = dawid_skene.matrices(counts, least_error=0)
     np.testing.assert_allclose(found, expected, atol=0.1)
+
+    # Images with a label each have nothing to agree on.
+    alone = batch | {"rater_mask": jnp.arange(6)[None] == jnp.arange(8)[:, None] % 6}
+    aux = method.loss_fn({"params": params, **state}, alone, rng.root_key(0), jnp.int32(0))[1][1]
+    assert not np.any(aux.records["joints"])
+    assert float(aux.records["weight"]) == 8
