@@ -3,18 +3,19 @@
 Zhang et al. 2020, Appendix A.1: annotators who segment too much, too little, wrongly or not at
 all, beside one who is right. In multi-class images the morphology acts on one target class, and a
 further annotator exchanges the classes in a cycle. The annotator of Nordström et al. 2023 moves
-every boundary by a random smooth field.
+every boundary by a random smooth field. Those of `noisyjax.noise.annotation` (Wang et al., UMA-Net)
+each have one noise, which acts on the target class.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Integer, Key, UInt8
 
 from noisyjax.core import arrays, checks, rng
-from noisyjax.noise import gaussian_field, morphology
+from noisyjax.noise import annotation, gaussian_field, morphology
 
 Truth = Integer[Array, "*S"]
 Shape = morphology.Shape
@@ -35,6 +36,7 @@ class Settings(NamedTuple):
     b: Strength
     millimetres: bool
     spacing: Sequence[float] | None
+    strengths: Mapping[str, float]
 
 
 def good(key: Key[Array, ""], truth: Truth, shape: Shape, settings: Settings) -> Truth:
@@ -90,6 +92,18 @@ def gaussian(key: Key[Array, ""], truth: Truth, shape: Shape, settings: Settings
     return gaussian_field.deform(key, truth, a=a, b=b)
 
 
+def _with_noise(name: str) -> Callable[[Key[Array, ""], Truth, Shape, Settings], Truth]:
+    """The annotator whose mask of the target class has one of the noises of `annotation`."""
+
+    def annotate(key: Key[Array, ""], truth: Truth, shape: Shape, settings: Settings) -> Truth:
+        noise, strength = annotation.NOISES[name], settings.strengths[name]
+        drawn = noise(key, shape.mask, strength=strength)
+        lost = shape.mask & ~drawn
+        return jnp.where(drawn, settings.target, jnp.where(lost, arrays.BACKGROUND, truth))
+
+    return annotate
+
+
 # name -> f(key, truth [*S], shape of the target class, settings) -> label [*S]
 ANNOTATORS = {
     "good": good,
@@ -99,6 +113,7 @@ ANNOTATORS = {
     "blank": blank,
     "swap": swap,
     "gaussian": gaussian,
+    **{name: _with_noise(name) for name in annotation.NOISES},
 }
 
 # A cut ends this many voxels beyond the thickened stroke, as in Morpho-MNIST.
@@ -119,6 +134,7 @@ def panel(
     b: Strength = gaussian_field.DEFAULT_B,
     millimetres: bool = False,
     spacing: Sequence[float] | None = None,
+    strengths: Mapping[str, float | int] | None = None,
 ) -> Callable[[Key[Array, ""], Truth], UInt8[Array, "R *S"]]:
     """Returns the function that draws the labels of a panel of simulated annotators.
 
@@ -138,6 +154,8 @@ def panel(
       b: its correlation length, likewise; see `noisyjax.noise.gaussian_field`.
       millimetres: whether a and b are in mm instead; then `spacing` is needed.
       spacing: size of a voxel along each axis, in mm.
+      strengths: the strength of each annotator that is named after one of the noises of
+        `noisyjax.noise.annotation`, by that name.
 
     Returns:
       ``f(key, truth [*S]) -> labels [R, *S]`` uint8, for one example, any number of spatial axes.
@@ -146,7 +164,7 @@ def panel(
 
     Raises:
       ValueError: if a name is unknown, the panel is empty, the target is no class of the
-        foreground, or a strength is negative.
+        foreground, or a strength is negative or missing.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -164,9 +182,16 @@ def panel(
     checks.positive("fracture_width", fracture_width)
     if millimetres and spacing is None:
         raise ValueError("spacing: needed when a and b are in millimetres")
+    strengths = dict(strengths or {})
+    for name in strengths:
+        checks.one_of("strengths", name, annotation.NOISES)
+        checks.positive(f"strengths: {name}", strengths[name], or_zero=True)
+    for name in names:
+        if name in annotation.NOISES and name not in strengths:
+            raise ValueError(f"strengths: expected one for {name!r}, got {strengths}")
     settings = Settings(
         num_classes, target, over, under, wrong, fractures, fracture_width,
-        a, b, millimetres, spacing,
+        a, b, millimetres, spacing, strengths,
     )  # fmt: skip
     annotators = [checks.lookup("names", name, ANNOTATORS) for name in names]
 

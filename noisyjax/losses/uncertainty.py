@@ -1,0 +1,241 @@
+r"""Losses and scores of one image by the uncertainty of its annotations (UMA-Net, section III).
+
+Beside every annotation stands a map sigma in ``[0, 1]`` of how little to trust it, voxel by voxel.
+The losses weigh voxels by ``exp(-sigma)`` and pay ``sigma / 2`` for it; the least of the weighted
+cross-entropy lies at ``sigma = log(2 CE)``, cut to ``[0, 1]``, so that only labels to which the
+network gives less than 0.61 are distrusted. An annotation turned round where it is not trusted is a
+calibration map, a guess at the truth; the scores say how undecided the guesses of an image are, and
+how much they contradict each other.
+
+Everything is binary: a class is a foreground of its own. Annotations that an image lacks are named
+by `rater_mask` and drop out of every mean.
+
+References:
+  Wang et al., UMA-Net: Learning robust medical image segmentation from multi-source annotations.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Integer
+
+Labels = Integer[Array, "M *S"] | Bool[Array, "M *S"]
+RaterMask = Bool[Array, "M"] | None
+
+
+def weighted_cross_entropy(
+    p: Float[Array, "*S"],
+    labels: Labels,
+    sigma: Float[Array, "M *S"],
+    *,
+    rater_mask: RaterMask = None,
+) -> Float[Array, ""]:
+    r"""Returns the cross-entropy weighted by uncertainty (Eq. 1).
+
+    .. math:: \frac{1}{NM} \sum_{m,i} e^{-\sigma_i^m} CE(p_i, y_i^m) + \frac{\sigma_i^m}{2}
+
+    Args:
+      p: probability of the foreground, ``[*S]``. From a sigmoid that saturates no gradient comes;
+        see `weighted_cross_entropy_of_logits`.
+      labels: 0 or False is background, all else foreground, ``[M, *S]``.
+      sigma: uncertainty of each annotation, in ``[0, 1]``, ``[M, *S]``.
+      rater_mask: which annotations the image has, ``[M]``; the others count for nothing, whatever
+        stands there.
+
+    Returns:
+      The loss in nats, ``[]``; 0 without any annotation. A label of probability 0 costs about 87
+      in float32, without gradient.
+
+    >>> p, labels = jnp.array([0.5, 0.5]), jnp.array([[0, 1]])
+    >>> weighted_cross_entropy(p, labels, jnp.zeros((1, 2))).round(4)
+    Array(0.6931, dtype=float32)
+    """
+    probability = jnp.where(_foreground(labels), p[None], 1 - p[None])
+    losses = -jnp.log(jnp.maximum(probability, jnp.finfo(p.dtype).tiny))
+    return _weighted_mean(losses, sigma, rater_mask)
+
+
+def weighted_cross_entropy_of_logits(
+    logits: Float[Array, "*S"],
+    labels: Labels,
+    sigma: Float[Array, "M *S"],
+    *,
+    rater_mask: RaterMask = None,
+) -> Float[Array, ""]:
+    """Returns `weighted_cross_entropy` of ``sigmoid(logits)``, exact for logits of any size.
+
+    Args:
+      logits: of the foreground, ``[*S]``.
+      labels: as in `weighted_cross_entropy`.
+      sigma: likewise.
+      rater_mask: likewise.
+
+    Returns:
+      The loss in nats, ``[]``.
+    """
+    losses = jax.nn.softplus(jnp.where(_foreground(labels), -logits[None], logits[None]))
+    return _weighted_mean(losses, sigma, rater_mask)
+
+
+def weighted_dice(
+    p: Float[Array, "*S"],
+    labels: Labels,
+    sigma: Float[Array, "M *S"],
+    *,
+    rater_mask: RaterMask = None,
+) -> Float[Array, ""]:
+    r"""Returns the Dice loss weighted by uncertainty (Eq. 3).
+
+    .. math:: \frac{1}{M} \sum_m \left( \frac{\sum_i e^{-\sigma_i^m} (p_i - y_i^m)^2}
+              {\sum_i p_i^2 + \sum_i (y_i^m)^2} + \frac{1}{2N} \sum_i \sigma_i^m \right)
+
+    With sigma 0 it is the mean of the soft Dice losses with squares below.
+
+    Args:
+      p: probability of the foreground, ``[*S]``.
+      labels: as in `weighted_cross_entropy`.
+      sigma: likewise.
+      rater_mask: likewise.
+
+    Returns:
+      The loss, ``[]``; 0 without any annotation. The quotient is 0 if p and a label are both empty.
+    """
+    targets = _foreground(labels).astype(p.dtype)
+    sigma = _cleaned(sigma, rater_mask)
+    above = _total(jnp.exp(-sigma) * jnp.square(p[None] - targets))
+    below = jnp.sum(jnp.square(p)) + _total(targets)
+    losses = _ratio(above, below) + _total(sigma) / (2 * p.size)
+    return _mean(losses, rater_mask)
+
+
+def calibration_maps(labels: Labels, sigma: Float[Array, "M *S"]) -> Float[Array, "M *S"]:
+    """Returns what each annotation says of the truth, ``|y - sigma|`` (Eq. 4).
+
+    Args:
+      labels: as in `weighted_cross_entropy`.
+      sigma: likewise.
+
+    Returns:
+      In ``[0, 1]``, ``[M, *S]``: the label where it is trusted, its opposite where it is not.
+
+    >>> calibration_maps(jnp.array([[0, 1, 1]]), jnp.array([[0.0, 0.25, 1.0]]))
+    Array([[0.  , 0.75, 0.  ]], dtype=float32)
+    """
+    return jnp.abs(_foreground(labels).astype(sigma.dtype) - sigma)
+
+
+def consistency(maps: Float[Array, "M *S"], *, rater_mask: RaterMask = None) -> Float[Array, ""]:
+    """Returns the mean squared distance of the calibration maps to their mean (Eq. 5).
+
+    Args:
+      maps: calibration maps, ``[M, *S]``.
+      rater_mask: which annotations the image has, ``[M]``.
+
+    Returns:
+      In ``[0, 1/4]``, ``[]``.
+    """
+    return jnp.mean(_variance(_cleaned(maps, rater_mask), rater_mask))
+
+
+def confidence_score(
+    maps: Float[Array, "M *S"], *, two_sided: bool = False, rater_mask: RaterMask = None
+) -> Float[Array, ""]:
+    r"""Returns u_a, how undecided the mean calibration map s is (Eq. 6).
+
+    .. math:: \frac{\sum_i -s_i \log s_i}{\sum_i s_i}
+
+    As printed the entropy has one side only: its summand is largest at ``s = 1/e``, and the score
+    has no bound where s is small everywhere, so that images with little foreground score high.
+
+    Args:
+      maps: calibration maps, ``[M, *S]``.
+      two_sided: whether ``-(1 - s) log(1 - s)`` is added above, the entropy of a binary variable.
+      rater_mask: which annotations the image has, ``[M]``.
+
+    Returns:
+      The score, ``[]``; 0 is decided. An image whose maps are empty has none: 0, high quality.
+
+    >>> confidence_score(jnp.full((2, 8), 0.5)).round(4)
+    Array(0.6931, dtype=float32)
+    """
+    mean = _mean(maps, rater_mask)
+    entropy = _entropy(mean) + _entropy(1 - mean) if two_sided else _entropy(mean)
+    return _ratio(jnp.sum(entropy), jnp.sum(mean))
+
+
+def agreement_score(
+    maps: Float[Array, "M *S"], *, normalised: bool = False, rater_mask: RaterMask = None
+) -> Float[Array, ""]:
+    r"""Returns u_b, how much the calibration maps contradict each other (Eq. 7).
+
+    .. math:: \frac{4 M \sum_i Var_m(s_i^m)}{\sum_m \sum_i s_i^m}
+
+    Its largest value is not 1, as the paper has it, but ``4 (1 - 1/M)``: one map is full where the
+    others are empty. The variance is that of the population, divided by M.
+
+    Args:
+      maps: calibration maps, ``[M, *S]``.
+      normalised: whether to divide by the largest value, so that images with different numbers of
+        annotations compare.
+      rater_mask: which annotations the image has, ``[M]``; M is their number.
+
+    Returns:
+      The score, ``[]``; 0 is agreement. An image whose maps are empty has none: 0, high quality.
+
+    >>> maps = jnp.array([[1.0, 1.0], [0.0, 1.0]])
+    >>> agreement_score(maps).round(4), agreement_score(maps, normalised=True).round(4)
+    (Array(0.6667, dtype=float32), Array(0.3333, dtype=float32))
+    """
+    maps = _cleaned(maps, rater_mask)
+    # M cancels against the sum over m below.
+    score = _ratio(4 * jnp.sum(_variance(maps, rater_mask)), jnp.sum(_mean(maps, rater_mask)))
+    if not normalised:
+        return score
+    present = _present(rater_mask, len(maps))
+    return _ratio(score, 4 * (1 - 1 / jnp.maximum(present, 1)))
+
+
+def _foreground(labels: Labels) -> Bool[Array, "M *S"]:
+    return labels != 0
+
+
+def _present(rater_mask: RaterMask, raters: int) -> int | Integer[Array, ""]:
+    return raters if rater_mask is None else jnp.sum(rater_mask)
+
+
+def _cleaned(values: Float[Array, "M *S"], rater_mask: RaterMask) -> Float[Array, "M *S"]:
+    """Zeros in place of the annotations that the image lacks."""
+    if rater_mask is None:
+        return values
+    return jnp.where(rater_mask.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
+
+
+def _mean(values: Float[Array, "M *T"], rater_mask: RaterMask) -> Float[Array, "*T"]:
+    """The mean over the annotations that the image has, 0 if it has none."""
+    total = jnp.sum(_cleaned(values, rater_mask), axis=0)
+    return total / jnp.maximum(_present(rater_mask, len(values)), 1)
+
+
+def _variance(values: Float[Array, "M *S"], rater_mask: RaterMask) -> Float[Array, "*S"]:
+    return _mean(jnp.square(values - _mean(values, rater_mask)[None]), rater_mask)
+
+
+def _weighted_mean(
+    losses: Float[Array, "M *S"], sigma: Float[Array, "M *S"], rater_mask: RaterMask
+) -> Float[Array, ""]:
+    sigma = _cleaned(sigma, rater_mask)
+    return jnp.mean(_mean(jnp.exp(-sigma) * losses + sigma / 2, rater_mask))
+
+
+def _total(values: Float[Array, "M *S"]) -> Float[Array, "M"]:
+    return jnp.sum(values, axis=tuple(range(1, values.ndim)))
+
+
+def _ratio(above: Float[Array, "*T"], below: Float[Array, "*T"]) -> Float[Array, "*T"]:
+    """The quotient, 0 where nothing stands below; its gradient is finite there as well."""
+    filled = below > 0
+    return jnp.where(filled, above / jnp.where(filled, below, 1.0), 0.0)
+
+
+def _entropy(s: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """``-s log s``, 0 at 0 with a finite slope."""
+    return -s * jnp.log(jnp.maximum(s, jnp.finfo(s.dtype).tiny))
