@@ -112,14 +112,15 @@ def ours(setup: Setup, threads: int, *, native: bool = False) -> harness.Work:
 def native_convolutions() -> Iterator[None]:
     """Replaces our convolutions by XLA's own in what is traced inside."""
 
-    def native(stride: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
-        def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    def native(stride: int) -> Callable[..., jax.Array]:
+        def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
             spatial = "DHW"[-(x.ndim - 2) :]
             return jax.lax.conv_general_dilated(
                 x,
                 kernel,
                 window_strides=(stride,) * len(spatial),
-                padding=[(size // 2, size // 2) for size in kernel.shape[:-2]],
+                padding=[(dilation * (size // 2),) * 2 for size in kernel.shape[:-2]],
+                rhs_dilation=(dilation,) * len(spatial),
                 dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
             )
 
