@@ -74,9 +74,13 @@ RELATIVES = (
     # As ADL, it is told the share.
     ("co-teaching", {"method": "co_teaching", "co_teaching.forget_rate": 0.75}),
 )
-_SWITCHES = ("residual_encoders", "residual_connections", "attention_decoders")
+_SWITCHES = {
+    "RE": "residual_encoders",
+    "RC": "residual_connections",
+    "AD": "attention_decoders",
+}
 # The seven rows of Table 4 in their order, and the one that it leaves out.
-ROWS = ("", "E", "C", "A", "EA", "EC", "ECA", "CA")
+ROWS = ("", "RE", "RC", "AD", "RE AD", "RE RC", "RE RC AD", "RC AD")
 COLUMNS = (
     ("test_jaccard", "IOU", ".4f"),
     ("test_recall", "recall", ".4f"),
@@ -115,7 +119,7 @@ def _base(source: str, **options) -> ml_collections.ConfigDict:
         base.method = "mean"
         base.fused.loss = "soft_dice"
         base.model = ml_collections.ConfigDict({"name": "rar_unet", "widths": (8, 16, 32, 64)})
-        base.model.update(dict.fromkeys((*_SWITCHES, "dense_stages"), False))
+        base.model.update(dict.fromkeys((*_SWITCHES.values(), "dense_stages"), False))
         base.model.dropout = 0.0
         base.train.epochs = 12
         base.train.batch_size = 8
@@ -179,10 +183,8 @@ def _relatives() -> ml_collections.ConfigDict:
 
 
 def _networks() -> ml_collections.ConfigDict:
-    letters = dict(zip("ECA", _SWITCHES, strict=True))
     rows = tuple(
-        (f"R{row}" if row else "U-Net", {f"model.{letters[letter]}": True for letter in row})
-        for row in ROWS
+        (row or "U-Net", {f"model.{_SWITCHES[part]}": True for part in row.split()}) for row in ROWS
     )
     axes = [("network", (*rows, ("Dense", {"model.dense_stages": True})))]
     return _study("Networks, clean masks", _source("hippocampus"), axes, METRICS)
