@@ -37,27 +37,26 @@ def _counts(tp, fp, fn, tn):
 _BOTH_EMPTY = _counts(0, 0, 0, 9)
 
 
-def _check(file, prefix, index, pred, truth, classes):
+def _measured(pred, truth, classes):
     counts = _COUNTS(jnp.asarray(pred), jnp.asarray(truth), classes)
-    chosen = slice(None) if classes > 2 else -1
-    for name, value in (*counts._asdict().items(), *_plain(counts).items()):
-        expected = file[f"{prefix}_{name}"][index]
-        np.testing.assert_allclose(value[chosen], expected, rtol=2e-6, err_msg=f"{prefix} {name}")
+    return counts._asdict() | _plain(counts)
 
 
 def test_golden_binary(golden):
     with np.load(golden / "overlap.npz") as file:
-        cases = len(file["case_names"])
-        for case in range(cases):
-            pred, truth = file[f"c{case:02d}_pred"], file[f"c{case:02d}_gt"]
-            _check(file, "bin", case, pred, truth, 2)
+        for case in range(len(file["case_names"])):
+            found = _measured(file[f"c{case:02d}_pred"], file[f"c{case:02d}_gt"], 2)
+            for name, value in found.items():
+                expected = file[f"bin_{name}"][case]
+                np.testing.assert_allclose(value[1], expected, rtol=2e-6, err_msg=f"{case} {name}")
 
 
 @pytest.mark.parametrize("case", range(4))
 def test_golden_multiclass(golden, case):
     with np.load(golden / "overlap.npz") as file:
-        pred, truth = file[f"m{case:02d}_pred"], file[f"m{case:02d}_gt"]
-        _check(file, f"m{case:02d}", slice(None), pred, truth, 4)
+        found = _measured(file[f"m{case:02d}_pred"], file[f"m{case:02d}_gt"], 4)
+        for name, value in found.items():
+            np.testing.assert_allclose(value, file[f"m{case:02d}_{name}"], rtol=2e-6, err_msg=name)
 
 
 def test_metrics_by_hand():
