@@ -23,9 +23,8 @@ Variants:
                   rate 1e-5, batches of 8; for a GPU
     :smoke        a handful of digits, for tests
 
-All but :paper are sized for two CPU cores: widths 8 to 64, 12 epochs (the spine 100), about a minute a
-run.
-Networks end in two softmax outputs instead of one sigmoid.
+All but :paper are sized for two CPU cores: widths 8 to 64, 12 epochs (the spine 100), about a
+minute a run. Networks end in two softmax outputs instead of one sigmoid.
 """
 
 import ml_collections
