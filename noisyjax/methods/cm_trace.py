@@ -101,10 +101,12 @@ def build(
       A `base.Method`; only the oracle needs the truth.
 
     Raises:
-      ValueError: if the kind of annotators or of consensus is unknown.
+      ValueError: if the kind of annotators or of consensus is unknown, or `absent_votes` is
+        negative.
     """
     checks.one_of("annotators", annotators, ANNOTATORS)
     checks.one_of("consensus", consensus, CONSENSUS)
+    checks.positive("absent_votes", absent_votes, or_zero=True)
     oracle = annotators == "oracle"
     few = num_raters < fewest_raters
     consensus = "mean" if few else consensus

@@ -185,3 +185,8 @@ def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
     aux = method.loss_fn({"params": params, **state}, alone, rng.root_key(0), jnp.int32(0))[1][1]
     assert not np.any(aux.records["joints"])
     assert float(aux.records["weight"]) == 8
+
+
+def test_votes_against_an_expected_label_are_refused():
+    with pytest.raises(ValueError, match=r"absent_votes: expected .* got -0.5"):
+        _method(absent_votes=-0.5)
