@@ -34,6 +34,27 @@ class Prediction(NamedTuple):
     samples: Float[Array, "B N *S L"] | None = None
 
 
+class Assessment(NamedTuple):
+    """What a method says about the annotations of a batch, seen beside their images.
+
+    Maps have one channel per foreground class, C = L - 1; what stands for an annotation that an
+    image lacks has no meaning.
+
+    Attributes:
+      uncertainty: how little each annotation is to be trusted, in [0, 1], ``[B, R, *S, C]``.
+      calibration: what each annotation says of the truth in view of that, ``[B, R, *S, C]``.
+      confidence: how undecided the calibration maps of an image are, ``[B]``, 0 is decided.
+      agreement: how much they contradict each other, ``[B]``, 0 is agreement.
+      quality: weight of the image among those of high quality, in [0, 1], ``[B]``.
+    """
+
+    uncertainty: Float[Array, "B R *S C"]
+    calibration: Float[Array, "B R *S C"]
+    confidence: Float[Array, "B"]
+    agreement: Float[Array, "B"]
+    quality: Float[Array, "B"]
+
+
 class Aux(NamedTuple):
     """What a loss returns beside its value.
 
@@ -71,6 +92,8 @@ class Method:
       record: ``(model_state, records, step) -> model_state`` after an update, or None: what the
         state is to remember beyond batch statistics. `records` is `Aux.records` of the whole batch,
         `step` the number of updates done before this one.
+      assess: ``(variables, batch) -> Assessment`` of labelled examples, or None for methods that do
+        not judge annotations.
     """
 
     init: Callable[[Array, Batch], Variables]
@@ -80,6 +103,7 @@ class Method:
     needs_truth: bool = False
     target: str = ""
     record: Callable[[dict[str, Any], Any, Int[Array, ""]], dict[str, Any]] | None = None
+    assess: Callable[[Variables, Batch], Assessment] | None = None
 
 
 def segment(probs: Float[Array, "*S L"], *, decision: str = "argmax") -> Int[Array, "*S"]:
