@@ -1,8 +1,6 @@
 """Noisy labels in place of the truth for a share of the training examples, once for a run."""
 
-import csv
 import dataclasses
-import io
 import math
 import os
 from collections.abc import Sequence
@@ -10,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from noisyjax.core import rng
+from noisyjax.core import files, rng
 from noisyjax.data import annotate, fused
 from noisyjax.noise import replacement
 
@@ -89,15 +87,10 @@ def save(path: str | os.PathLike, examples: annotate.Annotated) -> None:
       examples: of `replace`.
     """
     names = list(replacement.KINDS)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    rows = zip(examples.ids, examples.replaced, examples.kinds, examples.overlaps, strict=True)
-    for example_id, replaced, kind, overlap in rows:
+    rows = []
+    columns = zip(examples.ids, examples.replaced, examples.kinds, examples.overlaps, strict=True)
+    for example_id, replaced, kind, overlap in columns:
         case = examples.data.case_name(int(example_id))
         name = names[kind] if replaced else ""
-        writer.writerow([example_id, case, int(replaced), name, f"{overlap:.6f}"])
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8", newline="") as file:
-        file.write(text.getvalue())
-    os.replace(temporary, path)
+        rows.append((example_id, case, int(replaced), name, f"{overlap:.6f}"))
+    files.write_text(path, files.to_csv(_COLUMNS, rows))

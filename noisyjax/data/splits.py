@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int, Integer
 
+from noisyjax.core import files
 from noisyjax.data import order, source
 
 NAMES = ("train", "val", "test")
@@ -178,10 +179,7 @@ def save(path: str | os.PathLike, parts: Mapping, data: source.Source) -> None:
             for name, ids in parts.items()
         },
     }
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file)
-    os.replace(temporary, path)
+    files.write_text(path, json.dumps(content))
 
 
 def _part(path: str | os.PathLike, name: str, entry: dict) -> Int[np.ndarray, "..."]:

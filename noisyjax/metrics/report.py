@@ -2,21 +2,20 @@
 
 The table of cases is always written (CSV: case, class, metric, value). A mean stands beside the
 number of values it was made from and the number of undefined ones (NaN) that it leaves out;
-infinite values are not left out. Files are written under another name first, so that a reader never
-sees half a table.
+infinite values are not left out.
 """
 
 import csv
-import io
 import json
 import math
 import os
-import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
+
+from noisyjax.core import files
 
 _COLUMNS = ("case", "class", "metric", "value")
 
@@ -121,22 +120,10 @@ def aggregate(rows: Iterable[Row], *, per_class: bool = False) -> dict[str, Summ
     return {name: summarise(found) for name, found in values.items()}
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a file completely or not at all, making its folder."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8", newline="")
-    os.replace(unfinished, path)
-
-
 def write_rows(path: str | os.PathLike, rows: Iterable[Row]) -> None:
     """Writes the table of cases as CSV; values are written so that they read back the same."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows((row.case, row.label, row.metric, repr(float(row.value))) for row in rows)
-    write_text(path, text.getvalue())
+    table = ((row.case, row.label, row.metric, repr(float(row.value))) for row in rows)
+    files.write_text(path, files.to_csv(_COLUMNS, table))
 
 
 def read_rows(path: str | os.PathLike) -> list[Row]:
@@ -174,7 +161,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
       path: the file.
       value: NaN becomes null, and infinite numbers the strings "inf" and "-inf".
     """
-    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    files.write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def mean_sd(summary: Summary, *, digits: int = 2, scale: float = 1.0) -> str:

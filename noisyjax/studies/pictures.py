@@ -9,6 +9,8 @@ import matplotlib.patches
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
+from noisyjax.core import files
+
 # Zhang et al. 2020, Figure 5: the colour of each joint outcome of the truth and the rater.
 COLOURS = {
     "true positive": (1.0, 1.0, 1.0),
@@ -236,7 +238,8 @@ def plane(one: Integer[np.ndarray, "*S"], other: Integer[np.ndarray, "*S"]) -> t
 
 def save(figure: matplotlib.figure.Figure, path: str | os.PathLike) -> None:
     """Writes a figure as PNG."""
-    figure.savefig(path, dpi=150)
+    with files.replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=150)
 
 
 def _places(levels: Sequence[str]) -> dict[str, float]:

@@ -1,15 +1,14 @@
 """The report on raters as tables, CSV files and a figure."""
 
-import csv
-import io
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import rich.table
 
+from noisyjax.core import files
 from noisyjax.metrics import report
 from noisyjax.studies import pictures, rater_figures, rater_scores, table
 
@@ -85,12 +84,12 @@ def rater_csv(found: rater_scores.Report) -> str:
         line |= {"missed": rater.missed, "added": rater.added, "trace": rater.trace}
         line["worst"] = " ".join(case for case, _ in _worst(found, rater))
         lines.append(line)
-    return _csv(list(lines[0]), (line.values() for line in lines))
+    return files.to_csv(list(lines[0]), (line.values() for line in lines))
 
 
 def case_csv(found: rater_scores.Report) -> str:
     """Lists each number of each image and rater who labelled it: case, rater, class, metric."""
-    return _csv(["case", "rater", "class", "metric", "value"], _case_lines(found))
+    return files.to_csv(["case", "rater", "class", "metric", "value"], _case_lines(found))
 
 
 def _case_lines(found: rater_scores.Report) -> Iterator[tuple]:
@@ -113,13 +112,11 @@ def write(found: rater_scores.Report, folder: str | os.PathLike) -> None:
       folder: where to; made if it is not there.
     """
     folder = pathlib.Path(folder)
-    report.write_text(folder / "raters.csv", rater_csv(found))
-    report.write_text(folder / "raters_cases.csv", case_csv(found))
-    drawn = folder / f".raters.{os.getpid()}.png"
-    pictures.save(rater_figures.overview(found), drawn)
-    os.replace(drawn, folder / "raters.png")
+    files.write_text(folder / "raters.csv", rater_csv(found))
+    files.write_text(folder / "raters_cases.csv", case_csv(found))
+    pictures.save(rater_figures.overview(found), folder / "raters.png")
     # Last, so that who finds it finds the rest.
-    report.write_text(folder / "raters.md", markdown(found))
+    files.write_text(folder / "raters.md", markdown(found))
 
 
 def terminal(found: rater_scores.Report) -> rich.table.Table:
@@ -137,11 +134,3 @@ def _worst(found: rater_scores.Report, rater: rater_scores.Rater) -> list[tuple[
 
 def _number(value: float | np.floating) -> str:
     return "–" if np.isnan(value) else f"{value:.3f}"
-
-
-def _csv(head: Sequence[str], lines: Iterable[Iterable[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(lines)
-    return text.getvalue()

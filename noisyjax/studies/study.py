@@ -10,6 +10,7 @@ import rich.console
 import rich.progress
 
 from noisyjax import train
+from noisyjax.core import files
 from noisyjax.studies import comparison, consensus, grid, pictures, readout, showcase, table
 from noisyjax.train import records
 
@@ -71,10 +72,10 @@ def _tabulate(
     for field, heading, form, axis in config.pivots:
         column = table.Column(field, heading, form)
         parts.append((heading, *table.pivot(rows, column, axis, config.repeats)))
-    _write(workdir / "table.csv", table.tidy_csv(rows))
+    files.write_text(workdir / "table.csv", table.tidy_csv(rows))
     texts = [table.markdown(head, body)]
     texts += [f"\n{title}\n\n{table.markdown(head, body)}" for title, head, body in parts[1:]]
-    _write(workdir / "table.md", "".join(texts))
+    files.write_text(workdir / "table.md", "".join(texts))
     for part in parts:
         console.print(table.terminal(*part))
 
@@ -96,7 +97,7 @@ def _compare(
             console.print(table.terminal(title, head, body))
             texts.append(f"{title}\n\n{table.markdown(head, body)}")
     if texts:
-        _write(workdir / "comparisons.md", "\n".join(texts))
+        files.write_text(workdir / "comparisons.md", "\n".join(texts))
 
 
 def _group(
@@ -113,7 +114,7 @@ def _group(
     if body:
         title = "Cases by the agreement of their raters, mean ± sd over cases"
         console.print(table.terminal(title, head, body))
-        _write(workdir / "consensus.md", f"{title}\n\n{table.markdown(head, body)}")
+        files.write_text(workdir / "consensus.md", f"{title}\n\n{table.markdown(head, body)}")
         pictures.save(figure, workdir / "consensus.png")
 
 
@@ -195,9 +196,3 @@ def _history(path: pathlib.Path, field: str) -> tuple[list, list]:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     known = [row for row in rows if field in row]
     return [row["step"] for row in known], [row[field] for row in known]
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text)
-    os.replace(temporary, path)

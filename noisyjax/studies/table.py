@@ -1,7 +1,5 @@
 """From the outcomes of a study to its tables: every seed as CSV, mean ± sd as Markdown."""
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Sequence
@@ -9,6 +7,7 @@ from typing import NamedTuple
 
 import rich.table
 
+from noisyjax.core import files
 from noisyjax.studies import grid
 
 
@@ -23,17 +22,14 @@ class Column(NamedTuple):
 def tidy_csv(outcomes: Sequence[grid.Outcome]) -> str:
     """Lists every number of every cell: axes, seed, metric, value; a failed cell has one row."""
     axes = list(outcomes[0].cell.levels) if outcomes else []
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*axes, "seed", "metric", "value"])
+    lines = []
     for cell, summary, error in outcomes:
         head = [*cell.levels.values(), cell.seed]
         if error is not None:
-            writer.writerow([*head, "failed", error.strip().splitlines()[-1]])
+            lines.append([*head, "failed", error.strip().splitlines()[-1]])
             continue
-        for name, value in sorted(summary.items()):
-            writer.writerow([*head, name, value])
-    return file.getvalue()
+        lines += [[*head, name, value] for name, value in sorted(summary.items())]
+    return files.to_csv([*axes, "seed", "metric", "value"], lines)
 
 
 def rows(

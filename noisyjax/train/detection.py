@@ -4,20 +4,18 @@ What is measured stands in ``metrics.jsonl`` under names that begin with "noise_
 run ``detection.csv`` has it epoch by epoch, and ``suspects.csv`` lists every training example.
 """
 
-import csv
-import io
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from noisyjax.core import files
 from noisyjax.methods import adl, noise_rate
-from noisyjax.metrics import detection, report
+from noisyjax.metrics import detection
 from noisyjax.train import experiment as experiments
 from noisyjax.train import state as states
 from noisyjax.train import writers
@@ -106,7 +104,7 @@ def write(
         ]
         for row in measured
     )
-    _write_table(folder / DETECTION_FILE, ["epoch", *columns], epochs)
+    files.write_text(folder / DETECTION_FILE, files.to_csv(["epoch", *columns], epochs))
     _write_suspects(experiment, kept, folder / SUSPECTS_FILE)
 
 
@@ -126,17 +124,10 @@ def _write_suspects(
         table["replaced"] = train.replaced.astype(int)
         table["overlap"] = [_number(share) for share in train.overlaps]
     order = np.argsort(np.where(np.isnan(losses), np.inf, -losses), kind="stable")
-    _write_table(path, list(table), ([column[i] for column in table.values()] for i in order))
+    rows = ([column[i] for column in table.values()] for i in order)
+    files.write_text(path, files.to_csv(list(table), rows))
 
 
 def _number(value: Any) -> str:
     """As it reads back; empty where it is not defined."""
     return "" if np.isnan(value) else f"{float(value):.9g}"
-
-
-def _write_table(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    report.write_text(path, text.getvalue())

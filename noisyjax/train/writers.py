@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorboardX
 
-from noisyjax.metrics import report
+from noisyjax.core import files
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -52,7 +52,7 @@ class MetricsWriter:
         """
         path = pathlib.Path(folder) / METRICS_FILE
         rows = read_metrics(path, last_step=step)
-        report.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
         self.seconds = max((row.get("seconds", 0.0) for row in rows), default=0.0)
         self._file = path.open("a", encoding="utf-8")
         self._events = tensorboardX.SummaryWriter(

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from noisyjax.core import files
 from noisyjax.data import order, source
 
 MIRRORS = (
@@ -50,10 +51,8 @@ def _fetch_file(name: str, path: str) -> None:
             failures.append(f"{mirror}: {error}")
             continue
         if _md5(content) == CHECKSUMS[name]:
-            temporary = f"{path}.{os.getpid()}.tmp"
-            with open(temporary, "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
+            with files.replacing(path) as unfinished:
+                unfinished.write_bytes(content)
             return
         failures.append(f"{mirror}: expected md5 {CHECKSUMS[name]}, got {_md5(content)}")
     raise ConnectionError(f"{name}: no mirror could serve it: " + "; ".join(failures))
