@@ -176,7 +176,6 @@ def _tumours() -> ml_collections.ConfigDict:
     with base.unlocked():
         base.data.panel = ("good", "over", "under", "wrong", "blank", "swap")
         base.data.panel_options = ml_collections.ConfigDict({"target": 2})
-        base.cm_trace.consensus = "matrices"
         base.train.epochs = 10
         base.evaluate.every_epochs = 5
     return base

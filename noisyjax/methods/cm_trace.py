@@ -36,7 +36,7 @@ from noisyjax.methods import base, dawid_skene, network
 from noisyjax.models import annotators as heads
 
 ANNOTATORS = ("spatial", "low_rank", "global", "oracle")
-CONSENSUS = ("one_coin", "matrices", "mean", "none")
+CONSENSUS = ("auto", "one_coin", "matrices", "mean", "none")
 
 # Name of the collection of variables with the counts of the consensus, [R, L, L].
 COLLECTION = "consensus"
@@ -57,7 +57,7 @@ def build(
     trace_weight: float = 0.01,
     warmup_steps: int = 0,
     apart_steps: int = 0,
-    consensus: str = "one_coin",
+    consensus: str = "auto",
     consensus_weight: float = 1.0,
     consensus_prior: float = 0.5,
     least_error: float = 0.1,
@@ -81,7 +81,8 @@ def build(
       apart_steps: updates of the second.
       consensus: what the network learns beside the paper's loss: "one_coin" or "matrices" (several
         classes; an image with one label has that for its consensus) as above, "mean" (the mean
-        label throughout), or "none" (the paper's warm-up: the matrices alone).
+        label throughout), or "none" (the paper's warm-up: the matrices alone). "auto" is
+        "one_coin" for two classes, "matrices" for more.
       consensus_weight: its weight.
       consensus_prior: how much the consensus trusts the network, from 0 (labels alone) to 1 (Bayes'
         rule, which more easily believes its own errors).
@@ -107,6 +108,8 @@ def build(
     checks.one_of("annotators", annotators, ANNOTATORS)
     checks.one_of("consensus", consensus, CONSENSUS)
     checks.positive("absent_votes", absent_votes, or_zero=True)
+    if consensus == "auto":
+        consensus = "one_coin" if num_classes == 2 else "matrices"
     oracle = annotators == "oracle"
     few = num_raters < fewest_raters
     consensus = "mean" if few else consensus

@@ -13,9 +13,14 @@ from noisyjax.data import sources
 from noisyjax.data.sources import mnist
 
 
+def _zipped(content):
+    # Without the time of day, that the names of tests made from it are the same in every process.
+    return gzip.compress(content, mtime=0)
+
+
 def _idx(array):
     header = bytes((0, 0, 8, array.ndim)) + np.asarray(array.shape, ">u4").tobytes()
-    return gzip.compress(header + array.tobytes(), mtime=0)
+    return _zipped(header + array.tobytes())
 
 
 def _small_files():
@@ -112,9 +117,9 @@ def test_truncated_or_wrong_file_is_named_with_both_checksums(small, tmp_path):
         (b"not gzip at all", "expected a gzipped idx file"),
         (_idx(np.zeros((3, 3), np.uint8)), "idx header 00000802.*got 00000802"),
         (_idx(np.zeros((9,), np.uint8)), "idx header 00000802.*got 00000801"),
-        (gzip.compress(b"\0\0\x0d\2" + b"\0\0\0\2\0\0\0\3"), "idx header 00000802.*got 00000d02"),
-        (gzip.compress(b"\0\0\10\2\0\0\0\2\0\0\0\3abcde"), "expected 6 bytes of data, got 5"),
-        (gzip.compress(b"\0\0\10\2\0\0\0\2\0\0\0\3" + b"x" * 10**6), "6 bytes of data, got more"),
+        (_zipped(b"\0\0\x0d\2" + b"\0\0\0\2\0\0\0\3"), "idx header 00000802.*got 00000d02"),
+        (_zipped(b"\0\0\10\2\0\0\0\2\0\0\0\3abcde"), "expected 6 bytes of data, got 5"),
+        (_zipped(b"\0\0\10\2\0\0\0\2\0\0\0\3" + b"x" * 10**6), "6 bytes of data, got more"),
     ],
 )
 def test_read_idx_refuses_what_is_not_the_array(tmp_path, monkeypatch, content, message):

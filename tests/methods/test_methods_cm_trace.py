@@ -158,7 +158,8 @@ def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
         "truth": jnp.asarray(truth),
     }
     segmenter = models.build("unet", 3, widths=(4,), convs_per_level=1)
-    settings = {"convs": 0, "warmup_steps": 10**6, "consensus": "matrices"}
+    settings = {"convs": 0, "warmup_steps": 10**6}
+    # What three classes have if nothing else is said.
     method = methods.build("cm_trace", segmenter, num_raters=6, num_classes=3, **settings)
     variables = jax.jit(method.init)(rng.root_key(0), batch)
     params, state = variables.pop("params"), variables
