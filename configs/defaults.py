@@ -45,7 +45,7 @@ def _cm_trace() -> ml_collections.ConfigDict:
     # Updates of the first and the second stage.
     method.warmup_steps = 80
     method.apart_steps = 80
-    method.consensus = "one_coin"
+    method.consensus = "auto"
     method.consensus_weight = 3.0
     method.consensus_prior = 0.5
     method.least_error = 0.1
@@ -80,7 +80,11 @@ def _train() -> ml_collections.ConfigDict:
     train.learning_rate = 1e-2
     train.schedule = "cosine"
     train.warmup_steps = 0
+    # What the schedule "exponential" leaves of the rate after each epoch.
+    train.decay_rate = 0.96
     train.weight_decay = 1e-5
+    # Of the optimisers "momentum" and "nesterov".
+    train.momentum = 0.9
     # Largest norm of the gradient, 0 for no clipping.
     train.gradient_clip = 1.0
     # Factor on the learning rate of the annotators' heads.
@@ -126,6 +130,100 @@ def _co_teaching() -> ml_collections.ConfigDict:
     return method
 
 
+def _nnunet_style() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.nnunet_style.build`."""
+    method = ml_collections.ConfigDict()
+    method.target = "majority"
+    # Whether a prediction is the mean over all mirror images.
+    method.mirror = True
+    return method
+
+
+def _cople_net() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.cople_net.build`."""
+    method = ml_collections.ConfigDict()
+    method.target = "majority"
+    # Of the noise-robust Dice loss.
+    method.gamma = 1.5
+    method.power = 2
+    # Of the teacher's average, and the losses from which on a step has no share in it.
+    method.decay = 0.99
+    method.quantile = 0.9
+    method.window = 100
+    # Of the student's learning from the teacher, at most, and updates until then.
+    method.consistency_weight = 1.0
+    method.ramp_steps = 200
+    # Who predicts, "teacher" or "student".
+    method.predictor = "teacher"
+    return method
+
+
+def _uma_net() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.uma_net.build`, as published where the paper has them."""
+    method = ml_collections.ConfigDict()
+    # The parts: off and off and off is the plain network on the mean loss of the annotations.
+    method.auem = True
+    method.consistency = True
+    method.quality = True
+    method.auxiliary = True
+    # lambda and the largest alpha, and the updates until alpha is there.
+    method.dice_weight = 1.0
+    method.consistency_weight = 1.0
+    method.ramp_steps = 1000
+    # tau_a and tau_b; for breast MRI the paper has 0.15 and 0.1.
+    method.confidence_threshold = 0.2
+    method.agreement_threshold = 0.2
+    method.two_sided = False
+    method.normalised = False
+    # 0 for the paper's hard split.
+    method.temperature = 0.0
+    # Updates in which every image counts as one of high quality (none in the paper).
+    method.warmup_steps = 200
+    # Levels of the AUEM; a third of the segmenter's if empty.
+    method.widths = ()
+    # Its uncertainties start at about the sigmoid of this.
+    method.start = -2.0
+    return method
+
+
+def _pint() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.pint.build`."""
+    method = ml_collections.ConfigDict()
+    method.loss = "cross_entropy"
+    method.target = "majority"
+    # Passes that show the uncertainty, and the noise on their images.
+    method.passes = 4
+    method.input_noise = 0.1
+    # How fast it turns a pixel to the pseudo label, and takes weight from an image.
+    method.pixel_scale = 2.0
+    method.image_scale = 1.0
+    # Updates that learn from the labels alone.
+    method.warmup_steps = 100
+    return method
+
+
+def _mr_net() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.mr_net.build`."""
+    method = ml_collections.ConfigDict()
+    # Share of the loss, as published.
+    method.reconstruction_weight = 0.3
+    # Of the attention, in voxels.
+    method.blur_sigma = 2.0
+    method.norm = "instance"
+    return method
+
+
+def _self_calib() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.methods.self_calib.build`, as published where the paper has them."""
+    method = ml_collections.ConfigDict()
+    method.recurrences = 3
+    # Beside the structural similarity in windows of so many voxels.
+    method.cross_entropy_weight = 0.3
+    method.window = 11
+    method.norm = "instance"
+    return method
+
+
 def get_config() -> ml_collections.ConfigDict:
     """Returns the fields with their defaults, locked."""
     config = ml_collections.ConfigDict()
@@ -140,6 +238,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.prob_unet = _prob_unet()
     config.forward = _forward()
     config.co_teaching = _co_teaching()
+    config.uma_net = _uma_net()
+    config.nnunet_style = _nnunet_style()
+    config.cople_net = _cople_net()
+    config.pint = _pint()
+    config.mr_net = _mr_net()
+    config.self_calib = _self_calib()
     config.adl = _adl()
     config.train = _train()
     config.evaluate = ml_collections.ConfigDict(

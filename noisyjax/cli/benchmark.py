@@ -12,7 +12,6 @@ apart. The entry conv3d_xla has our own network with XLA's convolutions as its p
 import importlib.util
 import json
 import os
-import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,8 +26,9 @@ from noisyjax.benchmarks import (
     surface,
     threshold,
     training_step,
+    uma_net,
 )
-from noisyjax.core import memory
+from noisyjax.core import files, memory
 
 _JSON = flags.DEFINE_string("json", None, "File that receives the measurements.")
 _THREADS = flags.DEFINE_list("threads", None, "Numbers of cores; one and all of them if not given.")
@@ -44,6 +44,7 @@ SETUPS = {
     **threshold.SETUPS,
     **fusion.SETUPS,
     **surface.SETUPS,
+    **uma_net.SETUPS,
 }
 
 
@@ -112,7 +113,7 @@ def main(argv: Sequence[str]) -> None:
                 results.append({"entry": name} | measured)
     console.Console(width=120).print(render(results))
     if _JSON.value:
-        _write_json(pathlib.Path(_JSON.value), results)
+        files.write_text(_JSON.value, json.dumps(results, indent=2) + "\n")
 
 
 def run() -> None:
@@ -138,13 +139,6 @@ def _require(packages: set[str]) -> None:
     missing = sorted(name for name in packages if importlib.util.find_spec(name) is None)
     if missing:
         raise app.UsageError(f"peers are missing: {missing}; pip install noisyjax[bench]")
-
-
-def _write_json(path: pathlib.Path, value: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

@@ -1,51 +1,87 @@
-r"""Fits Gaussian-field noise to the raters of a data set.
+r"""Fits noise to a data set: to its raters, or to a wanted Dice.
 
-Prints the strength a and the smoothness b (fractions of the side, and voxels), and the mean
-pairwise Dice of simulated raters beside that of the real ones.
+Without --dice, Gaussian-field noise is fitted to the raters. Printed are the strength a and the
+smoothness b (fractions of the side, and voxels), and the mean pairwise Dice of simulated raters
+beside that of the real ones. With it, the strength is printed at which each of the five noises of
+`noisyjax.noise.annotation` has that mean Dice to the truths.
 
 Example:
   python -m noisyjax.cli.fit_noise --source=bubil --option=path=bubil.npz --option=subset=rat
+  python -m noisyjax.cli.fit_noise --source=digits --images=250 --dice=0.8 --dice=0.7
 """
+
+import ast
+import itertools
+from collections.abc import Sequence
+from typing import Any
 
 from absl import app, flags, logging
 
 
 def define_flags() -> None:
     """Defines the flags; not on import, for the commands share names."""
-    flags.DEFINE_string("source", None, "A data set with raters of its own, for example lidc.")
-    flags.DEFINE_multi_string("option", [], "NAME=VALUE of the data set's options; repeatable.")
+    flags.DEFINE_string("source", None, "A data set, for example lidc.")
+    flags.DEFINE_multi_string(
+        "option",
+        [],
+        "NAME=VALUE of the data set's options; repeatable. Of several values of one name all are "
+        "loaded; for --dice they then count as one data set.",
+    )
     flags.DEFINE_integer("images", 50, "The first so many images.", lower_bound=1)
+    flags.DEFINE_multi_float("dice", [], "Mean Dice of noisy labels to the truths; repeatable.")
     flags.DEFINE_integer("seed", 0, "Seed of the simulated raters.")
     flags.mark_flags_as_required(["source"])
 
 
 def main(argv: list[str]) -> None:
-    """Fits and prints one line."""
+    """Fits and prints."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only, got {argv[1:]}")
     from noisyjax.core import rng
     from noisyjax.data import sources
-    from noisyjax.studies import fitted_raters
+    from noisyjax.studies import fitted_raters, noise_levels
 
     logging.set_verbosity(logging.WARNING)
     given = flags.FLAGS
-    wrong = [option for option in given.option if "=" not in option]
-    if wrong:
-        raise app.UsageError(f"--option: expected NAME=VALUE, got {wrong}")
-    options = dict(option.split("=", 1) for option in given.option)
+    key = rng.purpose_key(given.seed, "noise")
     try:
-        data = sources.load(given.source, **options)
+        loaded = [sources.load(given.source, **options) for options in _options(given.option)]
     except TypeError as error:
         raise app.UsageError(f"--option: {given.source}: {error}") from error
-    count = min(given.images, len(data.examples))
-    key = rng.purpose_key(given.seed, "noise")
-    found = fitted_raters.fit(key, data, range(count))
-    sides = data.examples[0]["image"].shape[:-1]
-    print(
-        f"{data.name}: a {found.a:.4f} ({found.a * sides[0]:.2f} of {sides[0]} voxels), "
-        f"b {found.b:.3f}; Dice of two raters: real {found.real_dice:.3f}, "
-        f"simulated {found.simulated_dice:.3f} ({found.images} images)"
-    )
+    if given.dice:
+        truths = noise_levels.truths(loaded, count=given.images)
+        for dice in given.dice:
+            print(f"{given.source}: {len(truths)} truths, mean Dice {dice}")
+            for name, found in noise_levels.solve(key, truths, dice=dice).items():
+                print(f"  {name:16s} strength {found.strength:.4g}, Dice {found.dice:.4f}")
+        return
+    for data in loaded:
+        found = fitted_raters.fit(key, data, range(min(given.images, len(data.examples))))
+        sides = data.examples[0]["image"].shape[:-1]
+        print(
+            f"{data.name}: a {found.a:.4f} ({found.a * sides[0]:.2f} of {sides[0]} voxels), "
+            f"b {found.b:.3f}; Dice of two raters: real {found.real_dice:.3f}, "
+            f"simulated {found.simulated_dice:.3f} ({found.images} images)"
+        )
+
+
+def _options(given: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns the options of each load: every combination of the values."""
+    wrong = [option for option in given if "=" not in option]
+    if wrong:
+        raise app.UsageError(f"--option: expected NAME=VALUE, got {wrong}")
+    values = {}
+    for name, value in (option.split("=", 1) for option in given):
+        values.setdefault(name, []).append(_value(value))
+    return [dict(zip(values, chosen)) for chosen in itertools.product(*values.values())]
+
+
+def _value(text: str) -> Any:
+    """A number or True or False, where it is one, and else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ PURPOSES = {
     "latents": 10,
     "replaced_cases": 11,
     "replacement": 12,
+    "expertness": 13,
 }
 
 

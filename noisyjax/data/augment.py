@@ -19,7 +19,15 @@ from noisyjax.core import blur, rng, warp
 Transform = Callable[[Array, dict[str, Array]], dict[str, Array]]
 
 # Each kind of change has a stream of its own: switching one on leaves the others as they were.
-_STREAMS = {"flip": 0, "right_angle": 1, "free": 2, "intensity": 3, "blur": 4, "chosen": 5}
+_STREAMS = {
+    "flip": 0,
+    "right_angle": 1,
+    "free": 2,
+    "intensity": 3,
+    "blur": 4,
+    "chosen": 5,
+    "gamma": 6,
+}
 
 
 def _stream(key: Array, name: str) -> Array:
@@ -149,6 +157,16 @@ def _intensities(key, image, *, scale, shift, noise):
     return image
 
 
+def _gamma(key, image, *, largest):
+    """Bends the intensities of every channel, between the least and the greatest in it."""
+    bound = jnp.log1p(largest)
+    exponent = jnp.exp(jax.random.uniform(_stream(key, "gamma"), minval=-bound, maxval=bound))
+    space = tuple(range(image.ndim - 1))
+    low, high = image.min(space, keepdims=True), image.max(space, keepdims=True)
+    width = jnp.where(high > low, high - low, 1.0)
+    return low + width * ((image - low) / width) ** exponent
+
+
 def _blur(key, image, *, largest):
     sigma = jax.random.uniform(_stream(key, "blur"), maxval=largest)
     return jax.vmap(lambda channel: blur.gaussian_blur(channel, sigma), -1, -1)(image)
@@ -169,6 +187,7 @@ def augment(
     intensity_scale: float = 0.0,
     intensity_shift: float = 0.0,
     intensity_noise: float = 0.0,
+    gamma: float = 0.0,
     smoothing: float = 0.0,
     probability: float = 1.0,
 ) -> tuple[Float[Array, "*S K"], Num[Array, "R *S"]]:
@@ -190,6 +209,8 @@ def augment(
       intensity_scale: the image is multiplied by a number within this of 1.
       intensity_shift: then a number up to this, of either sign, is added.
       intensity_noise: then Gaussian noise of this standard deviation is added.
+      gamma: then the intensities of each channel, made to lie in [0, 1], are raised to a power
+        between ``1 / (1 + gamma)`` and ``1 + gamma``, and get their range back.
       smoothing: the image is blurred by a Gaussian of a random width up to this, in voxels.
       probability: with which an example is changed at all.
 
@@ -217,6 +238,8 @@ def augment(
     image = _intensities(
         key, image, scale=intensity_scale, shift=intensity_shift, noise=intensity_noise
     )
+    if gamma:
+        image = _gamma(key, image, largest=gamma)
     if smoothing:
         image = _blur(key, image, largest=smoothing)
     changed = image, jnp.moveaxis(masks, -1, 0)

@@ -8,7 +8,21 @@ import functools
 from typing import Any
 
 from noisyjax.core import checks
-from noisyjax.methods import adl, cm_trace, co_teaching, forward, fused, prob_unet, separate
+from noisyjax.methods import (
+    adl,
+    cm_trace,
+    co_teaching,
+    cople_net,
+    forward,
+    fused,
+    mr_net,
+    nnunet_style,
+    pint,
+    prob_unet,
+    self_calib,
+    separate,
+    uma_net,
+)
 from noisyjax.methods.base import Aux, Batch, Method, Prediction, Variables
 
 METHODS = {
@@ -22,11 +36,17 @@ METHODS = {
     "prob_unet": functools.partial(prob_unet.build),
     "forward_correction": functools.partial(forward.build),
     "co_teaching": functools.partial(co_teaching.build),
+    "nnunet_style": functools.partial(nnunet_style.build),
+    "cople_net": functools.partial(cople_net.build),
     "cm_trace": functools.partial(cm_trace.build, annotators="spatial"),
     "no_trace": functools.partial(cm_trace.build, annotators="spatial", trace=False),
     "low_rank_cm": functools.partial(cm_trace.build, annotators="low_rank"),
     "global_cm": functools.partial(cm_trace.build, annotators="global"),
     "oracle_cm": functools.partial(cm_trace.build, annotators="oracle"),
+    "pint": functools.partial(pint.build),
+    "mr_net": functools.partial(mr_net.build),
+    "self_calib": functools.partial(self_calib.build),
+    "uma_net": functools.partial(uma_net.build),
 }
 
 # Which section of a config holds a method's options.

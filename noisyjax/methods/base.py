@@ -184,3 +184,8 @@ def label_params(params: Any) -> Any:
         return jax.tree.map(lambda _: kind, tree)
 
     return {name: mark(name, tree) for name, tree in params.items()}
+
+
+def all_model(params: Any) -> Any:
+    """Marks every parameter as the model's."""
+    return jax.tree.map(lambda _: "model", params)

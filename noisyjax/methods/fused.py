@@ -124,6 +124,18 @@ def reader(
     return read
 
 
+def needs(target: str) -> dict[str, Any]:
+    """Returns the fields of `base.Method` that say what a target is made of.
+
+    Args:
+      target: one of `TARGETS`.
+
+    >>> needs("truth"), needs("staple")
+    ({'needs_truth': True, 'target': ''}, {'needs_truth': False, 'target': 'staple'})
+    """
+    return {"needs_truth": target == "truth", "target": target if TARGETS[target] is _given else ""}
+
+
 def build(
     segmenter: Any, *, num_raters: int, num_classes: int, target: str, loss: str = "cross_entropy"
 ) -> base.Method:
@@ -166,11 +178,4 @@ def build(
         output, _ = network.run("segmenter", segmenter, variables, image, train=False)
         return base.Prediction(jax.nn.softmax(output.logits))
 
-    return base.Method(
-        init,
-        loss_fn,
-        predict,
-        base.label_params,
-        needs_truth=target == "truth",
-        target=target if TARGETS[target] is _given else "",
-    )
+    return base.Method(init, loss_fn, predict, base.label_params, **needs(target))

@@ -127,13 +127,9 @@ def _method(modules: dict[str, Any], *, beta: float, num_samples: int) -> base.M
         samples = jnp.moveaxis(jax.lax.map(sample, _normal(keys, latent_size)[:, None]), 0, 1)
         return base.Prediction(samples.mean(1), samples=samples)
 
-    return base.Method(init, loss_fn, predict, _all_model)
+    return base.Method(init, loss_fn, predict, base.all_model)
 
 
 def _normal(keys: jax.Array, size: int) -> jax.Array:
     """Standard normal numbers, ``[B, Z]``, from keys ``[B]``."""
     return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
-
-
-def _all_model(params: Any) -> Any:
-    return jax.tree.map(lambda _: "model", params)

@@ -16,6 +16,7 @@ from noisyjax.models import (
     encoder_unet,
     highres3dnet,
     multires_unet,
+    nnunet_style,
     rar_unet,
     unet,
 )
@@ -50,6 +51,7 @@ MODELS = {
     "multires_unet": multires_unet.MultiResUNet,
     "encoder_unet": encoder_unet.EncoderUNet,
     "cople_net": cople_net.COPLENet,
+    "nnunet_style": nnunet_style.NNUNetStyle,
     "highres3dnet": highres3dnet.HighRes3DNet,
 }
 

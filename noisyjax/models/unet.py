@@ -18,10 +18,13 @@ class Segmentation(NamedTuple):
     Attributes:
       logits: `[B, *S, L]`, float32.
       features: `[B, *S, W]`, the last decoder features, which annotator heads read.
+      deep: logits of coarser levels, finer first, `[B, *ceil(S / 2^i), L]` for i = 1, 2, ...; in
+        training with deep supervision alone.
     """
 
     logits: Array
     features: Array
+    deep: tuple[Array, ...] = ()
 
 
 class UNet(nn.Module):
@@ -44,6 +47,8 @@ class UNet(nn.Module):
       attention_gates: whether the coarser features weigh what is joined (`attention.AttentionGate`)
         at every level but the finest, which Oktay et al. 2018 leave as it is.
       dropout: probability that a channel is dropped after each activation, in training.
+      deep_supervision: whether, in training, the levels of the decoder between the finest and the
+        coarsest have logits of their own, as nnU-Net's.
       axis_name: mapped axis over which batch statistics are averaged, or None.
       dtype: type of the activations; parameters and logits are float32.
       remat: whether activations are recomputed in the backward pass to save memory.
@@ -58,6 +63,7 @@ class UNet(nn.Module):
     up: str = "linear"
     attention_gates: bool = False
     dropout: float = 0.0
+    deep_supervision: bool = False
     axis_name: str | None = None
     dtype: Any = jnp.float32
     remat: bool = False
@@ -89,14 +95,41 @@ class UNet(nn.Module):
         checks.one_of("down", self.down, ("strided_conv", *_POOLS))
         checks.one_of("up", self.up, ("linear", "transposed"))
         context = (train, keys, weight)
-        x, skips = image.astype(self.dtype), []
+        features = self.decode(self.encode(image.astype(self.dtype), context), context)
+        supervised = self.deep_supervision and (train or self.is_initializing())
+        # The last one is the bottom, and nnU-Net gives the one above it no weight.
+        levels = range(1, len(features) - 2) if supervised else ()
+        deep = tuple(self._head(f"logits{level}")(features[level]) for level in levels)
+        return Segmentation(self._head("logits")(features[0]), features[0], deep)
+
+    def encode(self, x: Array, context: tuple) -> list[Array]:
+        """Runs the encoder in a module's call; features of every level, finest first.
+
+        Args:
+          x: `[B, *S, K]`.
+          context: `(train, keys, weight)` as in the call.
+        """
+        skips = []
         for level in range(len(self.widths)):
             x = self._encode(level, x, context)
             skips.append(x)
+        return skips
+
+    def decode(self, skips: list[Array], context: tuple, *, prefix: str = "") -> list[Array]:
+        """Runs a decoder in a module's call; features of every level, finest first.
+
+        Args:
+          skips: what `encode` returned.
+          context: `(train, keys, weight)` as in the call.
+          prefix: of the names of its parameters, so that an encoder may have several decoders.
+        """
+        features = [skips[-1]]
         for level in reversed(range(len(self.widths) - 1)):
-            x = self._decode(level, x, skips[level], context)
-        head = blocks.Conv(self.num_classes, 1, use_bias=True, name="logits")
-        return Segmentation(head(x), x)
+            features.append(self._decode(level, features[-1], skips[level], context, prefix))
+        return features[::-1]
+
+    def _head(self, name: str) -> nn.Module:
+        return blocks.Conv(self.num_classes, 1, use_bias=True, name=name)
 
     def _encode(self, level: int, x: Array, context: tuple) -> Array:
         down = level > 0
@@ -107,20 +140,22 @@ class UNet(nn.Module):
             x = self._block(f"encoder{level}_{index}", level, index, strided)((x,), *context)
         return x
 
-    def _decode(self, level: int, x: Array, skip: Array, context: tuple) -> Array:
+    def _decode(self, level: int, x: Array, skip: Array, context: tuple, prefix: str) -> Array:
         if self.attention_gates and level:
-            gate = attention.AttentionGate(self.widths[level], self.dtype, name=f"gate{level}")
+            name = f"{prefix}gate{level}"
+            gate = attention.AttentionGate(self.widths[level], self.dtype, name=name)
             skip = gate(skip, x)
         if self.up == "linear":
             x = blocks.upsample_linear(x)
         else:
-            up = blocks.UpsampleTransposed(self.widths[level], dtype=self.dtype, name=f"up{level}")
-            x = up(x)
+            name = f"{prefix}up{level}"
+            x = blocks.UpsampleTransposed(self.widths[level], dtype=self.dtype, name=name)(x)
         x = blocks.crop(x, skip.shape[1:-1])
         inputs = (x, skip)
         for index in range(self.convs_per_level):
             number = 2 * len(self.widths) - 2 - level
-            x = self._block(f"decoder{level}_{index}", number, index, False)(inputs, *context)
+            name = f"{prefix}decoder{level}_{index}"
+            x = self._block(name, number, index, False)(inputs, *context)
             inputs = (x,)
         return x
 

@@ -7,7 +7,7 @@ that experiments with different noises can be compared at equal damage.
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -92,12 +92,12 @@ def solve_severity(
     Severity(strength=2.0, dice=0.7200000286102295)
     """
     _check(truths, target_dice, bounds, draws, num_classes)
-    mean_dice = _mean_dice(noise, jnp.asarray(truths), key, discrete, draws, num_classes)
+    measure = _mean_dice(noise, jnp.asarray(truths), key, discrete, draws, num_classes)
     tried = {}
 
     def dice(strength):
         if strength not in tried:
-            tried[strength] = mean_dice(strength)
+            tried[strength] = measure(strength)
         return tried[strength]
 
     low, high = bounds or (0, max(truths.shape[1:]))
@@ -119,6 +119,33 @@ def solve_severity(
         low, high = (middle, high) if dice(middle) > target_dice else (low, middle)
     strength, reached = min(tried.items(), key=lambda item: abs(item[1] - target_dice))
     return Severity(strength if discrete else float(strength), reached)
+
+
+def mean_dice(
+    noise: Callable[..., Any],
+    truths: Truths,
+    strengths: Sequence[float | int],
+    key: Key[Array, ""],
+    *,
+    draws: int = 1,
+    num_classes: int = 2,
+) -> list[float]:
+    """Returns the mean Dice of noisy labels to the truths, as `solve_severity` measures it.
+
+    Args:
+      noise: as in `solve_severity`.
+      truths: likewise.
+      strengths: of the noise; they are traced.
+      key: as in `solve_severity`: the same key gives the same Dice.
+      draws: likewise.
+      num_classes: likewise.
+
+    Returns:
+      One Dice for each strength.
+    """
+    checks.positive("draws", draws)
+    measure = _mean_dice(noise, jnp.asarray(truths), key, False, draws, num_classes)
+    return [measure(strength) for strength in strengths]
 
 
 def _check(truths, target_dice, bounds, draws, num_classes):
@@ -153,7 +180,7 @@ def _mean_dice(noise, truths, key, discrete, draws, num_classes):
     examples = jnp.repeat(jnp.arange(len(truths)), draws)
     by_name = "strength" in inspect.signature(noise).parameters
 
-    def scores(strength):
+    def scores(strength, truths, keys):
         def score(drawn):
             key, truth = drawn[0], truths[drawn[1]]
             made = noise(key, truth, strength=strength) if by_name else noise(key, truth, strength)
@@ -161,13 +188,14 @@ def _mean_dice(noise, truths, key, discrete, draws, num_classes):
 
         return jax.lax.map(score, (keys, examples), batch_size=_chunk(truths, len(keys)))
 
+    # Truths that were constants would be computed with at compile time, slowly.
     compiled = jax.jit(scores, static_argnums=(0,) if discrete else ())
 
-    def mean_dice(strength):
-        dice = np.asarray(compiled(strength if discrete else jnp.float32(strength)), np.float64)
-        return float(np.nanmean(dice))
+    def measure(strength):
+        given = strength if discrete else jnp.float32(strength)
+        return float(np.nanmean(np.asarray(compiled(given, truths, keys), np.float64)))
 
-    return mean_dice
+    return measure
 
 
 def _chunk(truths, total):

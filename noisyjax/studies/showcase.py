@@ -11,7 +11,7 @@ import numpy as np
 from noisyjax import train
 from noisyjax.data import fused
 from noisyjax.metrics import raters
-from noisyjax.studies import pictures, rater_pictures, suspects
+from noisyjax.studies import pictures, quality, rater_pictures, suspects
 from noisyjax.train import run as runs
 
 SPLIT = "test"
@@ -32,27 +32,33 @@ def figures(workdir: str | os.PathLike, *, count: int = 3) -> dict[str, matplotl
       (`suspects.contact_sheet`), and "detection", how well it finds noisy labels
       (`suspects.curves`).
 
+      For a method that judges annotations "quality", the training cases to look at again
+      (`quality.contact_sheet`), and "maps", where it trusts them (`quality.maps`).
+
       For a method that estimates confusion matrices "raters": where each rater errs in the first
       cases, and where he is expected to, see `pictures.raters`; "contours": what he outlined and
       what he was expected to (`rater_pictures.contours`); "matrices": his matrix, counted and
       estimated, over all test cases (`rater_pictures.matrices`).
 
     Raises:
-      ValueError: if the run has neither a strategy nor confusion matrices, or it has matrices and
-        its images are volumes.
+      ValueError: if the run has no strategy, and its method neither confusion matrices nor a
+        judgement of annotations; or it has matrices and its images are volumes.
     """
     run, variables = train.restore(workdir)
     drawn = {}
     if run.config.train.strategy != "none":
         drawn["suspects"] = suspects.contact_sheet(run, variables)
         drawn["detection"] = suspects.curves(workdir)
+    if run.experiment.method.assess is not None:
+        drawn["quality"] = quality.contact_sheet(run, variables)
+        drawn["maps"] = quality.maps(run, variables)
     method, batch = run.experiment.method, run.experiment.example_batch()
     if jax.eval_shape(method.predict, variables, batch["image"]).cms is not None:
         drawn |= _raters(run, variables, count)
     if not drawn:
         raise ValueError(
-            f"{workdir}: the method {run.config.method} has no confusion matrices, "
-            "and the run has no strategy"
+            f"{workdir}: the method {run.config.method} has no confusion matrices "
+            "and judges no annotations, and the run has no strategy"
         )
     return drawn
 

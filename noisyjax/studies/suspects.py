@@ -1,29 +1,19 @@
 """The labels that a run with a strategy suspects: the worst of them, and how well it finds them."""
 
-import csv
 import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import matplotlib.axes
 import matplotlib.figure
-import matplotlib.lines
-import matplotlib.patheffects
 import numpy as np
-from jaxtyping import Integer, Num
 
 from noisyjax import train
-from noisyjax.studies import pictures, rater_pictures
+from noisyjax.studies import case_sheet
 from noisyjax.train import detection
 from noisyjax.train import run as runs
 
-LABEL_COLOUR = "orange"
-PREDICTION_COLOUR = "dodgerblue"
-# A dark rim, so that lines show on any image.
-_RIM = matplotlib.patheffects.withStroke(linewidth=3.2, foreground="black")
-_COLUMNS = 5
 _BINS = 30
 # Column of the table to its name in the legend.
 _SHARES = {
@@ -53,9 +43,8 @@ def worst(workdir: str | os.PathLike, *, count: int = 20) -> matplotlib.figure.F
 def contact_sheet(run: runs.Run, variables: Any, *, count: int = 20) -> matplotlib.figure.Figure:
     """Draws the training cases of highest loss, the highest first.
 
-    Each with its label (of every rater, if there are several) and with what the network takes for
-    the truth. Of a volume the slice is shown in which the two differ most. The title says what
-    ``suspects.csv`` knows of the case; that of a replaced label is red.
+    They are drawn by `case_sheet.draw`. The title says what ``suspects.csv`` knows of the case, in
+    red of a replaced label.
 
     Args:
       run: the run, see `train.restore`.
@@ -69,32 +58,10 @@ def contact_sheet(run: runs.Run, variables: Any, *, count: int = 20) -> matplotl
       FileNotFoundError: if the run's folder has no ``suspects.csv``.
     """
     rows = [row for row in _read(run.folder / detection.SUSPECTS_FILE) if row["loss"]][:count]
-    cases = run.experiment.examples["train"]
-    place = {example_id: row for row, example_id in enumerate(cases.ids.tolist())}
-    predict = jax.jit(run.experiment.method.predict)
-    height = -(-len(rows) // _COLUMNS)
-    figure = matplotlib.figure.Figure(
-        figsize=(1.9 * _COLUMNS, 2.35 * height + 0.4), layout="constrained"
-    )
-    all_axes = figure.subplots(height, _COLUMNS, squeeze=False).ravel()
-    for axes, row in zip(all_axes, rows):
-        case = cases.take(np.array([place[int(row["id"])]]))
-        guess = np.asarray(predict(variables, case["image"]).probs[0].argmax(axis=-1))
-        labels = case["labels"][0][case["rater_mask"][0]]
-        _draw(axes, case["image"][0, ..., 0], labels, guess)
-        noisy = row.get("replaced") == "1"
-        axes.set_title(_title(row), fontsize=7, pad=3, color="firebrick" if noisy else "black")
-    for axes in all_axes[len(rows) :]:
-        axes.set_axis_off()
-    handles = [
-        matplotlib.lines.Line2D([], [], color=colour, label=name)
-        for name, colour in (("label", LABEL_COLOUR), ("prediction", PREDICTION_COLOUR))
+    entries = [
+        case_sheet.Entry(int(row["id"]), _title(row), row.get("replaced") == "1") for row in rows
     ]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=2, fontsize=8,
-        facecolor="0.3", labelcolor="white",
-    )  # fmt: skip
-    return figure
+    return case_sheet.draw(run, variables, entries)
 
 
 def curves(workdir: str | os.PathLike) -> matplotlib.figure.Figure:
@@ -139,12 +106,7 @@ def curves(workdir: str | os.PathLike) -> matplotlib.figure.Figure:
 
 
 def _read(path: pathlib.Path) -> list[dict[str, str]]:
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: not there, the run has no strategy or has not been finished"
-        )
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return case_sheet.read(path, missing="the run has no strategy or has not been finished")
 
 
 def _numbers(rows: Sequence[dict[str, str]], column: str) -> np.ndarray:
@@ -159,22 +121,6 @@ def _title(row: dict[str, str]) -> str:
     elif "replaced" in row:
         lines.append("not replaced")
     return "\n".join(lines)
-
-
-def _draw(
-    axes: matplotlib.axes.Axes,
-    image: Num[np.ndarray, "*S"],
-    labels: Integer[np.ndarray, "R *S"],
-    guess: Integer[np.ndarray, "*S"],
-) -> None:
-    plane = pictures.plane(labels[0], guess)
-    axes.imshow(pictures.scaled(image[plane]), cmap="gray", vmin=0, vmax=1)
-    # Contours would widen the limits by the frame around them.
-    axes.set(autoscale_on=False, xticks=[], yticks=[])
-    # The prediction is thin and above, so that both show where they agree.
-    for label in labels:
-        rater_pictures.outline(axes, label[plane], LABEL_COLOUR, effects=[_RIM], linewidths=2.4)
-    rater_pictures.outline(axes, guess[plane], PREDICTION_COLOUR, linewidths=1.2)
 
 
 def _histogram(axes: matplotlib.axes.Axes, losses: np.ndarray, replaced: np.ndarray | None) -> None:

@@ -19,6 +19,7 @@ from noisyjax.train import (
     evaluate,
     fused_quality,
     progress,
+    quality,
     records,
     signals,
     step,
@@ -178,7 +179,8 @@ def finish(
       seconds: what `train` returned.
 
     Returns:
-      The summary: "test_*", "val_*" of the tested state, "steps", "parameters" and the seconds.
+      The summary: "test_*", "val_*" and "quality_*" of the tested state, "steps", "parameters" and
+      the seconds, and what else is known of the labels.
     """
     tested = state
     if run.config.evaluate.checkpoint != "latest":
@@ -194,6 +196,8 @@ def finish(
     summary |= fused_quality.measure(run.experiment)
     summary |= detection.measure(run.experiment, state)
     detection.write(run.experiment, state, run.folder, steps_per_epoch=run.steps_per_epoch)
+    judged = (run.experiment, run.parallel, variables, run.folder)
+    summary |= quality.write(*judged, batch_size=run.config.evaluate.batch_size)
     records.write_summary(run.folder, summary)
     return summary
 

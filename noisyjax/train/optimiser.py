@@ -11,40 +11,60 @@ from noisyjax.core import checks
 
 MOMENTUM = 0.9
 POLY_POWER = 0.9
+DECAY_RATE = 0.96
 
 
-def _constant(peak: float, steps: int) -> optax.Schedule:
+def _constant(peak: float, steps: int, epoch: int, rate: float) -> optax.Schedule:
     return optax.constant_schedule(peak)
 
 
-def _cosine(peak: float, steps: int) -> optax.Schedule:
+def _cosine(peak: float, steps: int, epoch: int, rate: float) -> optax.Schedule:
     return optax.cosine_decay_schedule(peak, steps)
 
 
-def _poly(peak: float, steps: int) -> optax.Schedule:
+def _poly(peak: float, steps: int, epoch: int, rate: float) -> optax.Schedule:
     return optax.polynomial_schedule(peak, 0.0, POLY_POWER, steps)
 
 
-SCHEDULES = {"constant": _constant, "cosine": _cosine, "poly": _poly}
+def _exponential(peak: float, steps: int, epoch: int, rate: float) -> optax.Schedule:
+    return optax.exponential_decay(peak, epoch, rate, staircase=True)
+
+
+SCHEDULES = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "poly": _poly,
+    "exponential": _exponential,
+}
 
 
 def schedule(
-    name: str, *, learning_rate: float, total_steps: int, warmup_steps: int = 0
+    name: str,
+    *,
+    learning_rate: float,
+    total_steps: int,
+    warmup_steps: int = 0,
+    steps_per_epoch: int = 1,
+    decay_rate: float | int = DECAY_RATE,
 ) -> optax.Schedule:
     """Builds a learning-rate schedule with a linear warm-up.
 
     Args:
-      name: "constant", "cosine" (to zero) or "poly" (``(1 - t)^0.9``, to zero).
+      name: "constant", "cosine" (to zero), "poly" (``(1 - t)^0.9``, to zero) or "exponential"
+        (times `decay_rate` after each epoch, counted from the end of the warm-up).
       learning_rate: the rate after the warm-up.
       total_steps: length of the run; the decay takes what the warm-up leaves of it.
       warmup_steps: updates over which the rate grows linearly; the first update already moves, at
         ``learning_rate / (warmup_steps + 1)``.
+      steps_per_epoch: updates of an epoch.
+      decay_rate: what "exponential" leaves of the rate after an epoch, in ``(0, 1]``.
 
     Returns:
       A function from the number of updates done to the rate.
 
     Raises:
-      ValueError: if the name is unknown or the warm-up does not fit into the run.
+      ValueError: if the name is unknown, the warm-up does not fit into the run, or the decay is out
+        of its range.
 
     >>> rate = schedule("constant", learning_rate=0.3, total_steps=9, warmup_steps=2)
     >>> [round(float(rate(step)), 3) for step in range(4)]
@@ -56,7 +76,10 @@ def schedule(
             f"warmup_steps: expected 0 <= warmup_steps < {total_steps} (the run's steps), "
             f"got {warmup_steps}"
         )
-    main = build(learning_rate, total_steps - warmup_steps)
+    checks.positive("steps_per_epoch", steps_per_epoch)
+    if not 0 < decay_rate <= 1:
+        raise ValueError(f"decay_rate: expected a number in (0, 1], got {decay_rate}")
+    main = build(learning_rate, total_steps - warmup_steps, steps_per_epoch, decay_rate)
     if warmup_steps == 0:
         return main
     first = learning_rate / (warmup_steps + 1)
@@ -68,25 +91,35 @@ def _matrices(params: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
 
 
-def _adamw(rate: optax.ScalarOrSchedule, decay: float) -> optax.GradientTransformation:
+def _adamw(
+    rate: optax.ScalarOrSchedule, decay: float, momentum: float
+) -> optax.GradientTransformation:
     return optax.adamw(rate, weight_decay=decay, mask=_matrices)
 
 
-def _adam(rate: optax.ScalarOrSchedule, decay: float) -> optax.GradientTransformation:
+def _adam(
+    rate: optax.ScalarOrSchedule, decay: float, momentum: float
+) -> optax.GradientTransformation:
     return optax.chain(optax.add_decayed_weights(decay, _matrices), optax.adam(rate))
 
 
-def _sgd(rate: optax.ScalarOrSchedule, decay: float) -> optax.GradientTransformation:
+def _sgd(
+    rate: optax.ScalarOrSchedule, decay: float, momentum: float
+) -> optax.GradientTransformation:
     return optax.chain(optax.add_decayed_weights(decay, _matrices), optax.sgd(rate))
 
 
-def _momentum(rate: optax.ScalarOrSchedule, decay: float) -> optax.GradientTransformation:
-    sgd = optax.sgd(rate, momentum=MOMENTUM)
+def _momentum(
+    rate: optax.ScalarOrSchedule, decay: float, momentum: float
+) -> optax.GradientTransformation:
+    sgd = optax.sgd(rate, momentum=momentum)
     return optax.chain(optax.add_decayed_weights(decay, _matrices), sgd)
 
 
-def _nesterov(rate: optax.ScalarOrSchedule, decay: float) -> optax.GradientTransformation:
-    sgd = optax.sgd(rate, momentum=MOMENTUM, nesterov=True)
+def _nesterov(
+    rate: optax.ScalarOrSchedule, decay: float, momentum: float
+) -> optax.GradientTransformation:
+    sgd = optax.sgd(rate, momentum=momentum, nesterov=True)
     return optax.chain(optax.add_decayed_weights(decay, _matrices), sgd)
 
 
@@ -104,6 +137,7 @@ def build(
     learning_rate: optax.ScalarOrSchedule,
     *,
     weight_decay: float = 0.0,
+    momentum: float | int = MOMENTUM,
     gradient_clip: float = 0.0,
     head_learning_rate: float = 1.0,
     param_labels: Callable[[Any], Any] | None = None,
@@ -115,9 +149,10 @@ def build(
     Algorithm 2) and a term of the gradient for the others.
 
     Args:
-      name: "adamw", "adam", "sgd", "momentum" (0.9) or "nesterov" (0.9).
+      name: "adamw", "adam", "sgd", "momentum" or "nesterov".
       learning_rate: a rate or a schedule.
       weight_decay: strength of the decay.
+      momentum: share of the last step in the next one, of "momentum" and "nesterov", in ``[0, 1)``.
       gradient_clip: largest global norm of the gradient, 0 for no clipping.
       head_learning_rate: factor on the learning rate of the annotators' parameters.
       param_labels: ``params -> tree of "model" or "annotators"``, needed when the factor is not 1.
@@ -126,12 +161,14 @@ def build(
       An optax transformation.
 
     Raises:
-      ValueError: if the name is unknown, a number is negative or `param_labels` is missing.
+      ValueError: if the name is unknown, a number out of its range or `param_labels` is missing.
     """
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
     checks.positive("weight_decay", weight_decay, or_zero=True)
     checks.positive("gradient_clip", gradient_clip, or_zero=True)
     checks.positive("head_learning_rate", head_learning_rate, or_zero=True)
-    optimiser = checks.lookup("optimizer", name, OPTIMISERS)(learning_rate, weight_decay)
+    optimiser = checks.lookup("optimizer", name, OPTIMISERS)(learning_rate, weight_decay, momentum)
     parts = [optax.clip_by_global_norm(gradient_clip)] if gradient_clip else []
     parts.append(optimiser)
     if head_learning_rate != 1:

@@ -94,11 +94,14 @@ def set_up(
         learning_rate=settings.learning_rate,
         total_steps=settings.epochs * per_epoch,
         warmup_steps=settings.warmup_steps,
+        steps_per_epoch=per_epoch,
+        decay_rate=settings.decay_rate,
     )
     transformation = optimiser.build(
         settings.optimizer,
         schedule,
         weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
         gradient_clip=settings.gradient_clip,
         head_learning_rate=settings.head_learning_rate,
         param_labels=experiment.method.param_labels,

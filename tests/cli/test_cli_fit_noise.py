@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from noisyjax.cli import fit_noise
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -22,3 +24,12 @@ def test_wrong_options_are_named(arguments, message):
     assert "Traceback" not in done.stderr
     output = " ".join((done.stdout + done.stderr).split())
     assert re.search(message, output), output
+
+
+def test_options_are_values_and_every_combination_is_loaded():
+    given = ["path=a/b.npz", "crop=64", "subset=rat", "vote=True", "subset=aorta_mri"]
+    common = {"path": "a/b.npz", "crop": 64, "vote": True}
+    assert fit_noise._options(given) == [
+        {**common, "subset": subset} for subset in ("rat", "aorta_mri")
+    ]
+    assert fit_noise._options([]) == [{}]

@@ -16,10 +16,15 @@ def test_the_new_file_takes_the_place_of_the_old_one_and_its_folder_is_made(tmp_
 def test_after_an_error_the_old_file_stands_and_nothing_else(tmp_path):
     path = tmp_path / "picture.png"
     path.write_bytes(b"old")
-    with pytest.raises(OSError, match="disk full"), files.replacing(path) as unfinished:
-        assert unfinished.suffix == ".png"
-        unfinished.write_bytes(b"half")
-        raise OSError("disk full")
+
+    def save():
+        with files.replacing(path) as unfinished:
+            assert unfinished.suffix == ".png"
+            unfinished.write_bytes(b"half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        save()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

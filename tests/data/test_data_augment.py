@@ -316,3 +316,25 @@ def test_a_fused_target_moves_with_the_labels():
     expected = np.where(moved["labels"][0] > 0, 0.9, 0.2)
     np.testing.assert_allclose(foreground[inside], expected[inside], rtol=1e-6)
     assert 0 < (~inside).sum() < inside.sum()
+
+
+def test_gamma_raises_the_intensities_of_each_channel_to_a_power():
+    image = np.random.default_rng(0).uniform(-3.0, 5.0, (6, 7, 2)).astype(np.float32)
+    # A channel without contrast stays as it is.
+    image[..., 1] = 4.0
+    example = {**_example((6, 7)), "image": jnp.asarray(image)}
+    transform = jax.jit(augment.build({"gamma": 0.5}))
+    exponents = []
+    for seed in range(20):
+        result = transform(jax.random.key(seed), example)
+        found = np.asarray(result["image"])
+        np.testing.assert_array_equal(found[..., 1], 4.0)
+        low, high = image[..., 0].min(), image[..., 0].max()
+        unit, bent = ((array[..., 0] - low) / (high - low) for array in (image, found))
+        inside = (unit > 0.05) & (unit < 0.95)
+        powers = np.log(bent[inside]) / np.log(unit[inside])
+        np.testing.assert_allclose(powers, powers[0], rtol=1e-3)
+        np.testing.assert_allclose([bent.min(), bent.max()], [0, 1], atol=1e-6)
+        exponents.append(powers[0])
+        np.testing.assert_array_equal(result["labels"], example["labels"])
+    assert 1 / 1.501 < min(exponents) < 0.85 < 1.2 < max(exponents) < 1.501

@@ -1,5 +1,7 @@
 """Contracts that every method keeps."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from noisyjax.core import rng
 
 SIDE, RATERS, CLASSES = 8, 3, 2
 LEARN_MATRICES = ("cm_trace", "no_trace", "low_rank_cm", "global_cm")
+KNOW_RATERS = (*LEARN_MATRICES, "separate", "mr_net", "self_calib")
 
 
 def _batch(size: int, *, sides=(SIDE, SIDE), num_classes=CLASSES) -> dict:
@@ -33,6 +36,11 @@ def _build(name: str, num_classes: int = CLASSES, **options) -> methods.Method:
 def _cheap(name: str) -> dict:
     if name == "prob_unet":
         return {"widths": (4, 4), "convs_per_level": 1, "num_samples": 3}
+    if name == "self_calib":
+        return {"recurrences": 2}
+    if name == "uma_net":
+        # Softly assigned, every image teaches both predictors.
+        return {"temperature": 0.3, "widths": (4,)}
     if name == "co_teaching":
         # Otherwise it learns from some examples of a batch only.
         return {"forget_rate": 0.0}
@@ -93,7 +101,7 @@ def test_predictions_are_distributions(made):
         assert prediction.cms.shape == (6, RATERS, SIDE, SIDE, CLASSES, CLASSES)
         np.testing.assert_allclose(prediction.cms.sum(-2), 1, rtol=1e-5)
         np.testing.assert_allclose(prediction.rater_probs.sum(-1), 1, rtol=1e-5)
-    assert (prediction.rater_probs is not None) == (name in (*LEARN_MATRICES, "separate"))
+    assert (prediction.rater_probs is not None) == (name in KNOW_RATERS)
     assert (prediction.samples is not None) == (name == "prob_unet")
 
 
@@ -115,7 +123,7 @@ def test_unknown_names_are_refused():
         methods.cm_trace.build(segmenter, num_raters=1, num_classes=2, annotators="psychic")
 
 
-@pytest.mark.parametrize("name", ["majority", "low_rank_cm", "separate", "prob_unet"])
+@pytest.mark.parametrize("name", ["majority", "low_rank_cm", "separate", "prob_unet", "uma_net"])
 def test_volumes_and_many_classes_take_the_same_path(name):
     method = _build(name, num_classes=3, **_cheap(name))
     batch = _batch(1, sides=(4, 6, 5), num_classes=3)
@@ -123,6 +131,37 @@ def test_volumes_and_many_classes_take_the_same_path(name):
     total, _ = jax.jit(method.loss_fn)(variables, batch, rng.root_key(0), jnp.int32(0))
     assert np.isfinite(total)
     assert jax.eval_shape(method.predict, variables, batch["image"]).probs.shape == (1, 4, 6, 5, 3)
+
+
+@pytest.mark.parametrize("name", ["pint", "mr_net", "self_calib"])
+def test_parts_of_a_batch_with_padding_add_up_to_the_whole(name):
+    batch = _batch(4)
+    batch["weight"] = batch["weight"].at[3].set(0.0)
+
+    def sums(axis_name):
+        options = {"widths": (4,), "convs_per_level": 1, "norm": "batch", "axis_name": axis_name}
+        segmenter = models.build("unet", CLASSES, **options)
+        method = methods.build(
+            name, segmenter, num_raters=RATERS, num_classes=CLASSES, **_cheap(name)
+        )
+
+        def run(variables, part):
+            total, (count, aux) = method.loss_fn(variables, part, rng.root_key(1), jnp.int32(200))
+            return total, count, aux.metrics, aux.model_state
+
+        return method, run
+
+    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    (method, whole), (_, part) = sums(None), sums("devices")
+    variables = jax.jit(method.init, compiler_options=quick)(rng.root_key(0), batch)
+    *expected, state = jax.jit(whole, compiler_options=quick)(variables, batch)
+    parts = jax.tree.map(lambda leaf: leaf.reshape(2, 2, *leaf.shape[1:]), batch)
+    spread = jax.vmap(part, (None, 0), axis_name="devices")
+    *found, states = jax.jit(spread, compiler_options=quick)(variables, parts)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(lambda a, b: close(a.sum(0), b), found, expected)
+    # Both know the statistics of all.
+    jax.tree.map(lambda a, b: close(a, np.stack([b, b])), states, state)
 
 
 def test_the_sum_of_both_losses_is_their_sum():

@@ -16,7 +16,7 @@ from configs import adl
 from noisyjax import train
 from noisyjax.data import annotate, source
 from noisyjax.methods import base
-from noisyjax.studies import pictures, showcase, suspects
+from noisyjax.studies import case_sheet, pictures, showcase, suspects
 from noisyjax.train import run as runs
 
 N, SIDE = 8, 12
@@ -77,7 +77,9 @@ def finished(monkeypatch, tmp_path):
             spec=runs.Run,
             folder=pathlib.Path(tmp_path),
             experiment=types.SimpleNamespace(
-                examples={"train": examples}, method=types.SimpleNamespace(predict=predict)
+                examples={"train": examples},
+                method=types.SimpleNamespace(predict=predict),
+                rater_names=("label",) if raters == 1 else tuple("abcdefgh"[:raters]),
             ),
         )
         monkeypatch.setattr(train, "restore", lambda workdir: (run, {}))
@@ -107,7 +109,7 @@ def test_the_worst_come_first_with_label_and_prediction(finished, tmp_path):
     # A case without a loss is no suspect.
     assert len(shown) == N - 1
     for axes in shown:
-        assert _outlines(axes) == _hex(suspects.LABEL_COLOUR, suspects.PREDICTION_COLOUR)
+        assert _outlines(axes) == _hex(case_sheet.LABEL_COLOUR, case_sheet.PREDICTION_COLOUR)
     images = train.restore("")[0].experiment.examples["train"].data.examples
     expected = pictures.scaled(images[15]["image"][..., 0])
     np.testing.assert_array_equal(shown[0].images[0].get_array(), expected)

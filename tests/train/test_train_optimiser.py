@@ -35,6 +35,29 @@ def test_schedule_warms_up_and_decays(name, expected):
     np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
+def test_exponential_decays_after_each_epoch():
+    options = {"learning_rate": 0.6, "total_steps": 12, "steps_per_epoch": 3, "decay_rate": 0.5}
+    rate = optimiser.schedule("exponential", **options)
+    actual = [float(rate(step)) for step in (0, 2, 3, 5, 6, 11)]
+    np.testing.assert_allclose(actual, [0.6, 0.6, 0.3, 0.3, 0.15, 0.075], rtol=1e-6)
+    rate = optimiser.schedule("exponential", **options, warmup_steps=2)
+    actual = [float(rate(step)) for step in (0, 1, 2, 4, 5)]
+    np.testing.assert_allclose(actual, [0.2, 0.4, 0.6, 0.6, 0.3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.99])
+def test_momentum_keeps_its_share_of_the_last_step(momentum):
+    for name, expected in (
+        ("momentum", 1 + momentum),
+        ("nesterov", 1 + momentum * (1 + momentum)),
+    ):
+        made = optimiser.build(name, 1.0, momentum=momentum)
+        state = made.init(PARAMS)
+        for _ in range(2):
+            step, state = made.update(GRADS, state, PARAMS)
+        np.testing.assert_allclose(step["model"]["b"], jnp.full(2, -0.5 * expected), rtol=1e-5)
+
+
 def test_schedule_without_warmup_starts_at_the_peak():
     rate = optimiser.schedule("cosine", learning_rate=0.6, total_steps=8)
     assert float(rate(0)) == pytest.approx(0.6)
@@ -77,6 +100,10 @@ def test_errors_name_the_argument():
         optimiser.schedule("step", learning_rate=0.1, total_steps=4)
     with pytest.raises(ValueError, match="warmup_steps: expected 0 <= warmup_steps < 4"):
         optimiser.schedule("cosine", learning_rate=0.1, total_steps=4, warmup_steps=4)
+    with pytest.raises(ValueError, match="decay_rate: expected a number in .0, 1., got 0"):
+        optimiser.schedule("exponential", learning_rate=0.1, total_steps=4, decay_rate=0)
+    with pytest.raises(ValueError, match="momentum: expected a number in .0, 1., got 1.0"):
+        optimiser.build("nesterov", 0.1, momentum=1.0)
     with pytest.raises(ValueError, match="gradient_clip"):
         optimiser.build("sgd", 0.1, gradient_clip=-1.0)
     with pytest.raises(ValueError, match="param_labels"):

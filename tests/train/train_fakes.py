@@ -123,6 +123,8 @@ def config(**changes):
                 "learning_rate": 0.1,
                 "schedule": "cosine",
                 "warmup_steps": 2,
+                "decay_rate": 0.96,
+                "momentum": 0.9,
                 "weight_decay": 1e-3,
                 "gradient_clip": 1.0,
                 "head_learning_rate": 0.5,

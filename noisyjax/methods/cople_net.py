@@ -1,0 +1,171 @@
+"""Noise-robust Dice and adaptive self-ensembling, as COPLE-Net is trained (Wang et al. 2020).
+
+A noise-robust framework for automatic segmentation of COVID-19 pneumonia lesions from CT images,
+IEEE TMI 2020. A teacher is the moving average of the student. Labels are noisy, so a step at which
+the student's loss is large is likely to follow wrong ones, and the student agrees with the teacher
+only where the teacher does better. The framework knows one label per image; with several,
+UMA-Net's tables give it their majority vote. The network is `models.cople_net`; any other is
+trained the same way.
+
+The paper's: the loss, a teacher whose average suppresses the student's share when the student's
+loss is large, and a student who learns from the teacher only when the teacher outperforms it.
+
+Ours, since no code of the framework is public: a loss is large if it is above a quantile of those
+of the last steps, and the share is then none; teacher and student are compared example by example,
+so that no example depends on its batch; they are held together by the squared distance of their
+probabilities, with a weight that grows as ``exp(-5 (1 - t)^2)``; both see the same image; the
+teacher predicts, as in Tarvainen & Valpola 2017. Batch normalisation: the teacher averages the
+student's running statistics as it does the parameters, and always runs in evaluation mode.
+
+A step costs one forward pass more than that of a plain network, without its gradient.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from noisyjax.core import checks
+from noisyjax.losses import overlap
+from noisyjax.methods import base, fused, network, uma_net
+
+COLLECTION = "teacher"
+_PREDICTORS = ("teacher", "student")
+
+
+def build(
+    segmenter: Any,
+    *,
+    num_raters: int,
+    num_classes: int,
+    target: str = "majority",
+    gamma: float | int = 1.5,
+    power: int = 2,
+    decay: float | int = 0.99,
+    quantile: float | int = 0.9,
+    window: int = 100,
+    consistency_weight: float | int = 1.0,
+    ramp_steps: int = 200,
+    predictor: str = "teacher",
+) -> base.Method:
+    """Builds the method.
+
+    Args:
+      segmenter: a network of `noisyjax.models`.
+      num_raters: R; nothing depends on it.
+      num_classes: L.
+      target: one of `fused.TARGETS`.
+      gamma: of the noise-robust Dice loss, in ``[1, 2]``.
+      power: of the terms below in that loss, 2 as in the paper or 1.
+      decay: what an update leaves of the teacher, in ``[0, 1)``; in the first steps it is less,
+        ``step / (step + 1)``, or the teacher would stay near the initial parameters.
+      quantile: of the losses of the last `window` steps, of the whole batch each; a step of larger
+        loss has no share in the teacher. 1 leaves the average as it is.
+      window: number of steps.
+      consistency_weight: of the squared distance of teacher and student, at most.
+      ramp_steps: updates until the weight is there.
+      predictor: "teacher", or "student".
+
+    Returns:
+      A `base.Method`, with a further collection of variables, `COLLECTION`.
+
+    Raises:
+      ValueError: if a name is unknown or a number out of its range.
+    """
+    del num_raters
+    read = fused.reader(target, num_classes)
+    checks.one_of("predictor", predictor, _PREDICTORS)
+    checks.positive("window", window)
+    checks.positive("ramp_steps", ramp_steps)
+    checks.positive("consistency_weight", consistency_weight, or_zero=True)
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay: expected a number in [0, 1), got {decay}")
+    if not 0 <= quantile <= 1:
+        raise ValueError(f"quantile: expected a number in [0, 1], got {quantile}")
+    axis_name = getattr(segmenter, "axis_name", None)
+
+    def compare(logits: Array, targets: Array) -> Array:
+        loss = jax.vmap(lambda p, t: overlap.noise_robust_dice(p, t, gamma=gamma, power=power))
+        return loss(jax.nn.softmax(logits), targets)
+
+    def init(key: Array, batch: base.Batch) -> base.Variables:
+        student = network.init("segmenter", segmenter, key, batch["image"])
+        # A copy, because the same buffer cannot be donated twice.
+        kept = {"average": jax.tree.map(jnp.copy, student), "losses": jnp.full(window, jnp.nan)}
+        return {**student, COLLECTION: kept}
+
+    def loss_fn(variables, batch, key, step):
+        image, weight, kept = batch["image"], batch["weight"], variables[COLLECTION]
+        student, state = network.run(
+            "segmenter", segmenter, variables, image, train=True,
+            keys=base.dropout_keys(key, batch["id"], step), weight=weight,
+        )  # fmt: skip
+        teacher, _ = network.run("segmenter", segmenter, kept["average"], image, train=False)
+        targets = read(batch, key, step)
+        own, better = compare(student.logits, targets), compare(teacher.logits, targets)
+        taught = better < own
+        distance = squared_distance(student.logits, teacher.logits)
+        factor = consistency_weight * uma_net.ramp(step, ramp_steps)
+        losses = own + factor * taught * distance
+
+        sums = jnp.stack([(own * weight).sum(), weight.sum()])
+        sums = sums if axis_name is None else jax.lax.psum(sums, axis_name)
+        loss = sums[0] / jnp.maximum(sums[1], jnp.finfo(sums.dtype).tiny)
+        large = is_large(loss, kept["losses"], quantile)
+        share = jnp.where(large, 0.0, 1 - jnp.minimum(decay, step / (step + 1)))
+        latest = {"params": variables["params"], **state}
+        kept = {
+            "average": jax.tree.map(lambda a, b: a + share * (b - a), kept["average"], latest),
+            "losses": kept["losses"].at[step % window].set(loss),
+        }
+        metrics = {
+            "consistency": distance,
+            "taught": taught.astype(jnp.float32),
+            "averaged": jnp.broadcast_to(1.0 - large, weight.shape),
+        }
+        return base.weighted(losses, weight, metrics, {**state, COLLECTION: kept})
+
+    def predict(variables: base.Variables, image: Array) -> base.Prediction:
+        chosen = variables[COLLECTION]["average"] if predictor == "teacher" else variables
+        output, _ = network.run("segmenter", segmenter, chosen, image, train=False)
+        return base.Prediction(jax.nn.softmax(output.logits))
+
+    return base.Method(init, loss_fn, predict, base.all_model, **fused.needs(target))
+
+
+def squared_distance(
+    logits: Float[Array, "B *S L"], others: Float[Array, "B *S L"]
+) -> Float[Array, "B"]:
+    """Returns the mean squared distance of the probabilities of two networks.
+
+    Args:
+      logits: ``[B, *S, L]``.
+      others: ``[B, *S, L]``.
+
+    Returns:
+      ``[B]``, of voxels and classes.
+    """
+    squares = jnp.square(jax.nn.softmax(logits) - jax.nn.softmax(others))
+    return squares.mean(tuple(range(1, squares.ndim)))
+
+
+def is_large(
+    loss: Float[Array, ""], losses: Float[Array, "N"], quantile: float | int
+) -> Bool[Array, ""]:
+    """Returns whether a loss is above a quantile of those before.
+
+    Args:
+      loss: ``[]``.
+      losses: of earlier steps, NaN where there was none, ``[N]``.
+      quantile: in ``[0, 1]``; nothing is above 1.
+
+    Returns:
+      ``[]``; False as long as there is nothing to compare with.
+
+    >>> bool(is_large(jnp.float32(0.9), jnp.array([0.5, 0.8, jnp.nan]), 0.5))
+    True
+    """
+    if quantile == 1:
+        return jnp.zeros((), jnp.bool_)
+    return loss > jnp.nanquantile(losses, quantile)

@@ -1,0 +1,182 @@
+"""Segment as any mixture of the raters would (MR-Net, Ji et al. 2021).
+
+Learning calibrated medical image segmentation via multi-rater agreement modeling, CVPR 2021.
+
+The paper's: the network is told how much of each rater is in the label that it is to give; in
+training that is one rater, random shares, or equal shares; a second head gives each rater's label
+back; where the raters that it makes differ, a refinement stage looks again. Ours: the shares act on
+the segmenter's last features, not at the bottleneck, so that any segmenter serves and a prediction
+for another mixture costs no second pass through it; both stages count alike in the loss; no
+gradient flows through the attention; background is a class like others, so that cross-entropy of
+the classes stands for the paper's binary one; and raters who did not label an image have no share.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from noisyjax.core import blur, checks, rng
+from noisyjax.losses import entropy
+from noisyjax.methods import base, network
+from noisyjax.models import multi_rater
+
+
+def build(
+    segmenter: Any,
+    *,
+    num_raters: int,
+    num_classes: int,
+    reconstruction_weight: float | int = 0.3,
+    blur_sigma: float | int = 2.0,
+    norm: str = "instance",
+) -> base.Method:
+    """Builds the method.
+
+    A training step is one pass of the segmenter, forward and backward, and three small heads on
+    its features; a prediction likewise forward. The published training is Adam with learning rate
+    1e-4 and weight decay 5e-4, on batches of 8 images of 256 x 256.
+
+    Args:
+      segmenter: a network of `noisyjax.models`; of its output the features are read.
+      num_raters: R.
+      num_classes: L.
+      reconstruction_weight: share of the raters' reconstruction in the loss, in ``[0, 1]``.
+      blur_sigma: standard deviation in voxels of the blur of the attention, 0 for none.
+      norm: normalisation of the heads, "instance", "group" or "none".
+
+    Returns:
+      A `base.Method`. It predicts the mixture with equal shares as the truth, and each rater by the
+      second head.
+
+    Raises:
+      ValueError: if a number is out of its range.
+    """
+    checks.positive("blur_sigma", blur_sigma, or_zero=True)
+    if not 0 <= reconstruction_weight <= 1:
+        raise ValueError(
+            f"reconstruction_weight: expected a number in [0, 1], got {reconstruction_weight}"
+        )
+    modules = {
+        "segmenter": segmenter,
+        "coarse": multi_rater.ExpertnessHead(num_classes, norm),
+        "raters": multi_rater.RaterHead(num_raters, num_classes, norm),
+        "refined": multi_rater.ExpertnessHead(num_classes, norm),
+    }
+    heads = _heads(modules, blur_sigma)
+
+    def init(key: jax.Array, batch: base.Batch) -> base.Variables:
+        image = batch["image"]
+        made = network.init("segmenter", segmenter, key, image)
+        features = network.run("segmenter", segmenter, made, image)[0].features
+        maps = jnp.zeros((*image.shape[:-1], num_classes))
+        shares = jnp.zeros((len(image), num_raters))
+        inputs = {
+            "coarse": ((features,), shares),
+            "raters": ((features, maps),),
+            "refined": ((features, maps), shares),
+        }
+        keys = jax.random.split(jax.random.fold_in(key, 1), len(inputs))
+        parts = [
+            network.init(name, modules[name], own, *inputs[name])
+            for name, own in zip(inputs, keys, strict=True)
+        ]
+        return network.merge(made, *parts)
+
+    def loss_fn(variables, batch, key, step):
+        present, weight = batch["rater_mask"], batch["weight"]
+        output, state = network.run(
+            "segmenter", segmenter, variables, batch["image"],
+            train=True, keys=base.dropout_keys(key, batch["id"], step), weight=weight,
+        )  # fmt: skip
+        shares = drawn_expertness(key, batch["id"], present, step)
+        coarse, raters, refined = heads(variables, output.features, shares)
+        labels = jax.nn.one_hot(batch["labels"].astype(jnp.int32), num_classes)
+        mixed = jnp.einsum("br,br...->b...", shares, labels)
+        nll, first = _cross_entropy(refined, mixed), _cross_entropy(coarse, mixed)
+        each = jax.vmap(_cross_entropy, (1, 1), 1)(raters, labels)
+        again = (each * present).sum(1) / jnp.maximum(present.sum(1), 1)
+        losses = (1 - reconstruction_weight) * (first + nll) / 2 + reconstruction_weight * again
+        metrics = {"nll": nll, "coarse": first, "reconstruction": again}
+        return base.weighted(losses, weight, metrics, state)
+
+    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
+        features = network.run("segmenter", segmenter, variables, image)[0].features
+        shares = jnp.full((len(image), num_raters), 1 / num_raters)
+        _, raters, refined = heads(variables, features, shares)
+        return base.Prediction(jax.nn.softmax(refined), rater_probs=jax.nn.softmax(raters))
+
+    return base.Method(init, loss_fn, predict, base.all_model)
+
+
+def _heads(modules: dict[str, Any], blur_sigma: float | int) -> Any:
+    """Returns ``(variables, features, shares) -> logits of both stages and of the raters``."""
+
+    def run(name: str, variables: base.Variables, *inputs) -> jax.Array:
+        return network.run(name, modules[name], variables, *inputs)[0]
+
+    def heads(variables: base.Variables, features: Array, shares: Array) -> tuple:
+        coarse = run("coarse", variables, (features,), shares)
+        maps = jax.nn.softmax(coarse)
+        raters = run("raters", variables, (features, maps))
+        look = attention(jax.lax.stop_gradient(jax.nn.softmax(raters)), blur_sigma=blur_sigma)
+        attended = features * (1 + look[..., None]).astype(features.dtype)
+        return coarse, raters, run("refined", variables, (attended, maps), shares)
+
+    return heads
+
+
+def drawn_expertness(
+    key: Array, ids: Int[Array, "B"], rater_mask: Bool[Array, "B R"], step: Int[Array, ""]
+) -> Float[Array, "B R"]:
+    """Draws the share of each rater in what an example teaches, anew in each step.
+
+    With equal probability it is all of one rater, uniformly random shares, or equal shares.
+
+    Args:
+      key: the run's `rng.root_key`.
+      ids: of the examples, ``[B]``.
+      rater_mask: who labelled each example, ``[B, R]``; the others have no share.
+      step: number of updates done, ``[]``.
+
+    Returns:
+      ``[B, R]``, with a sum of 1; zeros where nobody labelled the example.
+    """
+    alone = base.drawn_raters(key, ids, rater_mask, step)
+    keys = rng.example_keys(rng.purpose_key(key, "expertness"), ids, epoch=step + 1)
+
+    def draw(own: Array, one: Array, present: Array) -> Array:
+        kind, shares = jax.random.split(own)
+        # Normalised exponential numbers are uniform on the simplex.
+        random = jax.random.exponential(shares, present.shape)
+        kinds = jnp.stack([one.astype(random.dtype), random, jnp.ones_like(random)])
+        chosen = kinds[jax.random.randint(kind, (), 0, len(kinds))] * present
+        return chosen / jnp.maximum(chosen.sum(), jnp.finfo(random.dtype).tiny)
+
+    return jax.vmap(draw)(keys, alone, rater_mask)
+
+
+def attention(
+    rater_probs: Float[Array, "B R *S L"], *, blur_sigma: float | int = 2.0
+) -> Float[Array, "B *S"]:
+    """Returns where to look again: twice the raters' standard deviation, or its blur if larger.
+
+    Args:
+      rater_probs: what each rater would say, ``[B, R, *S, L]``; of the classes that one counts in
+        which the raters differ most.
+      blur_sigma: standard deviation of the blur in voxels, 0 for none.
+
+    Returns:
+      In ``[0, 1]``, ``[B, *S]``: 0 where the raters agree, 1 where half of them are certain of one
+      class and half of another.
+    """
+    spread = 2 * rater_probs.std(1).max(-1)
+    if not blur_sigma:
+        return spread
+    return jnp.maximum(spread, jax.vmap(lambda x: blur.gaussian_blur(x, blur_sigma))(spread))
+
+
+def _cross_entropy(logits: Array, targets: Array) -> Array:
+    """The mean over space, ``[B]``."""
+    return jax.vmap(lambda x, y: entropy.soft_cross_entropy(x, y).mean())(logits, targets)

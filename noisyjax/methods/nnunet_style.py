@@ -1,0 +1,170 @@
+"""Train one network as nnU-Net does (Isensee et al. 2021), on one target per image.
+
+nnU-Net knows one label per image; with several, UMA-Net's tables give it their majority vote.
+
+nnU-Net's: the sum of the Dice loss, without the background and with 1e-5 above and below, and the
+cross-entropy; the same at the coarser levels of the decoder with half the weight from level to
+level, none for the coarsest, the weights adding up to 1, and labels sampled by nearest neighbour;
+prediction by the mean over all mirror images, of the logits as in its second version. The network
+is `models.nnunet_style`; any other is trained the same way, without deep supervision unless its
+output has it. SGD with Nesterov momentum 0.99, rate 1e-2, "poly", weight decay 3e-5 and a bound of
+12 on the gradient belong into the section ``train`` of a config, mirroring, rotation, scaling,
+noise, blur, brightness, contrast and gamma into ``data.augment``.
+
+Not here: what nnU-Net plans from the data (spacing, intensities, patches, number of levels,
+anisotropic kernels), patches forced to the foreground, low-resolution and inverted gamma
+augmentation, a probability for each kind of change, sliding windows with Gaussian weights, the
+ensemble of folds and the removal of components. Dice is taken per example, as in 3-D nnU-Net; in
+2-D that pools a batch.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from noisyjax.core import checks
+from noisyjax.methods import base, fused, network
+
+
+def build(
+    segmenter: Any,
+    *,
+    num_raters: int,
+    num_classes: int,
+    target: str = "majority",
+    mirror: bool = True,
+) -> base.Method:
+    """Builds the method.
+
+    Args:
+      segmenter: a network of `noisyjax.models`.
+      num_raters: R; nothing depends on it.
+      num_classes: L.
+      target: one of `fused.TARGETS`.
+      mirror: whether a prediction is the mean over all mirror images, of which there are 4 in 2-D
+        and 8 in 3-D; it costs as many times as much.
+
+    Returns:
+      A `base.Method`.
+
+    Raises:
+      ValueError: if the target is unknown.
+    """
+    del num_raters
+    read = fused.reader(target, num_classes)
+
+    def init(key: Array, batch: base.Batch) -> base.Variables:
+        return network.init("segmenter", segmenter, key, batch["image"])
+
+    def loss_fn(variables, batch, key, step):
+        output, state = network.run(
+            "segmenter", segmenter, variables, batch["image"], train=True,
+            keys=base.dropout_keys(key, batch["id"], step), weight=batch["weight"],
+        )  # fmt: skip
+        every = (output.logits, *output.deep)
+        losses = jax.vmap(deep_loss)(every, read(batch, key, step))
+        return base.weighted(losses, batch["weight"], {}, state)
+
+    def predict(variables: base.Variables, image: Array) -> base.Prediction:
+        def logits(image: Array) -> Array:
+            return network.run("segmenter", segmenter, variables, image, train=False)[0].logits
+
+        found = mirrored_mean(logits, image) if mirror else logits(image)
+        return base.Prediction(jax.nn.softmax(found))
+
+    return base.Method(init, loss_fn, predict, base.all_model, **fused.needs(target))
+
+
+def deep_weights(count: int) -> np.ndarray:
+    """Returns the weights of the losses at several levels, finest first.
+
+    Args:
+      count: number of levels.
+
+    Returns:
+      ``[count]``, each half the one before, of sum 1.
+
+    >>> deep_weights(3).round(4).tolist()
+    [0.5714, 0.2857, 0.1429]
+    """
+    weights = 0.5 ** np.arange(count)
+    return weights / weights.sum()
+
+
+def deep_loss(
+    logits: Sequence[Float[Array, "..."]], target: Float[Array, "*S L"]
+) -> Float[Array, ""]:
+    """Returns the loss of one example at several levels.
+
+    Args:
+      logits: of level i, each half as fine as the one before, ``[*ceil(S / 2^i), L]``.
+      target: probabilities, ``[*S, L]``.
+
+    Returns:
+      The weighted sum, ``[]``.
+    """
+    compare = fused.LOSSES["cross_entropy_and_soft_dice"]
+    weights = deep_weights(len(logits))
+    return sum(
+        weight * compare(own, nearest(target, level))
+        for level, (own, weight) in enumerate(zip(logits, weights, strict=True))
+    )
+
+
+def nearest(target: Float[Array, "*S L"], level: int) -> Float[Array, "*T L"]:
+    """Makes a target coarser by nearest neighbour.
+
+    Args:
+      target: ``[*S, L]``.
+      level: how often the sides are halved; an odd side rounds up.
+
+    Returns:
+      ``[*ceil(S / 2^level), L]``: of each block of ``2^level`` voxels along every axis the voxel
+      after its middle, or the last one there is.
+
+    >>> nearest(jnp.arange(5.0)[:, None], 1)[:, 0].tolist()
+    [1.0, 3.0, 4.0]
+    """
+    size = 2**level
+    for axis, side in enumerate(target.shape[:-1]):
+        places = np.minimum(np.arange(0, side, size) + size // 2, side - 1)
+        target = jnp.take(target, places, axis)
+    return target
+
+
+def mirrored_mean(
+    function: Callable[[Array], Array], image: Float[Array, "B *S K"]
+) -> Float[Array, "B *S L"]:
+    """Returns the mean of what a function says of all mirror images, mirrored back.
+
+    Args:
+      function: ``[B, *S, K] -> [B, *S, L]``.
+      image: ``[B, *S, K]``.
+
+    Returns:
+      ``[B, *S, L]``. It turns with the image, whatever the function.
+
+    Raises:
+      ValueError: if the image has no spatial axes.
+    """
+    checks.rank("image", image, (3, 4, 5))
+    num_axes = image.ndim - 2
+
+    def one(flipped: Bool[Array, "n"]) -> Array:
+        return _flip(function(_flip(image, flipped)), flipped)
+
+    # One after the other: the memory is that of one image, and the network is compiled once.
+    subsets = np.array(list(itertools.product((False, True), repeat=num_axes)))
+    return jax.lax.map(one, jnp.asarray(subsets)).mean(0)
+
+
+def _flip(array: Array, flipped: Bool[Array, "n"]) -> Array:
+    """Mirrors `[B, *S, C]` along the spatial axes that are chosen."""
+    for axis, chosen in enumerate(flipped, start=1):
+        array = jnp.where(chosen, jnp.flip(array, axis), array)
+    return array

@@ -1,0 +1,169 @@
+"""Trust a label less where the network is uncertain: pixels and whole images (Shi and Wu 2021).
+
+Distilling effective supervision for robust medical image segmentation with noisy labels, MLMI 2021.
+The paper's: the uncertainty of each pixel estimates how noisy its label is; a pixel learns from its
+label and from a pseudo label, each by its share; an image counts less as a whole the more uncertain
+it is. No code was published, and all that follows is ours: how the uncertainty is measured, the
+scales, what an image's uncertainty is, and the first steps on the labels alone.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from noisyjax.core import checks
+from noisyjax.methods import base, fused, network
+
+
+def build(
+    segmenter: Any,
+    *,
+    num_raters: int,
+    num_classes: int,
+    loss: str = "cross_entropy",
+    target: str = "majority",
+    passes: int = 4,
+    input_noise: float | int = 0.1,
+    pixel_scale: float | int = 2.0,
+    image_scale: float | int = 1.0,
+    warmup_steps: int = 100,
+) -> base.Method:
+    """Builds the method.
+
+    In each step the network, with dropout and normal noise on the image, looks `passes` times at
+    each image without learning; the mean of what it says is the pseudo label. A training step is
+    thus `passes` times forward in one larger batch, then once forward and backward as usual; a
+    prediction is one pass.
+
+    Args:
+      segmenter: a network of `noisyjax.models`, best with dropout.
+      num_raters: R; nothing depends on it.
+      num_classes: L.
+      loss: one of `fused.LOSSES`.
+      target: the label that is given, "mean", "majority" or "sampled", see `fused.TARGETS`.
+      passes: K, at least 2.
+      input_noise: standard deviation of the noise on the image in those passes, 0 for dropout
+        alone.
+      pixel_scale: factor on the variance of the passes, see `label_noise`; 0 keeps the labels.
+      image_scale: how fast the weight of an image falls, see `image_weight`; 0 for weights of 1.
+      warmup_steps: updates that learn from the labels alone, for at first all is uncertain.
+
+    Returns:
+      A `base.Method`.
+
+    Raises:
+      ValueError: if a name is unknown, a number out of its range, or the passes would be alike.
+    """
+    del num_raters
+    compare = jax.vmap(checks.lookup("loss", loss, fused.LOSSES))
+    checks.one_of("target", target, ("mean", "majority", "sampled"))
+    read = fused.reader(target, num_classes)
+    if passes < 2:
+        raise ValueError(f"passes: expected at least 2, got {passes}")
+    numbers = {"pixel_scale": pixel_scale, "image_scale": image_scale, "input_noise": input_noise}
+    for name, value in {**numbers, "warmup_steps": warmup_steps}.items():
+        checks.positive(name, value, or_zero=True)
+    if not (input_noise or getattr(segmenter, "dropout", 0.0)):
+        raise ValueError("input_noise: expected a number > 0 for a network without dropout, got 0")
+    look = _looks(segmenter, passes, input_noise)
+
+    def init(key: jax.Array, batch: base.Batch) -> base.Variables:
+        return network.init("segmenter", segmenter, key, batch["image"])
+
+    def loss_fn(variables, batch, key, step):
+        weight, labels = batch["weight"], read(batch, key, step)
+        keys = base.dropout_keys(key, batch["id"], step)
+        keys = jax.vmap(lambda own: jax.random.split(own, 1 + passes))(keys)
+        looks = look(jax.lax.stop_gradient(variables), batch["image"], keys[:, 1:], weight)
+        warm = jnp.where(step < warmup_steps, 0.0, 1.0)
+        pseudo = looks.mean(0)
+        noise = warm * label_noise(looks, scale=pixel_scale)
+        trust = image_weight(noise, labels, pseudo, scale=image_scale)
+        targets = labels + noise[..., None] * (pseudo - labels)
+        output, state = network.run(
+            "segmenter", segmenter, variables, batch["image"],
+            train=True, keys=keys[:, 0], weight=weight,
+        )  # fmt: skip
+        losses = trust * compare(output.logits, targets)
+        metrics = {"label_noise": noise.mean(tuple(range(1, noise.ndim))), "image_weight": trust}
+        return base.weighted(losses, weight, metrics, state)
+
+    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
+        output, _ = network.run("segmenter", segmenter, variables, image)
+        return base.Prediction(jax.nn.softmax(output.logits))
+
+    return base.Method(init, loss_fn, predict, base.label_params)
+
+
+def _looks(segmenter: Any, passes: int, input_noise: float | int) -> Callable[..., jax.Array]:
+    """Returns ``(variables, image, keys [B, K], weight) -> probabilities [K, B, *S, L]``."""
+
+    def look(variables: base.Variables, image: Array, keys: Array, weight: Array) -> jax.Array:
+        # All passes are one batch, [K B, ...].
+        keys = jax.vmap(jax.random.split)(jnp.moveaxis(keys, 1, 0).reshape(-1))
+        tile = (passes, *(1,) * (image.ndim - 1))
+        normal = jax.vmap(lambda own: jax.random.normal(own, image.shape[1:]))(keys[:, 0])
+        output, _ = network.run(
+            "segmenter", segmenter, variables, jnp.tile(image, tile) + input_noise * normal,
+            train=True, keys=keys[:, 1], weight=jnp.tile(weight, passes),
+        )  # fmt: skip
+        return jax.nn.softmax(output.logits).reshape(passes, *image.shape[:-1], -1)
+
+    return look
+
+
+def label_noise(
+    looks: Float[Array, "K B *S L"], *, scale: float | int = 1.0
+) -> Float[Array, "B *S"]:
+    """Returns how noisy each pixel's label is held to be.
+
+    Four times the variance over the passes, of the class where it is largest: 0 if all passes say
+    the same, 1 if half of them are certain of a class and the others of another one.
+
+    Args:
+      looks: probabilities of the classes in each pass, ``[K, B, *S, L]``.
+      scale: factor on it.
+
+    Returns:
+      In ``[0, 1]``, ``[B, *S]``.
+
+    >>> label_noise(jnp.array([[[[1.0, 0.0]]], [[[0.0, 1.0]]]]))
+    Array([[1.]], dtype=float32)
+    """
+    return jnp.clip(scale * 4 * looks.var(0).max(-1), 0.0, 1.0)
+
+
+def image_weight(
+    noise: Float[Array, "B *S"],
+    labels: Float[Array, "B *S L"],
+    pseudo: Float[Array, "B *S L"],
+    *,
+    scale: float | int = 1.0,
+) -> Float[Array, "B"]:
+    r"""Returns how much each image counts, ``exp(-scale u)``.
+
+    The uncertainty u of an image is the sum of its pixels' noise over the size of its foreground,
+    the mean of that in the labels and that in the pseudo labels: a mean over all pixels would say
+    little but how large the background is.
+
+    Args:
+      noise: what `label_noise` returned, ``[B, *S]``.
+      labels: probabilities of the classes in the labels, ``[B, *S, L]``.
+      pseudo: those in the pseudo labels, ``[B, *S, L]``.
+      scale: 0 for weights of 1.
+
+    Returns:
+      In ``(0, 1]``, ``[B]``. An image whose foreground is less than a pixel counts as one of one
+      pixel.
+
+    >>> noise = jnp.array([[0.5, 0.0]])
+    >>> labels = jnp.array([[[0.0, 1.0], [1.0, 0.0]]])
+    >>> round(float(image_weight(noise, labels, labels)[0]), 4)
+    0.6065
+    """
+    space = tuple(range(1, noise.ndim))
+    foreground = (1 - (labels + pseudo)[..., 0] / 2).sum(space)
+    return jnp.exp(-scale * noise.sum(space) / jnp.maximum(foreground, 1.0))

@@ -1,0 +1,193 @@
+"""Estimate the truth and each rater's reliability in turn (Self-Calib, Wu et al. 2022).
+
+Learning self-calibrated optic disc and cup segmentation from multi-rater annotations, MICCAI 2022.
+
+The paper's: a converging network segments the image, given maps of how much each rater is to be
+believed where, at first equally; a diverging one makes of its estimate each rater's label and the
+next maps; the raters' labels weighted by them are the calibrated label, from which the converging
+network learns; that recurs three times, and the maps carry no gradient from one time to the next;
+the loss is structural similarity and 0.3 times the cross-entropy.
+
+Ours: the segmenter converges, and what diverges is two small heads on its last features and its
+estimate, so that a recurrence costs one segmenter and not two; the weights learn to bring the
+calibrated label near the converging network's estimate, from which no gradient flows back, as
+weights of a mixture would be fitted; all recurrences count alike in the loss; background is a class
+like others in the cross-entropy, and is left out of the similarity.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from noisyjax.core import checks
+from noisyjax.losses import ssim
+from noisyjax.methods import base, network
+from noisyjax.models import multi_rater
+
+# Least probability of a class in a calibrated label that is compared with an estimate: a class that
+# no rater chose would otherwise cost without bound.
+_FLOOR = 1e-3
+
+
+class _Turn(NamedTuple):
+    """What one recurrence says: logits ``[B, *S, L]`` and ``[B, R, *S, L]``, ``[B, R, *S]``."""
+
+    estimate: Array
+    raters: Array
+    scores: Array
+
+
+def build(
+    segmenter: Any,
+    *,
+    num_raters: int,
+    num_classes: int,
+    recurrences: int = 3,
+    cross_entropy_weight: float | int = 0.3,
+    window: int = 11,
+    norm: str = "instance",
+) -> base.Method:
+    """Builds the method.
+
+    The segmenter sees the image and, for each rater and foreground class, the map that the last
+    recurrence made of the rater, times his weight; in the first one 1/R everywhere. A training step
+    is `recurrences` passes of it forward and backward, a prediction as many forward. The published
+    training is Adam with learning rate 1e-4 on batches of 16 images.
+
+    Args:
+      segmenter: a network of `noisyjax.models`.
+      num_raters: R. At prediction all count; in training those who labelled an image make its
+        calibrated label.
+      num_classes: L.
+      recurrences: how often the estimate and the weights are made in turn.
+      cross_entropy_weight: weight of the cross-entropy beside the structural similarity.
+      window: side of the window of the similarity in voxels, odd.
+      norm: normalisation of the heads, "instance", "group" or "none".
+
+    Returns:
+      A `base.Method`. It predicts the last estimate as the truth, and each rater by the diverging
+      head.
+
+    Raises:
+      ValueError: if a number is out of its range.
+    """
+    checks.positive("recurrences", recurrences)
+    checks.positive("cross_entropy_weight", cross_entropy_weight, or_zero=True)
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window: expected an odd number > 0, got {window}")
+    modules = {
+        "segmenter": segmenter,
+        "raters": multi_rater.RaterHead(num_raters, num_classes, norm),
+        "weights": multi_rater.WeightHead(num_raters, norm),
+    }
+    recur = _recur(modules, recurrences)
+
+    def distance(log_probs: Array, targets: Array) -> Array:
+        """Similarity and cross-entropy of one pair of maps ``[*S, L]``."""
+        similarity = ssim.ssim_loss(jnp.exp(log_probs), targets, window=window)
+        return similarity - cross_entropy_weight * (targets * log_probs).sum(-1).mean()
+
+    def loss_of_turn(turn: _Turn, labels: Array, present: Array) -> tuple[Array, Array, Array]:
+        """Losses of one example's estimate, raters and weights."""
+        estimate = jax.nn.log_softmax(turn.estimate)
+        calibrated = calibrated_label(turn.scores, labels, present)
+        converging = distance(estimate, jax.lax.stop_gradient(calibrated))
+        each = jax.vmap(distance)(jax.nn.log_softmax(turn.raters), labels)
+        diverging = (each * present).sum() / jnp.maximum(present.sum(), 1)
+        fused = jnp.log(jnp.maximum(calibrated, _FLOOR))
+        weighing = distance(fused, jax.lax.stop_gradient(jnp.exp(estimate)))
+        return converging, diverging, weighing
+
+    def init(key: jax.Array, batch: base.Batch) -> base.Variables:
+        image = batch["image"]
+        given = _first_maps(image, num_raters, num_classes)
+        made = network.init("segmenter", segmenter, key, jnp.concatenate([image, given], -1))
+        output, _ = network.run("segmenter", segmenter, made, jnp.concatenate([image, given], -1))
+        keys = jax.random.split(jax.random.fold_in(key, 1), 2)
+        parts = [
+            network.init(name, modules[name], own, (output.features, output.logits))
+            for name, own in zip(("raters", "weights"), keys, strict=True)
+        ]
+        return network.merge(made, *parts)
+
+    def loss_fn(variables, batch, key, step):
+        present, weight = batch["rater_mask"], batch["weight"]
+        labels = jax.nn.one_hot(batch["labels"].astype(jnp.int32), num_classes)
+        keys = base.dropout_keys(key, batch["id"], step)
+        turns, state = recur(variables, batch["image"], train=True, keys=keys, weight=weight)
+        losses = [jax.vmap(loss_of_turn)(turn, labels, present) for turn in turns]
+        converging, diverging, weighing = (
+            sum(parts) / recurrences for parts in zip(*losses, strict=True)
+        )
+        # An image without any label teaches nothing.
+        total = (converging + diverging + weighing) * present.any(1)
+        metrics = {"converging": converging, "diverging": diverging, "weighing": weighing}
+        return base.weighted(total, weight, metrics, state)
+
+    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
+        *_, last = recur(variables, image)[0]
+        return base.Prediction(
+            jax.nn.softmax(last.estimate), rater_probs=jax.nn.softmax(last.raters)
+        )
+
+    return base.Method(init, loss_fn, predict, base.all_model)
+
+
+def _recur(modules: dict[str, Any], recurrences: int) -> Callable[..., tuple[list[_Turn], dict]]:
+    """Returns ``(variables, image, options of the segmenter) -> (turns, updated statistics)``."""
+    num_raters, num_classes = modules["raters"].num_raters, modules["raters"].num_classes
+
+    def recur(variables, image, *, keys=None, **options) -> tuple[list[_Turn], dict]:
+        given, turns, state = _first_maps(image, num_raters, num_classes), [], {}
+        for number in range(recurrences):
+            own = None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+            output, state = network.run(
+                "segmenter", modules["segmenter"], {**variables, **state},
+                jnp.concatenate([image, given], -1), keys=own, **options,
+            )  # fmt: skip
+            inputs = (output.features, jax.nn.softmax(output.logits))
+            raters, _ = network.run("raters", modules["raters"], variables, inputs)
+            scores, _ = network.run("weights", modules["weights"], variables, inputs)
+            turns.append(_Turn(output.logits, raters, scores))
+            given = jax.lax.stop_gradient(_next_maps(raters, scores))
+        return turns, state
+
+    return recur
+
+
+def _first_maps(image: Array, num_raters: int, num_classes: int) -> Array:
+    return jnp.full((*image.shape[:-1], num_raters * (num_classes - 1)), 1 / num_raters)
+
+
+def _next_maps(raters: Array, scores: Array) -> Array:
+    """The raters' foreground by their weights, one channel of ``[B, *S, R C]`` each."""
+    maps = jax.nn.softmax(raters)[..., 1:] * jax.nn.softmax(scores, axis=1)[..., None]
+    maps = jnp.moveaxis(maps, 1, -2)
+    return maps.reshape(*maps.shape[:-2], -1)
+
+
+def calibrated_label(
+    scores: Float[Array, "R *S"], labels: Float[Array, "R *S L"], rater_mask: Bool[Array, "R"]
+) -> Float[Array, "*S L"]:
+    """Returns the raters' labels weighted at each voxel.
+
+    Args:
+      scores: logarithms of the weights, not normalised, ``[R, *S]``.
+      labels: one-hot, ``[R, *S, L]``.
+      rater_mask: ``[R]``; the others have no weight.
+
+    Returns:
+      Probabilities, ``[*S, L]``.
+
+    >>> labels = jnp.array([[[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 0.0]]])
+    >>> scores = jnp.log(jnp.array([[3.0], [1.0], [5.0]]))
+    >>> calibrated_label(scores, labels, jnp.array([True, True, False])).round(4)
+    Array([[0.25, 0.75]], dtype=float32)
+    """
+    known = rater_mask.reshape(-1, *(1,) * (scores.ndim - 1))
+    # A finite number, for an image without any rater.
+    weights = jax.nn.softmax(jnp.where(known, scores, -1e9), axis=0)
+    return (weights[..., None] * labels).sum(0)

@@ -1,0 +1,300 @@
+"""Learn from several annotations, each trusted where it deserves it (UMA-Net, Wang et al. 2023).
+
+Learning robust medical image segmentation from multi-source annotations, section III. In training a
+second network, the AUEM, gives each annotation a map of its uncertainty, which weighs the
+segmenter's losses voxel by voxel. An annotation turned round where it is not trusted is a
+calibration map, a guess at the truth, and the guesses are drawn together (consistency). An image
+whose guesses stay undecided or contradict each other is of low quality (QAM): it teaches the
+backbone through an auxiliary predictor and leaves the primary one alone. Prediction is the plain
+segmenter's: backbone and primary predictor.
+
+The paper's: the losses, the scores and their thresholds, the hard split, the weights, the ramp of
+the consistency ("sigmoid-shaped"; its formula here is the usual one of Laine & Aila 2017). The
+paper gives no number of updates for the ramp.
+
+Ours: images may have different numbers of annotations; the soft assignment; the warm-up; several
+foreground classes are one against the background each (`logit_c - logit_0`), and the worst of them
+scores the image; the AUEM's sizes and low start (`models.auem`). An example that is left out
+(`auxiliary=False`) teaches nothing at all, its consistency included.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Integer
+
+from noisyjax.core import checks
+from noisyjax.losses import uncertainty
+from noisyjax.methods import base, network
+from noisyjax.models import auem as auem_model
+from noisyjax.models import blocks
+
+# The part of the variables that predicts.
+_KEPT = "segmenter"
+
+
+def build(
+    segmenter: Any,
+    *,
+    num_raters: int,
+    num_classes: int,
+    auem: bool = True,
+    consistency: bool = True,
+    quality: bool = True,
+    auxiliary: bool = True,
+    dice_weight: float | int = 1.0,
+    consistency_weight: float | int = 1.0,
+    ramp_steps: int = 1000,
+    confidence_threshold: float | int = 0.2,
+    agreement_threshold: float | int = 0.2,
+    two_sided: bool = False,
+    normalised: bool = False,
+    temperature: float | int = 0.0,
+    warmup_steps: int = 0,
+    widths: tuple[int, ...] = (),
+    start: float | int = -2.0,
+) -> base.Method:
+    """Builds the method.
+
+    Args:
+      segmenter: a network of `noisyjax.models`; its last layer is the primary predictor.
+      num_raters: R, decoders of the AUEM.
+      num_classes: L.
+      auem: whether uncertainties are learnt; else they are 0, and the losses are the plain ones,
+        meant over the annotations.
+      consistency: whether the calibration maps of an image are drawn together. Without `auem`
+        nothing can move them, and the term is left out.
+      quality: whether images are told apart; else all are of high quality.
+      auxiliary: whether images of low quality teach the auxiliary predictor; else they are left
+        out. Without `quality` there are none.
+      dice_weight: lambda of Eq. 8.
+      consistency_weight: the largest alpha of Eq. 8.
+      ramp_steps: updates until alpha is there: ``exp(-5 (1 - step / ramp_steps)^2)`` of it.
+      confidence_threshold: tau_a; an image is of high quality if its confidence score is below
+      agreement_threshold: and its agreement score below tau_b.
+      two_sided: see `uncertainty.confidence_score`.
+      normalised: see `uncertainty.agreement_score`.
+      temperature: T. With 0 quality is 1 or 0, as in the paper; else the product of
+        ``sigmoid((tau - u) / T)`` for both scores, and an image teaches both predictors.
+      warmup_steps: updates in which every image is of high quality: the first scores say nothing.
+      widths: channels of the AUEM's levels; a third of the segmenter's, or (5, 10, 21), if empty,
+        so that a training step takes about twice that of the segmenter alone with five raters.
+      start: see `auem.AUEM`.
+
+    Returns:
+      A `base.Method` with `assess`.
+
+    Raises:
+      ValueError: if a number is out of its range.
+    """
+    for name, number in {
+        "dice_weight": dice_weight,
+        "consistency_weight": consistency_weight,
+        "temperature": temperature,
+        "warmup_steps": warmup_steps,
+    }.items():
+        checks.positive(name, number, or_zero=True)
+    checks.positive("ramp_steps", ramp_steps)
+    modules = {_KEPT: segmenter}
+    if auem:
+        modules["auem"] = auem_model.AUEM(
+            num_classes - 1,
+            tuple(widths) or _third(segmenter),
+            dtype=getattr(segmenter, "dtype", jnp.float32),
+            num_raters=num_raters,
+            start=start,
+        )
+    if quality and auxiliary:
+        modules["auxiliary"] = blocks.Conv(num_classes, 1, use_bias=True)
+    limits = {"thresholds": (confidence_threshold, agreement_threshold), "temperature": temperature}
+    scoring = {"two_sided": two_sided, "normalised": normalised}
+    judge = jax.vmap(functools.partial(judgement, **limits, **scoring))
+    compare = jax.vmap(functools.partial(_compare, dice_weight=dice_weight))
+
+    def init(key: jax.Array, batch: base.Batch) -> base.Variables:
+        keys, image = jax.random.split(key, 3), batch["image"]
+        variables = network.init(_KEPT, segmenter, keys[0], image)
+        if auem:
+            inputs = (image, batch["labels"], batch["rater_mask"])
+            part = network.init("auem", modules["auem"], keys[1], *inputs)
+            variables = network.merge(variables, part)
+        if "auxiliary" in modules:
+            run = functools.partial(network.run, _KEPT, segmenter)
+            features = jax.eval_shape(run, variables, image)[0].features
+            like = jnp.zeros(features.shape, features.dtype)
+            part = network.init("auxiliary", modules["auxiliary"], keys[2], like)
+            variables = network.merge(variables, part)
+        return variables
+
+    def uncertainties(variables: base.Variables, batch: base.Batch, **options) -> jax.Array:
+        """Of each annotation and foreground class, ``[B, R, *S, C]``."""
+        if not auem:
+            return jnp.zeros((*batch["labels"].shape, num_classes - 1))
+        inputs = (batch["image"], batch["labels"], batch["rater_mask"])
+        return network.run("auem", modules["auem"], variables, *inputs, **options)[0]
+
+    def loss_fn(variables, batch, key, step):
+        keys = base.dropout_keys(key, batch["id"], step)
+        output, state = network.run(
+            _KEPT, segmenter, variables, batch["image"],
+            train=True, keys=keys, weight=batch["weight"],
+        )  # fmt: skip
+        sigma = uncertainties(variables, batch, train=True, weight=batch["weight"])
+        maps = calibration_maps(batch["labels"], sigma)
+        high = jnp.ones(sigma.shape[0])
+        if quality:
+            judged = judge(jax.lax.stop_gradient(maps), batch["rater_mask"])[-1]
+            high = jnp.where(step < warmup_steps, high, judged)
+        annotations = (batch["labels"], sigma, batch["rater_mask"])
+        logits, taught = output.logits, high
+        if "auxiliary" in modules:
+            other, _ = network.run("auxiliary", modules["auxiliary"], variables, output.features)
+            taught = jnp.ones_like(high)
+            if not temperature:
+                # Each image has one predictor: half the work of both losses.
+                primary = jnp.expand_dims(high, range(1, logits.ndim)) > 0
+                logits = jnp.where(primary, logits, other)
+        if temperature and "auxiliary" in modules:
+            both = compare(logits, *annotations), compare(other, *annotations)
+            losses, nll = (high * one + (1 - high) * two for one, two in zip(*both, strict=True))
+        else:
+            losses, nll = (taught * terms for terms in compare(logits, *annotations))
+        distance = jax.vmap(_distance)(maps, batch["rater_mask"])
+        if auem and consistency:
+            losses += taught * consistency_weight * ramp(step, ramp_steps) * distance
+        metrics = {"nll": nll, "high_quality": high, "consistency": distance}
+        return base.weighted(losses, batch["weight"], metrics, state)
+
+    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
+        output, _ = network.run(_KEPT, segmenter, variables, image)
+        return base.Prediction(jax.nn.softmax(output.logits))
+
+    def assess(variables: base.Variables, batch: base.Batch) -> base.Assessment:
+        sigma = uncertainties(variables, batch)
+        maps = calibration_maps(batch["labels"], sigma)
+        return base.Assessment(sigma, maps, *judge(maps, batch["rater_mask"]))
+
+    return base.Method(init, loss_fn, predict, base.all_model, assess=assess)
+
+
+def calibration_maps(
+    labels: Integer[Array, "B M *S"], sigma: Float[Array, "B M *S C"]
+) -> Float[Array, "B M *S C"]:
+    """Returns what each annotation says of every foreground class (Eq. 4).
+
+    Args:
+      labels: class ids, ``[B, M, *S]``.
+      sigma: uncertainties, ``[B, M, *S, C]``.
+
+    Returns:
+      In ``[0, 1]``, ``[B, M, *S, C]``.
+    """
+    classes = range(1, sigma.shape[-1] + 1)
+    maps = [uncertainty.calibration_maps(labels == c, sigma[..., c - 1]) for c in classes]
+    return jnp.stack(maps, axis=-1)
+
+
+def judgement(
+    maps: Float[Array, "M *S C"],
+    rater_mask: Bool[Array, "M"],
+    *,
+    thresholds: tuple[float | int, float | int] = (0.2, 0.2),
+    temperature: float | int = 0.0,
+    two_sided: bool = False,
+    normalised: bool = False,
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Judges the annotations of one image (the QAM, section III-C).
+
+    Args:
+      maps: calibration maps, ``[M, *S, C]``.
+      rater_mask: which annotations the image has, ``[M]``.
+      thresholds: tau_a and tau_b.
+      temperature: T, see `build`.
+      two_sided: see `uncertainty.confidence_score`.
+      normalised: see `uncertainty.agreement_score`.
+
+    Returns:
+      The confidence and the agreement score, each of the class that has the worst, and the weight
+      of the image among those of high quality, in ``[0, 1]``; ``[]`` each. An image whose maps are
+      empty scores 0 and 0, which is the best.
+
+    >>> maps = jnp.array([[[1.0], [1.0]], [[0.0], [1.0]]])
+    >>> [round(float(x), 4) for x in judgement(maps, jnp.array([True, True]))]
+    [0.231, 0.6667, 0.0]
+    """
+    options = {"rater_mask": rater_mask}
+    each = [maps[..., c] for c in range(maps.shape[-1])]
+    confidence = [uncertainty.confidence_score(own, two_sided=two_sided, **options) for own in each]
+    agreement = [uncertainty.agreement_score(own, normalised=normalised, **options) for own in each]
+    found = jnp.stack([jnp.stack(confidence).max(), jnp.stack(agreement).max()])
+    limits = jnp.array(thresholds, found.dtype)
+    if temperature:
+        weights = jax.nn.sigmoid((limits - found) / temperature)
+    else:
+        weights = (found < limits).astype(found.dtype)
+    return *found, weights.prod()
+
+
+def ramp(step: Integer[Array, ""], ramp_steps: int) -> Float[Array, ""]:
+    """Returns the share of the largest weight after some updates: sigmoid-shaped, from 0.007 to 1.
+
+    Args:
+      step: number of updates done, ``[]``.
+      ramp_steps: updates until the weight is there.
+
+    Returns:
+      ``[]``.
+
+    >>> [round(float(ramp(jnp.int32(step), 100)), 4) for step in (0, 50, 100, 900)]
+    [0.0067, 0.2865, 1.0, 1.0]
+    """
+    left = 1 - jnp.minimum(step / ramp_steps, 1.0)
+    return jnp.exp(-5 * jnp.square(left))
+
+
+def export(variables: base.Variables) -> base.Variables:
+    """Returns the backbone and the primary predictor alone, all that `Method.predict` reads.
+
+    Args:
+      variables: of a trained method.
+
+    Returns:
+      The same collections without the AUEM and the auxiliary predictor.
+    """
+    return {kind: {_KEPT: tree[_KEPT]} for kind, tree in variables.items() if _KEPT in tree}
+
+
+def _compare(
+    logits: jax.Array,
+    labels: jax.Array,
+    sigma: jax.Array,
+    rater_mask: jax.Array,
+    *,
+    dice_weight: float | int,
+) -> tuple[jax.Array, jax.Array]:
+    """One predictor's Eq. 8 without the consistency, and its cross-entropy, means over classes."""
+    losses, nlls = [], []
+    for c in range(1, logits.shape[-1]):
+        odds, mask, own = logits[..., c] - logits[..., 0], labels == c, sigma[..., c - 1]
+        nll = uncertainty.weighted_cross_entropy_of_logits(odds, mask, own, rater_mask=rater_mask)
+        p = jax.nn.sigmoid(odds)
+        dice = uncertainty.weighted_dice(p, mask, own, rater_mask=rater_mask)
+        losses.append(nll + dice_weight * dice)
+        nlls.append(nll)
+    return jnp.stack(losses).mean(), jnp.stack(nlls).mean()
+
+
+def _distance(maps: jax.Array, rater_mask: jax.Array) -> jax.Array:
+    """Eq. 5, the mean over classes."""
+    each = [
+        uncertainty.consistency(maps[..., c], rater_mask=rater_mask) for c in range(maps.shape[-1])
+    ]
+    return jnp.stack(each).mean()
+
+
+def _third(segmenter: Any) -> tuple[int, ...]:
+    """Widths of an AUEM that is a third as wide as a segmenter."""
+    widths = getattr(segmenter, "widths", None) or (16, 32, 64)
+    return tuple(max(width // 3, 1) for width in widths)

@@ -1,0 +1,311 @@
+"""UMA-Net: scores by hand, the split, its switches, what predicts, any number of devices."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from noisyjax import methods, models
+from noisyjax.core import rng
+from noisyjax.losses import uncertainty
+from noisyjax.methods import uma_net
+from noisyjax.train import state as states
+from noisyjax.train import step
+
+KEY, RATERS, SIDE = rng.root_key(0), 3, 6
+# Every loss and every weight has its say.
+_MIDDLE = {"confidence_threshold": 0.6, "agreement_threshold": 0.8, "temperature": 0.3}
+# Compiles faster than it runs.
+_jit = functools.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
+
+
+def _batch(size=4, num_classes=2, seed=0):
+    """Squares that the raters blur; the second image has raters who contradict each other."""
+    draw = np.random.default_rng(seed)
+    truth = np.zeros((size, 1, SIDE, SIDE), np.uint8)
+    truth[:, :, 1:5, 2:5] = num_classes - 1
+    errors = (
+        draw.random((size, RATERS, SIDE, SIDE)) < np.linspace(0, 0.6, size)[:, None, None, None]
+    )
+    labels = np.where(errors, (truth + 1) % num_classes, truth).astype(np.uint8)
+    return {
+        "image": draw.normal(size=(size, SIDE, SIDE, 1)).astype(np.float32),
+        "labels": labels,
+        "rater_mask": np.ones((size, RATERS), bool),
+        "weight": np.ones(size, np.float32),
+        "id": np.arange(size, dtype=np.int32),
+    }
+
+
+def _build(num_classes=2, **options):
+    network = models.build("unet", num_classes, widths=(4,), convs_per_level=1)
+    options = {"widths": (2,), **options}
+    return methods.build("uma_net", network, num_raters=RATERS, num_classes=num_classes, **options)
+
+
+@pytest.fixture(scope="module")
+def full():
+    """(method, variables, batch) of the whole method, softly assigned."""
+    batch = jax.tree.map(jnp.asarray, _batch())
+    method = _build(**_MIDDLE)
+    return method, _jit(method.init)(KEY, batch), batch
+
+
+def _loss(method, variables, batch, at=0):
+    return method.loss_fn(variables, batch, KEY, jnp.int32(at))
+
+
+def test_judgement_by_hand_takes_the_worst_class():
+    # Class 1: the mean is .5, .5; class 2: it is 1, 0, and nobody differs.
+    maps = jnp.stack([jnp.array([[1.0, 0.5], [0.0, 0.5]]), jnp.array([[1.0, 0.0]] * 2)], -1)
+    everyone = jnp.ones(2, bool)
+    confidence, agreement, quality = uma_net.judgement(maps, everyone)
+    np.testing.assert_allclose([confidence, agreement, quality], [np.log(2), 1, 0], rtol=1e-6)
+    limits = {"thresholds": (0.7, 1.01)}
+    assert uma_net.judgement(maps, everyone, **limits)[2] == 1
+    for thresholds in ((0.69, 1.01), (0.7, 1.0)):
+        assert uma_net.judgement(maps, everyone, thresholds=thresholds)[2] == 0
+    soft = uma_net.judgement(maps, everyone, temperature=0.5, thresholds=(0.2, 0.4))[2]
+    by_hand = 1 / (1 + np.exp((np.log(2) - 0.2) / 0.5)) / (1 + np.exp(0.6 / 0.5))
+    np.testing.assert_allclose(soft, by_hand, rtol=1e-5)
+    # Without the one who contradicts there is nobody to disagree.
+    alone = uma_net.judgement(maps, jnp.array([True, False]))
+    np.testing.assert_allclose(alone[:2], [np.log(2) * 0.5 / 1.5, 0], rtol=1e-5)
+    options = {"two_sided": True, "normalised": True}
+    found = uma_net.judgement(maps, everyone, **options)
+    np.testing.assert_allclose(found[:2], [2 * np.log(2), 0.5], rtol=1e-6)
+
+
+def test_empty_maps_are_of_high_quality():
+    for temperature in (0.0, 1e-3):
+        found = uma_net.judgement(jnp.zeros((2, 4, 1)), jnp.ones(2, bool), temperature=temperature)
+        np.testing.assert_array_equal(found, [0, 0, 1])
+
+
+def test_a_small_temperature_gives_the_hard_split(full):
+    _, variables, batch = full
+    hard, soft = (_build(**_MIDDLE | {"temperature": t}) for t in (0.0, 1e-4))
+    quality = [_jit(m.assess)(variables, batch).quality for m in (hard, soft)]
+    np.testing.assert_array_equal(quality[0], [1, 0, 0, 1])
+    np.testing.assert_allclose(*quality, atol=1e-6)
+    losses = [_jit(functools.partial(_loss, m))(variables, batch)[0] for m in (hard, soft)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def _equation_8(params, batch, method, quality, alpha):
+    """The loss with qualities as given numbers."""
+    assessment = method.assess({"params": params}, batch)
+    network = models.build("unet", 2, widths=(4,), convs_per_level=1)
+    output = network.apply({"params": params["segmenter"]}, batch["image"])
+    head, total = params["auxiliary"], 0.0
+    other = output.features @ head["kernel"][0, 0] + head["bias"].reshape(1, 1, 1, -1)
+    for i in range(4):
+        labels, sigma = batch["labels"][i], assessment.uncertainty[i, ..., 0]
+        for weight, logits in ((quality[i], output.logits[i]), (1 - quality[i], other[i])):
+            p = jax.nn.softmax(logits)[..., 1]
+            each = uncertainty.weighted_cross_entropy, uncertainty.weighted_dice
+            total += weight * sum(loss(p, labels, sigma) for loss in each)
+        maps = jnp.abs(labels - sigma)
+        total += alpha * jnp.mean(jnp.square(maps - maps.mean(0, keepdims=True)))
+    return total
+
+
+def test_the_loss_is_equation_8_of_both_predictors_and_quality_has_no_gradient(full):
+    method, variables, batch = full
+    params, assessment = variables["params"], _jit(method.assess)(variables, batch)
+    maps = jnp.abs(batch["labels"][..., None] - assessment.uncertainty)
+    np.testing.assert_allclose(assessment.calibration, maps, rtol=1e-6)
+    assert np.all((assessment.quality > 0.05) & (assessment.quality < 0.95))
+
+    def loss(params):
+        return _loss(method, {"params": params}, batch, at=600)
+
+    def by_hand(params):
+        alpha = np.exp(-5 * 0.4**2)
+        return _equation_8(params, batch, method, assessment.quality, alpha)
+
+    (found, (_, aux)), slope = _jit(jax.value_and_grad(loss, has_aux=True))(params)
+    expected, expected_slope = _jit(jax.value_and_grad(by_hand))(params)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
+    jax.tree.map(close, slope, expected_slope)
+    high, count = aux.metrics["high_quality"]
+    np.testing.assert_allclose(high / count, assessment.quality.mean(), rtol=1e-5)
+
+
+def test_without_its_parts_it_is_the_plain_loss_meant_over_annotations(full):
+    _, variables, batch = full
+    plain = _build(auem=False, quality=False, dice_weight=0)
+    own = jax.eval_shape(plain.init, KEY, batch)
+    assert set(own["params"]) == {"segmenter"}
+    kept = uma_net.export(variables)
+    batch = {**batch, "rater_mask": batch["rater_mask"].at[0, 1].set(False)}
+    network = models.build("unet", 2, widths=(4,), convs_per_level=1)
+    mean = methods.build("mean", network, num_raters=RATERS, num_classes=2)
+    found, expected = _jit(lambda: [_loss(m, kept, batch)[0] for m in (plain, mean)])()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_every_switch_has_its_parameters_and_its_loss(full):
+    _, variables, batch = full
+    grid, names = {}, ("auem", "consistency", "quality", "auxiliary")
+    for switches in itertools.product((False, True), repeat=4):
+        auem, _, quality, auxiliary = switches
+        options = dict(zip(names, switches, strict=True))
+        grid[switches] = _build(ramp_steps=1, **options, **_MIDDLE)
+        parts = {"segmenter"}
+        parts |= ({"auem"} if auem else set()) | ({"auxiliary"} if quality and auxiliary else set())
+        assert set(jax.eval_shape(grid[switches].init, KEY, batch)["params"]) == parts
+    # As one program, whose equal parts are computed once.
+    losses = _jit(lambda: [_loss(m, variables, batch, at=1)[0] for m in grid.values()])()
+    found = {key: round(float(loss), 5) for key, loss in zip(grid, losses, strict=True)}
+    # Nothing is left to the auxiliary predictor without quality, nothing moves without the AUEM.
+    for others in itertools.product((False, True), repeat=2):
+        assert found[*others, False, True] == found[*others, False, False]
+        assert found[False, True, *others] == found[False, False, *others]
+    assert len(set(found.values())) == 3 + 6
+
+
+def test_images_of_low_quality_are_left_to_the_auxiliary_predictor(full):
+    _, variables, batch = full
+    batch = {**batch, "weight": jnp.array([0.0, 0, 0, 1])}
+    low = {"confidence_threshold": 0.0}
+    everything = {"primary", "backbone", "auem"}
+    cases = [
+        (low, 0, {"backbone", "auxiliary", "auem"}),
+        (low | {"auxiliary": False}, 0, set()),
+        # In the warm-up every image is one of high quality.
+        (low | {"warmup_steps": 3}, 2, everything),
+        (low | {"warmup_steps": 3}, 3, {"backbone", "auxiliary", "auem"}),
+    ]
+
+    def slopes(params, options, at):
+        method = _build(**options)
+        slope = jax.grad(lambda p: _loss(method, {"params": p}, batch, at=at)[0])(params)
+        backbone = {name: tree for name, tree in slope["segmenter"].items() if name != "logits"}
+        parts = {"primary": slope["segmenter"]["logits"], "backbone": backbone}
+        parts |= {name: slope[name] for name in ("auxiliary", "auem")}
+        return {name: optax.tree.norm(tree) for name, tree in parts.items()}
+
+    norms = _jit(lambda p: [slopes(p, *case[:2]) for case in cases])(variables["params"])
+    for (options, at, expected), parts in zip(cases, norms, strict=True):
+        moved = {name for name, norm in parts.items() if norm > 0}
+        assert moved == expected, (options, at)
+
+
+def test_prediction_is_that_of_the_plain_network_alone(full):
+    method, variables, batch = full
+    kept = uma_net.export(variables)
+    assert set(kept["params"]) == {"segmenter"}
+    found = method.predict(kept, batch["image"])
+    np.testing.assert_array_equal(found.probs, method.predict(variables, batch["image"]).probs)
+    network = models.build("unet", 2, widths=(4,), convs_per_level=1)
+    plain = methods.build("majority", network, num_raters=RATERS, num_classes=2)
+    programs = [jax.make_jaxpr(m.predict)(kept, batch["image"]) for m in (method, plain)]
+    assert str(programs[0]) == str(programs[1])
+
+
+def test_batch_statistics_are_exported_and_absent_annotations_have_no_influence():
+    batch = jax.tree.map(jnp.asarray, _batch(2, num_classes=3))
+    batch["rater_mask"] = batch["rater_mask"].at[1, 0].set(False)
+    network = models.build("unet", 3, widths=(4,), convs_per_level=1, norm="batch")
+    method = uma_net.build(network, num_raters=RATERS, num_classes=3, widths=(2,))
+    variables = _jit(method.init)(KEY, batch)
+    assert set(uma_net.export(variables)["batch_stats"]) == {"segmenter"}
+
+    @_jit
+    def slopes(batch):
+        loss = functools.partial(_loss, method, batch=batch)
+        return jax.value_and_grad(lambda p: loss({**variables, "params": p})[0])(
+            variables["params"]
+        )
+
+    other = {**batch, "labels": batch["labels"].at[1, 0].set(255)}
+    for one, two in zip(*(jax.tree.leaves(slopes(b)) for b in (batch, other)), strict=True):
+        np.testing.assert_array_equal(one, two)
+        assert np.isfinite(one).all()
+    assessment = _jit(method.assess)(variables, batch)
+    assert assessment.calibration.shape == (2, RATERS, SIDE, SIDE, 2)
+    assert assessment.quality.shape == (2,)
+
+
+def test_the_number_of_devices_changes_nothing():
+    batch = _batch(8) | {"weight": np.array([1, 1, 1, 1, 1, 1, 0, 0], np.float32)}
+    batch = jax.tree.map(jnp.asarray, batch)
+    parted = jax.tree.map(lambda leaf: leaf.reshape(4, 2, *leaf.shape[1:]), batch)
+    network = functools.partial(models.build, "unet", 2, widths=(4,), convs_per_level=1)
+
+    def slopes(axis_name):
+        segmenter = network(norm="batch", axis_name=axis_name)
+        method = uma_net.build(segmenter, num_raters=RATERS, num_classes=2, widths=(2,), **_MIDDLE)
+
+        def run(variables, part):
+            state = {"batch_stats": variables["batch_stats"]}
+            loss = functools.partial(_loss, method, batch=part, at=5)
+            slope = jax.grad(lambda p: loss({"params": p, **state})[0])(variables["params"])
+            return slope if axis_name is None else jax.lax.psum(slope, axis_name)
+
+        return method, run
+
+    method, whole = slopes(None)
+    _, part = slopes("devices")
+    variables = _jit(method.init)(KEY, batch)
+    expected = _jit(whole)(variables, batch)
+    found = _jit(jax.vmap(part, (None, 0), axis_name="devices"))(variables, parted)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
+    jax.tree.map(lambda one, other: close(one[0], other), found, expected)
+
+
+def test_a_label_that_the_others_deny_is_distrusted():
+    batch = _batch(8) | {"rater_mask": np.ones((8, RATERS), bool)}
+    square = np.zeros((SIDE, SIDE), np.uint8)
+    square[1:5, 1:5] = 1
+    batch["image"] = batch["image"] * 0.1 + square[None, ..., None]
+    batch["labels"] = np.broadcast_to(square, (8, RATERS, SIDE, SIDE)).copy()
+    # The last rater marks the corner as well.
+    batch["labels"][:, -1, :2, :2] = 1
+    batch = jax.tree.map(jnp.asarray, batch)
+    method = _build(widths=(8,), start=-1.0, quality=False, ramp_steps=40)
+    variables = _jit(method.init)(KEY, batch)
+    optimiser = optax.adam(2e-2)
+    state = states.create(variables, optimiser, ema=False)
+    update = _jit(
+        functools.partial(
+            step.train_step, method=method, optimiser=optimiser,
+            transform=lambda batch, key: batch, ema=0.0, axis_name=None,
+        ),
+        donate_argnums=0,
+    )  # fmt: skip
+    for _ in range(150):
+        state, _ = update(state, batch, KEY)
+    maps = method.assess(states.evaluation_variables(state), batch).uncertainty[..., 0].mean(0)
+    wrong = np.zeros((SIDE, SIDE), bool)
+    wrong[:2, :2], wrong[1, 1] = True, False
+    assert maps[-1][wrong].mean() > 0.6
+    assert maps[-1][~wrong].mean() < 0.1
+    assert maps[:-1].mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ramp_steps": 0}, "ramp_steps: expected a number > 0"),
+        ({"temperature": -1.0}, "temperature: expected a number >= 0"),
+        ({"dice_weight": -1}, "dice_weight: expected"),
+        ({"consistency_weight": -1}, "consistency_weight: expected"),
+        ({"warmup_steps": -1}, "warmup_steps: expected"),
+    ],
+)
+def test_numbers_out_of_their_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        _build(**options)
