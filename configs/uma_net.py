@@ -96,7 +96,8 @@ def _base(source: str, **options) -> ml_collections.ConfigDict:
         base.model.widths = (16, 32, 64)
         base.model.dropout = 0.0
         base.fused.loss = "cross_entropy_and_soft_dice"
-        base.uma_net.warmup_steps = 150
+        # Before, hardly an image is of high quality, and none would teach the primary predictor.
+        base.uma_net.warmup_steps = 400
         base.uma_net.ramp_steps = 300
         base.train.batch_size = 16
         base.train.optimizer = "adam"
