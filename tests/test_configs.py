@@ -2,14 +2,17 @@
 
 import pytest
 
-from configs import adl, annotators, cm_trace, example, gaussian_threshold, quickstart
+from configs import adl, annotators, cm_trace, example, folder, gaussian_threshold, quickstart
 from noisyjax import methods
 from noisyjax.studies import grid
 
 
-@pytest.mark.parametrize("variant", sorted(cm_trace.VARIANTS))
-def test_training_configs_are_locked_and_name_a_method(variant):
-    config = cm_trace.get_config(variant)
+@pytest.mark.parametrize(
+    ("module", "variant"),
+    [(module, variant) for module in (cm_trace, folder) for variant in sorted(module.VARIANTS)],
+)
+def test_training_configs_are_locked_and_name_a_method(module, variant):
+    config = module.get_config(variant)
     assert config.is_locked
     assert config.method in methods.METHODS
     with pytest.raises(AttributeError, match="leaning_rate"):
@@ -52,6 +55,6 @@ def test_studies_have_the_cells_that_their_pictures_want(config, count):
 
 
 def test_unknown_variants_are_refused():
-    for module in (adl, annotators, cm_trace, gaussian_threshold):
+    for module in (adl, annotators, cm_trace, folder, gaussian_threshold):
         with pytest.raises(ValueError, match="variant.*nonsense"):
             module.get_config("nonsense")

@@ -1,0 +1,78 @@
+"""Training on a folder of one's own images and labels, in nnU-Net's raw layout.
+
+    python -m noisyjax.cli.check_folder --root=FOLDER
+    python -m noisyjax.cli.train --config=configs/folder.py --workdir=runs/folder \\
+        --config.data.options.root=FOLDER
+
+The first command lists what is wrong with the folder and shows its layout; the second trains the
+majority vote of the raters in ratersTr, or on labelsTr if there are none, and tests against the
+truth in labelsTr or labelsTs. ``--config.method=cm_trace`` models the raters.
+
+Data: `noisyjax.data.sources.folder`; its options are those of ``config.data.options``. Images stay
+whole: ``size`` cuts or fills each up around its middle, ``box`` and ``spacing`` come before it, and
+``cache`` names a folder that keeps what was prepared. ``normalise`` is "z_score" for MR and photos;
+CT wants "ct_window" with ``window``, or "bone" with ``cut``.
+
+Variants:
+    :whole   the default
+    :smoke   a tiny network and two epochs, for tests
+"""
+
+import ml_collections
+
+from configs import defaults
+
+
+def _whole(config: ml_collections.ConfigDict) -> None:
+    """The default as it is."""
+
+
+def _smoke(config: ml_collections.ConfigDict) -> None:
+    config.model.widths = (4, 8)
+    config.train.epochs = 2
+    config.cm_trace.warmup_steps = 2
+    config.cm_trace.apart_steps = 1
+    config.evaluate.every_epochs = 2
+    config.log_every_steps = 1
+    config.progress = False
+
+
+VARIANTS = {"whole": _whole, "smoke": _smoke}
+
+
+def get_config(variant: str = "whole") -> ml_collections.ConfigDict:
+    """Returns the config of a variant."""
+    if variant not in VARIANTS:
+        raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}, got {variant!r}")
+    config = defaults.get_config()
+    with config.unlocked():
+        config.method = "majority"
+        config.data.name = "folder"
+        config.data.options = ml_collections.ConfigDict(
+            {
+                "root": "data/folder",
+                "spacing": (),
+                "size": (),
+                "normalise": "z_score",
+                "cut": 900.0,
+                "window": (-200.0, 400.0),
+                "box": "",
+                "margin": 0,
+                "cache": "",
+                "seed": 0,
+                "fractions": (0.7, 0.1, 0.2),
+            }
+        )
+        config.data.panel = ()
+        config.data.input_noise = 0.0
+        # The source's own division.
+        config.data.splits = ()
+        config.fused.loss = "cross_entropy_and_soft_dice"
+        config.model.widths = (16, 32, 64, 128)
+        config.train.batch_size = 2
+        config.train.epochs = 100
+        config.train.learning_rate = 1e-3
+        config.evaluate.every_epochs = 5
+        config.evaluate.batch_size = 2
+        VARIANTS[variant](config)
+    return config

@@ -1,0 +1,180 @@
+"""What can be wrong with a folder of images and labels, and how to mend it."""
+
+import dataclasses
+from typing import Any
+
+# kind -> (what is wrong, what to do); filled in by the fields of `problem`.
+KINDS = {
+    "no_folder": ("there is no folder {want}", "make it; see the layout in --help"),
+    "no_dataset_json": ("there is no dataset.json", "write one: {want}"),
+    "bad_dataset_json": ("dataset.json: {got}", "write it like this: {want}"),
+    "bad_labels": (
+        "labels: {got}",
+        'give names to the numbers 0, 1, 2, ... like {{"background": 0, "organ": 1}}',
+    ),
+    "bad_file_ending": ("file_ending: got {got!r}", "use one of {want}, the one of your files"),
+    "bad_channels": (
+        "channel_names: {got}",
+        'give names to the numbers 0, 1, ... like {{"0": "CT"}}',
+    ),
+    "count": (
+        "numTraining is {want}, imagesTr has {got} cases",
+        "correct numTraining or the files",
+    ),
+    "unsafe_path": (
+        "the name {got!r} leads out of the folder or holds odd characters",
+        "use letters, digits, '_', '-', '.', '+' and single spaces, and no '..'",
+    ),
+    "no_cases": ("there is no image in {want}", "put images in it, named CASE_0000{got}"),
+    "unknown_file": ("the file is no image or label", "take it out of the folder"),
+    "misnamed": (
+        "the file is not named like an image or label of this folder",
+        "name it {want}, or take it out of the folder",
+    ),
+    "missing_channel": ("channel {want} of the case is missing", "add the file {got}"),
+    "extra_channel": (
+        "the case has a channel {got}, dataset.json names {want}",
+        "add the channel to channel_names, or take the file out",
+    ),
+    "missing_label": (
+        "the case has an image and no label",
+        "add {want}, or take the image out of the folder",
+    ),
+    "missing_image": (
+        "the label has no image",
+        "add {want}, or take the label out of the folder",
+    ),
+    "no_rater": (
+        "nobody labelled the case",
+        "add a label in ratersTr/RATER/, or take the image out of the folder",
+    ),
+    "empty_rater": ("the rater has no label at all", "fill the folder or take it out"),
+    "in_both_parts": (
+        "the case is in imagesTr and in imagesTs",
+        "keep it in one of them; tests on training images say nothing",
+    ),
+    "same_image": (
+        "the image is the same file as {got}",
+        "keep one of them: a copy in another split makes the test too easy",
+    ),
+    "missing": ("{got}", "check the link or the permissions of the file"),
+    "empty": ("{got}", "copy the file again"),
+    "truncated": ("{got}", "copy or download the file again; `gzip -t FILE` tests it"),
+    "too_large": ("{got}", "check the header; crop or resample the image if it is right"),
+    "format": ("{got}", "convert the file, for example with SimpleITK or nibabel"),
+    "four_dimensional": (
+        "{got}",
+        "write each time point or channel to a file of its own: CASE_0000, CASE_0001, ...",
+    ),
+    "affine": ("{got}", "write the file again with the affine of its scanner's image"),
+    "mixed_axes": (
+        "the image has {got} axes, the first has {want}",
+        "keep images and volumes in different folders",
+    ),
+    "channel_shape": (
+        "the channel has shape {got}, channel 0 has {want}",
+        "resample all channels to the voxels of one of them",
+    ),
+    "channel_affine": (
+        "the channel lies elsewhere than channel 0: {got}",
+        "resample all channels to the voxels of one of them",
+    ),
+    "number_of_channels": (
+        "the case has {got} channels, the first has {want}",
+        "bring all images to the same channels, for example all to grey values",
+    ),
+    "shape": (
+        "the label has shape {got}, the image has {want}",
+        "export the label again on the voxels of its image",
+    ),
+    "label_affine": (
+        "the label lies elsewhere than its image: {got}",
+        "copy the affine of the image, if they lie on each other in a viewer; else resample it",
+    ),
+    "label_colours": ("the label map has colours", "save it as one number for each pixel"),
+    "not_whole": (
+        "the label has values between whole numbers, such as {got}",
+        "resample labels by the nearest voxel, and save them as integers",
+    ),
+    "outside_classes": (
+        "the label has values {got}, dataset.json has {want}",
+        "add the classes to dataset.json, or set these voxels to a class (255 often is 1)",
+    ),
+    "empty_mask": (
+        "the label marks nothing",
+        "see whether it was saved empty by mistake; --ignore=empty_mask if it is meant",
+    ),
+    "absent_class": (
+        "no label has the class {got}",
+        "take the class out of dataset.json, or see whether its labels were lost",
+    ),
+    "not_finite": (
+        "the image has {got} voxels of NaN or inf",
+        "replace them, for example by the value of air",
+    ),
+    "constant": ("all voxels of the image are {got}", "export the image again"),
+    "far_spacing": (
+        "the voxels are {got} mm, those of most images {want}",
+        "see whether the header is in another unit; --ignore=far_spacing if it is right",
+    ),
+    "one_slice": (
+        "the volume is one voxel thick: {got}",
+        "save images of one slice without the third axis, or give whole volumes",
+    ),
+}
+
+# What a folder can be trained on all the same.
+HARMLESS = (
+    "count",
+    "unknown_file",
+    "empty_rater",
+    "same_image",
+    "empty_mask",
+    "absent_class",
+    "constant",
+    "far_spacing",
+    "one_slice",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something wrong with a folder.
+
+    Attributes:
+      kind: a key of `KINDS`.
+      case: the case's name, or "".
+      file: the file, below the folder.
+      message: what is wrong.
+      remedy: how to mend it.
+    """
+
+    kind: str
+    case: str
+    file: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.file}: {self.message} ({self.remedy})"
+
+
+def problem(kind: str, *, case: str = "", file: str = "", got: Any = "", want: Any = "") -> Problem:
+    """Returns a problem with its message and remedy.
+
+    Args:
+      kind: a key of `KINDS`.
+      case: the case's name.
+      file: the file, below the folder.
+      got: what there is.
+      want: what there should be.
+
+    Returns:
+      The problem.
+
+    >>> str(problem("constant", case="a", file="imagesTr/a_0000.png", got=7))
+    'imagesTr/a_0000.png: all voxels of the image are 7 (export the image again)'
+    """
+    message, remedy = (text.format(got=got, want=want) for text in KINDS[kind])
+    return Problem(kind, case, file, message, remedy)

@@ -1,0 +1,296 @@
+"""A folder of one's own images and labels, in nnU-Net's raw layout with raters beside it.
+
+See `noisyjax.data.folder_layout` for the layout, and ``python -m noisyjax.cli.check_folder`` for
+what may be wrong with a folder. Every case is turned to RAS axes, normalised, resampled to one
+spacing and cut or filled up to one size around its middle.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+
+from noisyjax.core import checks
+from noisyjax.data import (
+    disk_cache,
+    folder_check,
+    folder_layout,
+    folder_problems,
+    order,
+    preprocess,
+    source,
+    splits,
+    volumes,
+)
+
+# Where labelsTr is all there is, it is what a network learns from as well.
+ONLY_RATER = "labels"
+
+_KEYS = ("image", "labels", "mask", "grid")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderExamples:
+    """Cases that were prepared, in memory or memory-mapped, fitted to one size when read.
+
+    Attributes:
+      cases: their files.
+      layout: the folder's.
+      prepared: ``image`` ``[*T, K]``, ``labels`` ``[1 + R, *T]`` with the truth first, ``mask``
+        ``[1 + R]``, who labelled it, and ``grid``; T differs from case to case.
+      size: S, of every example.
+    """
+
+    cases: tuple[folder_layout.Case, ...]
+    layout: folder_layout.Layout
+    prepared: tuple[dict[str, np.ndarray], ...]
+    size: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Returns the number of cases."""
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> source.Example:
+        """Returns one example; the image is filled up by its darkest value."""
+        arrays = self.prepared[index]
+        image = arrays["image"]
+        darkest = image.min(axis=tuple(range(len(self.size))))
+        fitted = [
+            preprocess.fit(image[..., k], self.size, fill=float(value))
+            for k, value in enumerate(darkest)
+        ]
+        labels = np.stack([preprocess.fit(label, self.size) for label in arrays["labels"]])
+        example = {"image": np.stack(fitted, axis=-1), "id": np.int32(index)}
+        if self.layout.has_truth:
+            example["truth"] = labels[0]
+        own = slice(1, None) if self.layout.rater_names else slice(0, 1)
+        example["labels"] = labels[own]
+        example["rater_mask"] = np.array(arrays["mask"][own])
+        return example
+
+    def write(
+        self, index: int, labels: Integer[np.ndarray, "*S"], path: str | pathlib.Path
+    ) -> None:
+        """Writes a segmentation on the voxels of the case's own image, with its affine.
+
+        Args:
+          index: of the example.
+          labels: ``[*S]``, in the axes and the size of the example.
+          path: the file; its ending says the format.
+
+        Raises:
+          ValueError: if the shape is not that of the examples.
+        """
+        checks.shape("labels", labels, self.size, like="the examples")
+        grid = preprocess.Grid.from_array(self.prepared[index]["grid"])
+        restored = preprocess.restore(preprocess.unfit(labels, grid.prepared), grid)
+        like = volumes.read(self.cases[index].images[0])
+        volumes.write(path, volumes.from_ras(restored.astype(np.uint8), like=like))
+
+
+def _refuse(root: str, problems: Sequence[folder_problems.Problem]) -> None:
+    """Raises for what a folder cannot be trained on."""
+    fatal = [found for found in problems if found.kind not in folder_problems.HARMLESS]
+    if fatal:
+        listed = "\n  ".join(str(found) for found in fatal[:5])
+        more = f"\n  and {len(fatal) - 5} more" if len(fatal) > 5 else ""
+        raise ValueError(
+            f"{root}: expected a folder without problems, got\n  {listed}{more}\n"
+            f"All of them: python -m noisyjax.cli.check_folder --root={root}"
+        )
+
+
+def _maps(
+    read: folder_check.Read, layout: folder_layout.Layout, shape: tuple[int, ...]
+) -> tuple[UInt8[np.ndarray, "M *S"], np.ndarray]:
+    """Returns the truth and the raters' labels, zeros for those that are absent, and which are."""
+    case = read.case
+    paths = [case.truth, *(case.raters.get(name) for name in layout.rater_names)]
+    maps = [
+        np.zeros(shape, np.uint8) if path is None else read.volumes[path].array.astype(np.uint8)
+        for path in paths
+    ]
+    return np.stack(maps), np.array([path is not None for path in paths])
+
+
+def _prepare(
+    case: folder_layout.Case, layout: folder_layout.Layout, to: tuple, options: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Reads, checks and prepares one case."""
+    read = folder_check.read_case(case, layout)
+    _refuse(str(layout.root), read.problems)
+    images = [read.volumes[path] for path in case.images]
+    first = images[0]
+    n = first.num_axes
+    # Headers in float32 differ by their rounding; nothing is interpolated for that.
+    spacing = to if np.allclose(first.spacing, to, rtol=1e-3) else first.spacing
+    channels = [v.array if v.array.ndim > n else v.array[..., np.newaxis] for v in images]
+    labels, mask = _maps(read, layout, first.shape)
+    try:
+        image, labels, grid = preprocess.prepare(
+            np.concatenate(channels, axis=-1), labels, spacing=spacing, to=to, **options
+        )
+    except ValueError as error:
+        raise ValueError(f"{case.images[0]}: {error}") from error
+    return {"image": image, "labels": labels, "mask": mask, "grid": grid.to_array()}
+
+
+def _kept(
+    case: folder_layout.Case,
+    layout: folder_layout.Layout,
+    to: tuple[float, ...],
+    options: dict[str, Any],
+    folder: str,
+) -> dict[str, np.ndarray]:
+    """Returns a prepared case, from the folder of prepared ones if there is one."""
+    if not folder:
+        return _prepare(case, layout, to, options)
+    made_by = {
+        **options,
+        "version": preprocess.VERSION,
+        "spacing": to,
+        "classes": len(layout.class_names),
+        "channels": len(case.images),
+        "truth": case.truth is not None,
+        "raters": layout.rater_names,
+        "own": sorted(case.raters),
+    }
+    name = disk_cache.digest(case.paths, made_by)
+    return disk_cache.stored(folder, name, _KEYS, lambda: _prepare(case, layout, to, options))
+
+
+def _peek(case: folder_layout.Case, layout: folder_layout.Layout) -> volumes.Volume:
+    """Reads the header of a case's first channel."""
+    path = case.images[0]
+    try:
+        return volumes.to_ras(volumes.peek(path))
+    except volumes.UnreadableError as error:
+        file = path.relative_to(layout.root).as_posix()
+        got = str(error).removeprefix(f"{path}: ")
+        _refuse(str(layout.root), [folder_problems.problem(error.fault, file=file, got=got)])
+        raise
+
+
+def _spacing(layout: folder_layout.Layout, wanted: Sequence[float | int]) -> tuple[float, ...]:
+    """Returns the spacing to resample to: the one that is wanted, or the median of the cases."""
+    if len(wanted):
+        return tuple(float(size) for size in wanted)
+    peeked = [_peek(case, layout) for case in layout.cases]
+    facts = [(case, v.num_axes, 1, v.spacing) for case, v in zip(layout.cases, peeked, strict=True)]
+    _refuse(str(layout.root), list(folder_check.across(facts)))
+    # Rounded, for headers in float32 have a spacing of 0.99999994.
+    return tuple(round(float(s), 5) for s in np.median([v.spacing for v in peeked], axis=0))
+
+
+def _splits(
+    cases: Sequence[folder_layout.Case], *, seed: int, fractions: Sequence[float]
+) -> splits.Splits:
+    """Divides the cases; those of imagesTs test, and the share of the test trains then.
+
+    A part that has a share gets a case at least, for folders may be small.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(
+            "fractions: expected three that add up to 1 (training, validation, test), "
+            f"got {tuple(fractions)}"
+        )
+    training = np.array([i for i, case in enumerate(cases) if case.part == "Tr"], np.int32)
+    tests = np.array([i for i, case in enumerate(cases) if case.part == "Ts"], np.int32)
+    _, val, test = (max(1, round(f * len(training))) if f else 0 for f in fractions)
+    test = 0 if len(tests) else test
+    if val + test >= len(training):
+        raise ValueError(
+            f"fractions: expected cases left to train on, got {len(training)} cases in all, "
+            f"{val} of them to validate and {test} to test"
+        )
+    shuffled = training[order.permutation(len(training), seed=seed)]
+    return {
+        "train": shuffled[val + test :],
+        "val": shuffled[test : val + test],
+        "test": tests if len(tests) else shuffled[:test],
+    }
+
+
+def load(
+    *,
+    root: str,
+    spacing: Sequence[float | int] = (),
+    size: Sequence[int] = (),
+    normalise: str = "z_score",
+    cut: float | int = 900.0,
+    window: Sequence[float | int] = (-200.0, 400.0),
+    box: str = "",
+    margin: int = 0,
+    cache: str = "",
+    seed: int = 0,
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+) -> source.Source:
+    """Loads a folder.
+
+    Args:
+      root: the folder.
+      spacing: voxels of all examples in mm, right, front, top (rows, columns for images); empty for
+        the median of the cases.
+      size: voxels of an example; empty for the largest case along each axis.
+      normalise: of each channel over its whole image: ``"z_score"`` (MR), ``"bone"`` (of the
+        mandible study), ``"ct_window"`` (CT) or ``"none"``; see `noisyjax.data.preprocess`.
+      cut: of ``"bone"``: 900 where air is 0, -124 in Hounsfield units.
+      window: of ``"ct_window"``, what becomes 0 and 1.
+      box: what each case is cut to before it is fitted to the size: "" for nothing, ``"bright"`` or
+        ``"labels"``, as in `preprocess.prepare`.
+      margin: voxels around the box.
+      cache: a folder for the prepared cases, which are then mapped from the disk and made only
+        once; "" to keep them in memory. Its files are named by the content of what they are made
+        from and by these options.
+      seed: of the division.
+      fractions: of training, validation and test, where there is no labelsTs; else the cases of
+        imagesTs test and the share of the test trains.
+
+    Returns:
+      The source: the raters of ratersTr, who are the same persons in every case, with a mask of who
+      labelled what; without such a folder the labels of labelsTr are those of one rater. The truth
+      is that of labelsTr. Images of imagesTs count only if there is a folder labelsTs.
+      ``examples.write`` brings a segmentation back to the voxels of its file.
+
+    Raises:
+      ValueError: if the folder has a problem that cannot be trained on; it lists the first five and
+        the command that lists all. Or if an option does not fit.
+    """
+    checks.one_of("normalise", normalise, preprocess.NORMALISATIONS)
+    layout = folder_layout.read(root)
+    _refuse(root, layout.problems)
+    to = _spacing(layout, spacing)
+    options = {
+        "normalisation": normalise,
+        "cut": float(cut),
+        "window": [float(end) for end in window],
+        "box": box,
+        "margin": margin,
+    }
+    prepared = tuple(_kept(case, layout, to, options, cache) for case in layout.cases)
+    shapes = [arrays["image"].shape for arrays in prepared]
+    if len({len(shape) for shape in shapes}) > 1 or len({shape[-1] for shape in shapes}) > 1:
+        facts = [(case, len(shape) - 1, shape[-1], to) for case, shape in zip(layout.cases, shapes)]
+        _refuse(root, list(folder_check.across(facts)))
+    axes = len(shapes[0]) - 1
+    if len(size) not in (0, axes):
+        raise ValueError(f"size: expected one for each of {axes} axes, got {tuple(size)}")
+    for extent in size:
+        checks.positive("size", extent)
+    largest = tuple(int(n) for n in np.max(shapes, axis=0)[:-1])
+    examples = FolderExamples(
+        layout.cases, layout, prepared, tuple(int(n) for n in size) or largest
+    )
+    return source.Source(
+        name="folder",
+        examples=examples,
+        num_classes=len(layout.class_names),
+        class_names=layout.class_names,
+        spacing=to,
+        rater_names=layout.rater_names or (ONLY_RATER,),
+        case_names=tuple(case.name for case in layout.cases),
+        splits=_splits(layout.cases, seed=seed, fractions=fractions),
+    )
