@@ -35,6 +35,9 @@ def _data() -> ml_collections.ConfigDict:
     data.max_train = 0
     data.max_val = 0
     data.augment = ml_collections.ConfigDict()
+    # Training on so many patches of this size, drawn anew in each epoch, in place of every image;
+    # () for whole images. This share of them lies around a voxel that a rater labelled.
+    data.patches = ml_collections.ConfigDict({"size": (), "count": 1, "foreground_share": 0.0})
     return data
 
 
@@ -254,6 +257,10 @@ def get_config() -> ml_collections.ConfigDict:
     # Distances of surfaces, boundary overlap and volumes in the test report; what NSD allows in mm.
     config.evaluate.surface = False
     config.evaluate.tolerance = 1.0
+    # Voxels along each axis of the windows by which large images are predicted, () for all at once;
+    # and the share of a window that its neighbour covers too.
+    config.evaluate.window = ()
+    config.evaluate.overlap = 0.5
     config.checkpoint = ml_collections.ConfigDict({"every_epochs": 5, "keep": 2})
     config.log_every_steps = 10
     config.progress = True

@@ -37,6 +37,7 @@ PURPOSES = {
     "replaced_cases": 11,
     "replacement": 12,
     "expertness": 13,
+    "patches": 14,
 }
 
 

@@ -57,7 +57,7 @@ def erosion(key: Key[Array, ""], truth: Truth, overlap: Overlap, num_classes: in
     volume = jnp.sum(mask)
     # Dice = 2 size / (size + volume).
     size = jnp.maximum(jnp.round(volume * (overlap / (2 - overlap))), 1)
-    kept = _first(-depth, mask, jnp.where(jnp.all(mask), volume, size))
+    kept = first_voxels(-depth, mask, jnp.where(jnp.all(mask), volume, size))
     return jnp.where(kept, truth, arrays.BACKGROUND).astype(truth.dtype)
 
 
@@ -78,7 +78,7 @@ def dilation(key: Key[Array, ""], truth: Truth, overlap: Overlap, num_classes: i
         nearest = (1 + jnp.argmin(each, axis=0)).astype(truth.dtype)
     # Dice = 2 volume / (size + volume).
     size = jnp.round(jnp.sum(mask) * ((2 - overlap) / overlap))
-    return jnp.where(_first(away, mask, size) & ~mask, nearest, truth)
+    return jnp.where(first_voxels(away, mask, size) & ~mask, nearest, truth)
 
 
 def distortion(key: Key[Array, ""], truth: Truth, overlap: Overlap, num_classes: int) -> Truth:
@@ -173,6 +173,27 @@ def check(*, overlap: Overlap, kinds: Sequence[str], num_classes: int) -> None:
         raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
 
 
+def first_voxels(
+    levels: Float[Array, "*S"], mask: Bool[Array, "*S"], size: Float[Array, ""] | Int[Array, ""]
+) -> Bool[Array, "*S"]:
+    """Returns so many voxels by rising level, and of one level first those deeper in a mask.
+
+    Args:
+      levels: ``[*S]``.
+      mask: ``[*S]``; "deeper" are voxels with more of it around them.
+      size: how many voxels.
+
+    Returns:
+      ``[*S]``, True on `size` voxels.
+    """
+    share = blur.gaussian_blur(mask.astype(jnp.float32), _OUTLINE)
+    # So that the edge of the image is no background.
+    share /= blur.gaussian_blur(jnp.ones_like(share), _OUTLINE)
+    order = jnp.lexsort((-share.reshape(-1), levels.reshape(-1)))
+    taken = jnp.zeros(mask.size, bool).at[order].set(jnp.arange(mask.size) < size)
+    return taken.reshape(mask.shape)
+
+
 def choose_cases(
     key: Key[Array, ""],
     ids: Integer[Array, "N"] | Integer[np.ndarray, "N"],
@@ -204,18 +225,6 @@ def choose_cases(
     numbers = jax.vmap(lambda k: jax.random.bits(k, dtype=jnp.uint32))(rng.example_keys(key, ids))
     chosen = jnp.lexsort((ids, numbers))[: round(share * len(ids))]
     return jnp.zeros(len(ids), bool).at[chosen].set(True)
-
-
-def _first(
-    levels: Float[Array, "*S"], mask: Bool[Array, "*S"], size: Float[Array, ""]
-) -> Bool[Array, "*S"]:
-    """The first voxels by rising level, and of one level those deeper in the mask."""
-    share = blur.gaussian_blur(mask.astype(jnp.float32), _OUTLINE)
-    # So that the edge of the image is no background.
-    share /= blur.gaussian_blur(jnp.ones_like(share), _OUTLINE)
-    order = jnp.lexsort((-share.reshape(-1), levels.reshape(-1)))
-    taken = jnp.zeros(mask.size, bool).at[order].set(jnp.arange(mask.size) < size)
-    return taken.reshape(mask.shape)
 
 
 def _moved(truth: Truth, field: Float[Array, "n *S"], overlap: Overlap) -> Truth:

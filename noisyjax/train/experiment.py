@@ -20,13 +20,14 @@ from noisyjax.data import (
     augment,
     fused,
     panels,
+    patches,
     pipeline,
     replaced,
     source,
     sources,
     splits,
 )
-from noisyjax.methods import adl, base
+from noisyjax.methods import adl, base, sliding_window
 
 Config = ml_collections.ConfigDict
 Batch = dict[str, Array]
@@ -158,7 +159,7 @@ def _annotate(
 def _transform(
     config: Config, panel: annotate.Panel | None, spacing: tuple[float, ...], method: base.Method
 ) -> Callable[[Batch, Array], Batch]:
-    """Returns what happens to a batch inside the step: fresh labels, then augmentation."""
+    """Returns what happens to a batch in the step: fresh labels, augmentation, then patches."""
     if config.data.resample and panel is None:
         raise ValueError("data.resample: a fresh draw of labels needs a panel of annotators")
     if config.data.resample and config.data.gold:
@@ -167,15 +168,31 @@ def _transform(
         raise ValueError(f"data.resample: {config.method} fuses the labels once, before training")
     options = config.data.augment.to_dict()
     change = augment.build({"spacing": spacing, **options}) if options else None
+    pieces = _patches(config)
 
     def transform(batch: Batch, key: Array) -> Batch:
         if config.data.resample:
             batch = annotate.resample_labels(batch, panel=panel, seed=key)
         if not method.needs_truth:
             batch = {name: array for name, array in batch.items() if name != "truth"}
-        return augment.augment_batch(batch, transform=change, seed=key) if change else batch
+        batch = augment.augment_batch(batch, transform=change, seed=key) if change else batch
+        return patches.sample_batch(batch, seed=key, **pieces) if pieces else batch
 
     return transform
+
+
+def _patches(config: Config) -> dict[str, Any]:
+    """Returns the options of `patches.sample_batch`, none if whole images are trained on."""
+    # Runs from before this section have none.
+    options = config.data.get("patches", ml_collections.ConfigDict()).to_dict()
+    if not options.get("size"):
+        return {}
+    if config.train.strategy != "none" and options["count"] != 1:
+        raise ValueError(
+            f"data.patches.count: the strategy {config.train.strategy} remembers one loss per "
+            f"example, expected 1, got {options['count']}"
+        )
+    return options
 
 
 def build_method(config: Config, *, num_raters: int, num_classes: int, **model: Any) -> base.Method:
@@ -233,6 +250,26 @@ def with_strategy(config: Config, method: base.Method, *, num_examples: int) -> 
     )
 
 
+def with_windows(config: Config, method: base.Method) -> base.Method:
+    """Lets a method predict window by window, if a config asks for windows.
+
+    Args:
+      config: the run's config.
+      method: the method.
+
+    Returns:
+      The method, which is trained as before.
+
+    Raises:
+      ValueError: if the windows or their overlap are out of range.
+    """
+    # Runs from before these fields have none.
+    window = tuple(config.evaluate.get("window", ()))
+    if not window:
+        return method
+    return sliding_window.wrap(method, window=window, overlap=config.evaluate.overlap)
+
+
 def build(
     config: Config, folder: str | os.PathLike | None = None, *, axis_name: str | None = None
 ) -> Experiment:
@@ -266,6 +303,7 @@ def build(
     if folder and examples["train"].replaced is not None:
         replaced.save(pathlib.Path(folder) / REPLACED_FILE, examples["train"])
     method = with_strategy(config, method, num_examples=len(examples["train"]))
+    method = with_windows(config, method)
     return Experiment(data, examples, names, method, transform)
 
 

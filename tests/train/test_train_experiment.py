@@ -207,3 +207,43 @@ def test_replaced_labels_are_the_target_of_a_fusion(monkeypatch):
 def test_replacements_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         experiments.build(replacing(**changes))
+
+
+def test_images_are_predicted_window_by_window_if_asked_for():
+    whole = experiments.build(train_fakes.config())
+    changes = {"evaluate.window": (4, 5), "evaluate.overlap": 0.25}
+    parts = experiments.build(train_fakes.config(**changes))
+    batch = whole.example_batch()
+    variables = whole.method.init(rng.root_key(0), batch)
+    sizes = []
+
+    def predict(variables, image):
+        sizes.append(image.shape[1:-1])
+        return whole.method.predict(variables, image)
+
+    expected = whole.method.predict(variables, batch["image"])
+    found = jax.jit(parts.method.predict)(variables, batch["image"])
+    # The fake method looks at one pixel at a time.
+    for one, other in zip(found[:3], expected[:3]):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    observed = experiments.with_windows(
+        train_fakes.config(**changes), dataclasses.replace(whole.method, predict=predict)
+    )
+    jax.eval_shape(observed.predict, variables, batch["image"])
+    assert set(sizes) == {(4, 5)}
+    with pytest.raises(ValueError, match="overlap: expected a number in"):
+        experiments.build(train_fakes.config(**{**changes, "evaluate.overlap": 1.0}))
+
+
+def test_training_on_patches_of_the_images():
+    options = {"size": (3, 4), "count": 2, "foreground_share": 0.5}
+    changes = {"data.patches": ml_collections.ConfigDict(options)}
+    experiment = experiments.build(train_fakes.config(**changes))
+    batch = experiment.example_batch()
+    after = jax.jit(experiment.transform)(batch, rng.root_key(0))
+    assert after["image"].shape == (2, 3, 4, 1)
+    assert after["labels"].shape == (2, 2, 3, 4)
+    np.testing.assert_array_equal(after["id"], np.repeat(batch["id"], 2))
+    changes |= {"train.strategy": "adl"}
+    with pytest.raises(ValueError, match=r"data.patches.count: .* expected 1, got 2"):
+        experiments.build(train_fakes.config(**changes))

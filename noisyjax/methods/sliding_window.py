@@ -1,0 +1,288 @@
+"""Prediction of large images window by window.
+
+Windows of one size cover the image, evenly spaced, neighbours sharing at least the wanted overlap.
+Where windows overlap the probabilities are averaged, by a Gaussian that trusts the middle of a
+window most (its standard deviation is 1/8 of the window's side). Layout and weights are those of
+nnU-Net (Isensee et al. 2021), with the Gaussian in the exact middle of the window; nnU-Net's second
+version averages logits instead.
+
+Windows and weights are products over the axes. So the weights along each axis are divided by their
+sum beforehand: they add up to 1 at every voxel, nothing has to be divided by at the end, and an
+image of one window is predicted exactly as without windows.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from noisyjax.core import checks
+from noisyjax.methods import base
+
+Image = Float[np.ndarray, "*S K"] | Float[Array, "*S K"]
+
+# Axes before the spatial ones, of what can be averaged over windows.
+_LEADING = {"probs": 1, "cms": 2, "rater_probs": 2}
+
+
+def _gaussian(size: int) -> np.ndarray:
+    offset = np.arange(size) - (size - 1) / 2
+    return np.exp(-0.5 * np.square(offset / (size / 8)))
+
+
+# name -> f(side of a window) -> trust along the side
+BLENDS = {"gaussian": _gaussian, "constant": np.ones}
+
+
+class Layout(NamedTuple):
+    """How windows lie along one axis.
+
+    Attributes:
+      starts: first voxel of each window, ``[n]``.
+      weights: of the voxels of each window, ``[n, size]``; over all windows they add up to 1.
+    """
+
+    starts: Int[np.ndarray, "n"]
+    weights: Float[np.ndarray, "n size"]
+
+
+def layout(
+    extent: int, size: int, *, overlap: float | int = 0.5, blend: str = "gaussian"
+) -> Layout:
+    """Lays windows along one axis.
+
+    Args:
+      extent: voxels of the image, at least as many as those of a window.
+      size: voxels of a window.
+      overlap: the share of a window that its neighbour covers too, at least, in [0, 1).
+      blend: a key of `BLENDS`.
+
+    Returns:
+      The windows.
+
+    Raises:
+      ValueError: if an argument is out of range.
+
+    >>> layout(10, 4, blend="constant").starts
+    array([0, 2, 4, 6])
+    """
+    checks.positive("window", size)
+    checks.lookup("blend", blend, BLENDS)
+    if not 0 <= overlap < 1:
+        raise ValueError(f"overlap: expected a number in [0, 1), got {overlap}")
+    if extent < size:
+        raise ValueError(f"extent: expected at least the window's {size} voxels, got {extent}")
+    # Steps below one voxel would repeat windows.
+    step = max(size * (1 - overlap), 1)
+    count = math.ceil((extent - size) / step) + 1
+    starts = np.round(np.linspace(0, extent - size, count)).astype(np.int64)
+    trust = BLENDS[blend](size)
+    total = np.zeros(extent)
+    for start in starts:
+        total[start : start + size] += trust
+    weights = np.stack([trust / total[start : start + size] for start in starts])
+    return Layout(starts, weights.astype(np.float32))
+
+
+def predict_windows(
+    predict: Callable[[base.Variables, Array], base.Prediction],
+    variables: base.Variables,
+    image: Image,
+    *,
+    window: Sequence[int],
+    overlap: float | int = 0.5,
+    batch_size: int = 1,
+    blend: str = "gaussian",
+) -> Float[np.ndarray, "*S L"]:
+    """Predicts one image of any size, window by window.
+
+    The windows are collected on the host, so that the device holds no more than two batches of
+    them, and images of all sizes share one compiled function, for as long as `predict` is the same
+    object.
+
+    Args:
+      predict: `base.Method.predict` of a method; it is jitted.
+      variables: of the method.
+      image: ``[*S, K]``, one to three spatial axes.
+      window: voxels along each of them. Where the image has fewer, it lies in the middle of zeros.
+      overlap: as in `layout`.
+      batch_size: windows at once; the last batch is filled up.
+      blend: as in `layout`.
+
+    Returns:
+      The probabilities of the classes, ``[*S, L]`` float32.
+
+    Raises:
+      ValueError: if an argument is out of range, or the window has not one side per axis.
+    """
+    checks.positive("batch_size", batch_size)
+    image = np.asarray(image, np.float32)
+    padding = _padding(image.shape[:-1], window)
+    padded = np.pad(image, [*padding, (0, 0)])
+    axes = _layouts(padded.shape[:-1], window, overlap, blend)
+    windows = list(itertools.product(*(zip(*axis, strict=True) for axis in axes)))
+    shape = (batch_size, *window, image.shape[-1])
+    spec = _probs.eval_shape(predict, variables, jax.ShapeDtypeStruct(shape, np.float32))
+    probs = np.zeros((*padded.shape[:-1], spec.shape[-1]), np.float32)
+
+    def add(part: Sequence[Any], found: Array) -> None:
+        for corner, one in zip(part, np.asarray(found)):
+            probs[_place(corner, window)] += _product([row for _, row in corner]) * one
+
+    # The device works on one batch while the host adds up the one before.
+    waiting = None
+    for first in range(0, len(windows), batch_size):
+        part = windows[first : first + batch_size]
+        batch = np.zeros(shape, np.float32)
+        for index, corner in enumerate(part):
+            batch[index] = padded[_place(corner, window)]
+        found = _probs(predict, variables, batch)
+        if waiting is not None:
+            add(*waiting)
+        waiting = (part, found)
+    add(*waiting)
+    return probs[_crop(image.shape[:-1], padding)]
+
+
+def wrap(
+    method: base.Method,
+    *,
+    window: Sequence[int],
+    overlap: float | int = 0.5,
+    blend: str = "gaussian",
+) -> base.Method:
+    """Returns a method that predicts window by window, and learns as before.
+
+    Unlike `predict_windows` all happens on the device, for batches of images of one size: the
+    windows at one place of all images are predicted at once, one place after the other. Draws of
+    segmentations are left out, for those of neighbouring windows do not belong together.
+
+    Args:
+      method: the method.
+      window: as in `predict_windows`.
+      overlap: as in `layout`.
+      blend: as in `layout`.
+
+    Returns:
+      The method with another ``predict``.
+
+    Raises:
+      ValueError: if an argument is out of range; when it predicts, if the window has not one side
+        per axis.
+    """
+    for size in window:
+        layout(size, size, overlap=overlap, blend=blend)
+
+    def parts(variables: base.Variables, image: Array) -> dict[str, Array]:
+        found = method.predict(variables, image)._asdict()
+        return {name: found[name] for name in _LEADING if found[name] is not None}
+
+    def predict(variables: base.Variables, image: Array) -> base.Prediction:
+        padding = _padding(image.shape[1:-1], window)
+        padded = jnp.pad(image, [(0, 0), *padding, (0, 0)])
+        extent = padded.shape[1:-1]
+        axes = _layouts(extent, window, overlap, blend)
+        places = np.indices([len(axis.starts) for axis in axes]).reshape(len(axes), -1)
+
+        def cut(corner: Sequence[Any]) -> Array:
+            return _slice(padded, corner, window, leading=1)
+
+        def add(index: Array, sums: dict[str, Array]) -> dict[str, Array]:
+            numbers = [jnp.asarray(place)[index] for place in places]
+            along = list(zip(axes, numbers, strict=True))
+            corner = [jnp.asarray(axis.starts, jnp.int32)[number] for axis, number in along]
+            weight = _product([jnp.asarray(axis.weights)[number] for axis, number in along])
+            found = parts(variables, cut(corner))
+            return {
+                name: _added(sums[name], found[name], weight, corner, _LEADING[name])
+                for name in sums
+            }
+
+        shapes = jax.eval_shape(parts, variables, cut([0] * len(axes)))
+        empty = {
+            name: jnp.zeros(_with_extent(one.shape, extent, _LEADING[name]), one.dtype)
+            for name, one in shapes.items()
+        }
+        sums = jax.lax.fori_loop(0, places.shape[1], add, empty)
+        crop = _crop(image.shape[1:-1], padding)
+        return base.Prediction(
+            **{name: one[(slice(None),) * _LEADING[name] + crop] for name, one in sums.items()}
+        )
+
+    return dataclasses.replace(method, predict=predict)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _probs(predict: Callable, variables: base.Variables, windows: Any) -> Array:
+    return predict(variables, windows).probs
+
+
+def _padding(shape: Sequence[int], window: Sequence[int]) -> list[tuple[int, int]]:
+    """Zeros before and after each axis, so that a window fits in."""
+    if len(window) != len(shape):
+        raise ValueError(
+            f"window: expected {len(shape)} sides, one per axis of an image of the shape "
+            f"{list(shape)}, got {list(window)}"
+        )
+    lacks = [max(0, size - extent) for extent, size in zip(shape, window, strict=True)]
+    return [(lack // 2, lack - lack // 2) for lack in lacks]
+
+
+def _crop(shape: Sequence[int], padding: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
+    return tuple(
+        slice(before, before + extent) for extent, (before, _) in zip(shape, padding, strict=True)
+    )
+
+
+def _layouts(
+    shape: Sequence[int], window: Sequence[int], overlap: float | int, blend: str
+) -> list[Layout]:
+    pairs = zip(shape, window, strict=True)
+    return [layout(extent, size, overlap=overlap, blend=blend) for extent, size in pairs]
+
+
+def _place(corner: Sequence[tuple[Any, Any]], window: Sequence[int]) -> tuple[slice, ...]:
+    """Where a window of the host lies; `corner` holds (start, weights) along every axis."""
+    return tuple(
+        slice(start, start + size) for (start, _), size in zip(corner, window, strict=True)
+    )
+
+
+def _product(rows: Sequence[Any]) -> Any:
+    """The outer product of one vector per axis, with an axis of size 1 for the classes."""
+    shaped = [
+        row.reshape([-1 if k == axis else 1 for k in range(len(rows) + 1)])
+        for axis, row in enumerate(rows)
+    ]
+    return functools.reduce(lambda one, other: one * other, shaped)
+
+
+def _with_extent(shape: Sequence[int], extent: Sequence[int], leading: int) -> tuple[int, ...]:
+    return (*shape[:leading], *extent, *shape[leading + len(extent) :])
+
+
+def _starts(array: Array, corner: Sequence[Any], leading: int) -> list[Any]:
+    return [0] * leading + list(corner) + [0] * (array.ndim - leading - len(corner))
+
+
+def _slice(array: Array, corner: Sequence[Any], window: Sequence[int], leading: int) -> Array:
+    sizes = _with_extent(array.shape, window, leading)
+    return jax.lax.dynamic_slice(array, _starts(array, corner, leading), sizes)
+
+
+def _added(
+    total: Array, found: Array, weight: Float[Array, "*W 1"], corner: Sequence[Any], leading: int
+) -> Array:
+    """The sum with a window's values, weighted, added at its place."""
+    trailing = found.ndim - leading - len(corner)
+    weight = weight.reshape((1,) * leading + weight.shape[:-1] + (1,) * trailing)
+    here = _slice(total, corner, weight.shape[leading : leading + len(corner)], leading)
+    starts = _starts(total, corner, leading)
+    return jax.lax.dynamic_update_slice(total, here + weight * found, starts)
