@@ -1,11 +1,19 @@
-"""Eight fake CPU devices, strict promotion and a compilation cache for the whole suite."""
+"""Eight fake CPU devices, strict promotion, and compilation that is quick and cached."""
 
 import os
 import pathlib
 
+# The suite compiles much and runs what it has compiled on little: without LLVM's optimisation it
+# takes half as long. Notebooks and commands that tests start inherit it; 0 tests what users run.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# The same program is compiled again and again, by one test after the other.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
 import jax
 import pytest
 
+_QUICK = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+jax.config.update("jax_disable_most_optimizations", _QUICK)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # A cache for each process of pytest-xdist: one that reads what another has half written warns.
@@ -16,7 +24,10 @@ jax.config.update(
         os.environ.get("PYTEST_XDIST_WORKER", ""),
     ),
 )
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+jax.config.update(
+    "jax_persistent_cache_min_compile_time_secs",
+    float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"]),
+)
 
 _SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
@@ -26,6 +37,14 @@ def _shared(folder: str) -> pathlib.Path:
     if not path.is_dir():
         pytest.skip(f"the folder {path} is absent (set NOISYJAX_SHARED)")
     return path
+
+
+@pytest.fixture
+def optimised():
+    """Compiles as users do: for a test that computes for longer than it compiles."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", _QUICK)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ def _bubil(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("name", ["digits", "lidc", "bubil"])
 def test_the_table_has_the_dice_of_its_levels(name, request, monkeypatch):
     # The truths and the keys that the table was made with, but for erased structures, of which the
