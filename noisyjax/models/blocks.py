@@ -3,6 +3,7 @@
 Parameters are float32; `dtype` is the type of the activations. Statistics are always float32.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -292,7 +293,10 @@ def max_pool(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
     Returns:
       `[B, *ceil(S / 2), C]`.
     """
-    return _corners(x).max(-2)
+    # The gradient of `max` looks for the voxel equal to the maximum. XLA may compute the two apart,
+    # rounded differently; then no voxel is, and the gradient is 0 / 0.
+    voxels = jnp.unstack(_corners(x), axis=-2)
+    return functools.reduce(lambda a, b: jnp.where(a < b, b, a), voxels)
 
 
 def mean_pool(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
