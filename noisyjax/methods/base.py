@@ -151,6 +151,23 @@ def drawn_raters(
     return jax.vmap(draw)(keys, rater_mask)
 
 
+def ramp(step: Int[Array, ""], ramp_steps: int) -> Float[Array, ""]:
+    """Returns the share of the largest weight after some updates: sigmoid-shaped, from 0.007 to 1.
+
+    Args:
+      step: number of updates done, ``[]``.
+      ramp_steps: updates until the weight is there.
+
+    Returns:
+      ``[]``.
+
+    >>> [round(float(ramp(jnp.int32(step), 100)), 4) for step in (0, 50, 100, 900)]
+    [0.0067, 0.2865, 1.0, 1.0]
+    """
+    left = 1 - jnp.minimum(step / ramp_steps, 1.0)
+    return jnp.exp(-5 * jnp.square(left))
+
+
 def weighted(
     losses: Float[Array, "B"],
     weight: Float[Array, "B"],

@@ -28,7 +28,7 @@ from jaxtyping import Array, Bool, Float
 
 from noisyjax.core import checks
 from noisyjax.losses import overlap
-from noisyjax.methods import base, fused, network, uma_net
+from noisyjax.methods import base, fused, network
 
 COLLECTION = "teacher"
 _PREDICTORS = ("teacher", "student")
@@ -106,7 +106,7 @@ def build(
         own, better = compare(student.logits, targets), compare(teacher.logits, targets)
         taught = better < own
         distance = squared_distance(student.logits, teacher.logits)
-        factor = consistency_weight * uma_net.ramp(step, ramp_steps)
+        factor = consistency_weight * base.ramp(step, ramp_steps)
         losses = own + factor * taught * distance
 
         sums = jnp.stack([(own * weight).sum(), weight.sum()])

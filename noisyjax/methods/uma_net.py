@@ -163,7 +163,7 @@ def build(
             losses, nll = (taught * terms for terms in compare(logits, *annotations))
         distance = jax.vmap(_distance)(maps, batch["rater_mask"])
         if auem and consistency:
-            losses += taught * consistency_weight * ramp(step, ramp_steps) * distance
+            losses += taught * consistency_weight * base.ramp(step, ramp_steps) * distance
         metrics = {"nll": nll, "high_quality": high, "consistency": distance}
         return base.weighted(losses, batch["weight"], metrics, state)
 
@@ -235,23 +235,6 @@ def judgement(
     else:
         weights = (found < limits).astype(found.dtype)
     return *found, weights.prod()
-
-
-def ramp(step: Integer[Array, ""], ramp_steps: int) -> Float[Array, ""]:
-    """Returns the share of the largest weight after some updates: sigmoid-shaped, from 0.007 to 1.
-
-    Args:
-      step: number of updates done, ``[]``.
-      ramp_steps: updates until the weight is there.
-
-    Returns:
-      ``[]``.
-
-    >>> [round(float(ramp(jnp.int32(step), 100)), 4) for step in (0, 50, 100, 900)]
-    [0.0067, 0.2865, 1.0, 1.0]
-    """
-    left = 1 - jnp.minimum(step / ramp_steps, 1.0)
-    return jnp.exp(-5 * jnp.square(left))
 
 
 def export(variables: base.Variables) -> base.Variables:
