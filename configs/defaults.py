@@ -19,11 +19,7 @@ def _data() -> ml_collections.ConfigDict:
     data.labels_per_image = 0
     # A key of `fusion.FUSIONS`: all labels fused judge in place of the source's truth; "" for that.
     data.gold = ""
-    # A share of the training examples whose truth is replaced, once, by a noisy label of this Dice
-    # to it; kinds of `noise.replacement.KINDS`. The panel must be empty, or "good" alone.
-    data.replacement = ml_collections.ConfigDict(
-        {"share": 0.0, "overlap": 1.0, "kinds": ("erosion", "dilation", "elastic")}
-    )
+    data.replacement = _replacement()
     data.input_noise = 0.1
     data.splits = (0.7, 0.1, 0.2)
     # Cross-validation: with k folds the given one tests, and `splits` divides the rest, (1, 0, 0)
@@ -39,6 +35,21 @@ def _data() -> ml_collections.ConfigDict:
     # () for whole images. This share of them lies around a voxel that a rater labelled.
     data.patches = ml_collections.ConfigDict({"size": (), "count": 1, "foreground_share": 0.0})
     return data
+
+
+def _replacement() -> ml_collections.ConfigDict:
+    """Options of `noisyjax.data.replaced.replace`; the panel must be empty, or "good" alone."""
+    replacement = ml_collections.ConfigDict()
+    # A share of the training examples whose truth is replaced, once, by a noisy label of this Dice
+    # to it; kinds of `noise.replacement.KINDS`, or "rater_pool" alone, whatever the Dice.
+    replacement.share = 0.0
+    replacement.overlap = 1.0
+    replacement.kinds = ("erosion", "dilation", "elastic")
+    # Whether a larger share replaces the same examples and more.
+    replacement.nested = True
+    # Of the noisy labels, -1 for the run's seed.
+    replacement.label_seed = -1
+    return replacement
 
 
 def _cm_trace() -> ml_collections.ConfigDict:
@@ -252,6 +263,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluate = ml_collections.ConfigDict(
         {"every_epochs": 1, "batch_size": 128, "select": "val_nll", "checkpoint": "latest"}
     )
+    # Whether the training split is evaluated at the end as well, against the truth, which the
+    # method does not see, and against its own labels.
+    config.evaluate.train = False
     # How probabilities become a mask; the first is the run's own, others are measured beside it.
     config.evaluate.decisions = ("argmax",)
     # Distances of surfaces, boundary overlap and volumes in the test report; what NSD allows in mm.

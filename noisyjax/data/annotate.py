@@ -41,8 +41,10 @@ class Annotated:
       targets: ``[N, *S, L]`` float32, fused labels that the examples are to carry, or None.
       replaced: whose label was replaced by a noisy one, ``[N]``, or None where nothing was to be;
         see `noisyjax.data.replaced`.
-      kinds: by which noise, ``[N]`` int32, a number in `replacement.KINDS` or -1, or None.
+      kinds: by which noise, ``[N]`` int32, a number in `replaced.NAMES` or -1, or None.
       overlaps: Dice of the label to the truth, ``[N]`` float32, or None.
+      voxels: of the foreground in label and truth, in the label only and in the truth only,
+        ``[N, 3]``, or None.
     """
 
     data: source.Source
@@ -57,6 +59,7 @@ class Annotated:
     replaced: Bool[np.ndarray, "N"] | None = None
     kinds: Int[np.ndarray, "N"] | None = None
     overlaps: Float[np.ndarray, "N"] | None = None
+    voxels: Int[np.ndarray, "N 3"] | None = None
 
     @property
     def num_raters(self) -> int:

@@ -27,6 +27,16 @@ from noisyjax.train import surfaces
 # What a checkpoint can be chosen by, and whether smaller is better.
 CRITERIA = {"nll": True, "ged2": True, "cm_rmse": True, "dice": False, "jaccard": False}
 
+# Of every foreground class. The first false positives are a share of all that is not the class, and
+# fall with the size of the image; the second a share of what was predicted.
+FALSE_POSITIVES = ("false_positive_rate", "false_discovery_rate")
+OVERLAPS = {
+    "dice": overlap.dice,
+    "jaccard": overlap.jaccard,
+    "false_positive_rate": overlap.false_positive_rate,
+    "false_discovery_rate": overlap.false_discovery_rate,
+}
+
 Values = dict[str, Array]
 
 
@@ -85,13 +95,14 @@ def _against_own_labels(
     return jnp.where(batch["rater_mask"], dice, jnp.nan)
 
 
-def _against_labels(
-    segmentation: Integer[Array, "*S"], batch: Values, num_classes: int
-) -> Float[Array, "C"]:
-    """Returns the Dice to the labels that were given, a mean over their raters, per class."""
+def _against_labels(segmentation: Integer[Array, "*S"], batch: Values, num_classes: int) -> Values:
+    """Returns the overlaps with the labels that were given, means over their raters, per class."""
     counts = jax.vmap(lambda labels: overlap.counts(segmentation, labels, num_classes))
-    dice = overlap.dice(counts(batch["labels"]))[:, 1:]
-    return jnp.mean(dice, axis=0, where=batch["rater_mask"][:, None])
+    found, given = counts(batch["labels"]), batch["rater_mask"][:, None]
+    return {
+        f"label_{name}": jnp.mean(OVERLAPS[name](found)[:, 1:], axis=0, where=given)
+        for name in ("dice", *FALSE_POSITIVES)
+    }
 
 
 def _against_truth(prediction: base.Prediction, batch: Values, num_classes: int) -> Values:
@@ -128,8 +139,9 @@ def case_values(
     Returns:
       Name to value: ``nll``, ``ged2``, ``rater_iou`` (the raters' agreement) ``[]``; ``own_dice``
       (Dice of what a rater would say to what he said, NaN where he did not) ``[R]``; ``label_dice``
-      (Dice to the labels that the raters gave) ``[L - 1]``; with a truth ``dice``, ``jaccard``
-      ``[L - 1]`` and ``rater_dice`` ``[R]``; with matrices ``trace`` ``[R]``, ``cm_sum``
+      (Dice to the labels that the raters gave), ``label_false_positive_rate``,
+      ``label_false_discovery_rate`` ``[L - 1]``; with a truth the `OVERLAPS` ``[L - 1]`` and
+      ``rater_dice`` ``[R]``; with matrices ``trace`` ``[R]``, ``cm_sum``
       ``[R, L, L]``, ``cm_weight`` ``[L]``; with both ``cm_error``, ``cm_count`` ``[R]``.
     """
     probs, cms, rater_probs, samples = prediction
@@ -148,15 +160,14 @@ def case_values(
         values["cm_sum"], values["cm_weight"] = confusion.cm_sums(cms, probs=probs)
     for decision, suffix in measured_names(decisions).items():
         segmentation = base.segment(probs, decision=decision)
-        values[f"label_dice{suffix}"] = _against_labels(segmentation, batch, num_classes)
+        found = _against_labels(segmentation, batch, num_classes)
         if "truth" in batch:
             counts = overlap.counts(segmentation, batch["truth"], num_classes)
-            values[f"dice{suffix}"] = overlap.dice(counts)[1:]
-            values[f"jaccard{suffix}"] = overlap.jaccard(counts)[1:]
+            found |= {name: measure(counts)[1:] for name, measure in OVERLAPS.items()}
             if surface:
-                values |= surfaces.case_values(
-                    segmentation, batch["truth"], num_classes=num_classes, suffix=suffix
-                )
+                sizes = {"num_classes": num_classes, "suffix": suffix}
+                values |= surfaces.case_values(segmentation, batch["truth"], **sizes)
+        values |= {f"{name}{suffix}": value for name, value in found.items()}
     if "truth" in batch:
         values |= _against_truth(prediction, batch, num_classes)
     return values
@@ -205,8 +216,8 @@ def _collect(
 
 def _per_class(values: Mapping[str, np.ndarray]) -> list[str]:
     """Returns the names of the values that there are of each class."""
-    names = ("dice", "jaccard", "label_dice", *surfaces.NAMES)
-    return [name for name in values if name.partition("@")[0] in names]
+    names = (*OVERLAPS, *surfaces.NAMES)
+    return [name for name in values if name.partition("@")[0].removeprefix("label_") in names]
 
 
 def _rows(

@@ -118,7 +118,9 @@ def _annotate(
 ) -> dict[str, annotate.Annotated]:
     """Returns each split's labelled examples."""
     gold = config.data.gold
-    train_truth = method.needs_truth or config.data.resample
+    # Runs from before this field have none.
+    judged = config.evaluate.get("train", False)
+    train_truth = method.needs_truth or config.data.resample or judged
     read_truth = not gold and ("truth" in data.examples[0] or train_truth)
     # All at once, for the panel is slow to compile.
     whole = annotate.annotate(

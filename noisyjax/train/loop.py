@@ -179,8 +179,8 @@ def finish(
       seconds: what `train` returned.
 
     Returns:
-      The summary: "test_*", "val_*" and "quality_*" of the tested state, "steps", "parameters" and
-      the seconds, and what else is known of the labels.
+      The summary: "test_*", "val_*", "train_*" and "quality_*" of the tested state, "steps",
+      "parameters" and the seconds, and what else is known of the labels.
     """
     tested = state
     if run.config.evaluate.checkpoint != "latest":
@@ -188,7 +188,9 @@ def finish(
     variables = states.evaluation_variables(tested)
     summary = {"steps": float(run.num_steps), "tested_step": float(tested.step), **seconds}
     summary["parameters"] = float(models.parameter_count(variables))
-    for split in ("val", "test"):
+    # Runs from before this field have none.
+    judged = ("train",) if run.config.evaluate.get("train", False) else ()
+    for split in (*judged, "val", "test"):
         if split in run.experiment.examples:
             result = run.evaluate(variables, split)
             evaluate.write(result, run.folder, split, run.experiment.rater_names)

@@ -2,11 +2,13 @@
 
 import csv
 
+import jax
 import numpy as np
 import pytest
 
+from noisyjax.core import rng
 from noisyjax.data import annotate, panels, replaced, source
-from noisyjax.noise import replacement
+from noisyjax.noise import rater_pool, replacement
 
 _KINDS = ("erosion", "dilation")
 
@@ -79,6 +81,51 @@ def test_the_company_of_an_example_changes_nothing_and_more_are_nested(half):
     assert not np.array_equal(other.replaced, made.replaced)
 
 
+def test_voxels_are_counted_beside_the_truth(half):
+    _, truths, made = half
+    labels = made.labels[:, 0].astype(bool)
+    kept, deleted, added = made.voxels.T
+    np.testing.assert_array_equal(kept, (labels & (truths == 1)).sum(axis=(1, 2)))
+    np.testing.assert_array_equal(kept + deleted, labels.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(kept + added, truths.sum(axis=(1, 2)))
+    assert not made.voxels[~made.replaced, 1:].any()
+
+
+def test_cases_of_another_share_are_nested_or_drawn_anew():
+    examples, _ = _examples(range(30))
+    options = {"share": 0.8, "kinds": ("erosion",)}
+    half = _replace(examples, kinds=("erosion",)).replaced
+    assert _replace(examples, **options).replaced[half].all()
+    anew = _replace(examples, nested=False, **options).replaced
+    assert anew.sum() == 24
+    # Eight in ten of fifteen: that all of them are among the chosen has a chance of 1 %.
+    assert not anew[half].all()
+
+
+def test_the_label_of_a_case_can_be_the_same_for_other_seeds():
+    examples, _ = _examples(range(30))
+    one, other = (_replace(examples, seed=seed, label_seed=5) for seed in (1, 2))
+    assert not np.array_equal(one.replaced, other.replaced)
+    both = one.replaced & other.replaced
+    assert both.any()
+    np.testing.assert_array_equal(one.labels[both], other.labels[both])
+    again = _replace(examples, seed=1, label_seed=6)
+    assert not np.array_equal(one.labels[both], again.labels[both])
+
+
+def test_the_rater_pool_labels_cases_as_its_raters_do():
+    examples, truths = _examples(range(6))
+    made = _replace(examples, share=1.0, kinds=("rater_pool",))
+    cases_key, labels_key = jax.random.split(rng.purpose_key(3, "replacement"))
+    raters = np.asarray(rater_pool.assign(cases_key, examples.ids))
+    annotate_one = jax.jit(rater_pool.annotate)
+    for i in range(6):
+        label = annotate_one(rng.example_key(labels_key, i), truths[i], rater=raters[i])
+        np.testing.assert_array_equal(made.labels[i, 0], label)
+        assert replaced.NAMES[made.kinds[i]] == f"rater_{raters[i]}"
+    assert len(set(made.overlaps)) > 3
+
+
 def test_examples_and_parts_carry_the_replaced_labels(half):
     before, _, made = half
     row = int(np.flatnonzero(made.replaced)[0])
@@ -86,7 +133,7 @@ def test_examples_and_parts_carry_the_replaced_labels(half):
     assert not np.array_equal(made[row]["labels"][0], made[row]["truth"])
     assert before.replaced is None
     part = made.part(slice(3, 9), every_label=False, include_truth=False)
-    for field in ("replaced", "kinds", "overlaps"):
+    for field in ("replaced", "kinds", "overlaps", "voxels"):
         np.testing.assert_array_equal(getattr(part, field), getattr(made, field)[3:9])
 
 
@@ -111,13 +158,15 @@ def test_the_table_names_what_was_done(half, tmp_path):
     with open(tmp_path / "replaced.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [path.name for path in tmp_path.iterdir()] == ["replaced.csv"]
-    assert list(rows[0]) == ["id", "case", "replaced", "kind", "overlap"]
+    columns = ["id", "case", "replaced", "kind", "overlap", "kept", "deleted", "added"]
+    assert list(rows[0]) == columns
     names = list(replacement.KINDS)
     for i, row in enumerate(rows):
         assert (row["id"], row["case"]) == (str(i), f"disc-{i}")
         assert row["replaced"] == str(int(made.replaced[i]))
         assert row["kind"] == (names[made.kinds[i]] if made.replaced[i] else "")
         assert float(row["overlap"]) == pytest.approx(made.overlaps[i], abs=1e-6)
+        assert [int(row[name]) for name in columns[5:]] == made.voxels[i].tolist()
 
 
 def test_more_raters_and_unknown_noises_are_refused():
@@ -127,3 +176,11 @@ def test_more_raters_and_unknown_noises_are_refused():
     examples, _ = _examples(range(2))
     with pytest.raises(ValueError, match="kinds: expected one of .*got 'smear'"):
         _replace(examples, share=0.0, kinds=("smear",))
+
+
+def test_the_rater_pool_labels_one_organ_and_stands_alone():
+    examples, _ = _examples(range(2), num_classes=3)
+    with pytest.raises(ValueError, match="kinds: rater_pool labels one organ, .*got 3"):
+        _replace(examples, kinds=("rater_pool",))
+    with pytest.raises(ValueError, match="kinds: expected rater_pool alone"):
+        _replace(examples, kinds=("rater_pool", "erosion"))

@@ -63,12 +63,32 @@ def test_case_values_of_a_perfect_method():
     np.testing.assert_allclose(mean, np.stack([right, wrong]))
 
 
+def test_false_positives_by_truth_and_labels_by_hand():
+    # Three voxels of the class are said, two of them by the truth and one by the second label.
+    probs = jax.nn.one_hot(jnp.array([1, 1, 1, 0, 0, 0]), 2)
+    truth = jnp.array([1, 1, 0, 0, 0, 1], jnp.uint8)
+    labels = jnp.stack([truth, jnp.array([0, 0, 1, 0, 0, 0], jnp.uint8), 1 - truth])
+    batch = {"labels": labels, "rater_mask": jnp.array([True, True, False]), "truth": truth}
+    values = evaluate.case_values(prediction_of(probs), batch, num_classes=2)
+    np.testing.assert_allclose(values["false_positive_rate"], [1 / 3], rtol=1e-6)
+    np.testing.assert_allclose(values["false_discovery_rate"], [1 / 3], rtol=1e-6)
+    np.testing.assert_allclose(
+        values["label_false_positive_rate"], [(1 / 3 + 2 / 5) / 2], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        values["label_false_discovery_rate"], [(1 / 3 + 2 / 3) / 2], rtol=1e-6
+    )
+
+
 def test_case_values_without_matrices_or_truth():
     labels = jnp.array([[[0, 1]]], jnp.uint8)
     batch = {"labels": labels, "rater_mask": jnp.array([True])}
     prediction = prediction_of(jnp.full((1, 2, 2), 0.5))
     values = evaluate.case_values(prediction, batch, num_classes=2)
-    assert set(values) == {"nll", "ged2", "rater_iou", "own_dice", "label_dice"}
+    assert set(values) == {
+        *("nll", "ged2", "rater_iou", "own_dice", "label_dice"),
+        *("label_false_positive_rate", "label_false_discovery_rate"),
+    }
     np.testing.assert_allclose(values["nll"], np.log(2), rtol=1e-6)
 
 

@@ -175,8 +175,18 @@ def test_a_share_of_the_training_labels_is_replaced(tmp_path):
         assert kept.replaced is None
         np.testing.assert_array_equal(kept.labels[:, 0], truth[kept.ids])
     lines = (tmp_path / "replaced.csv").read_text().splitlines()
-    assert lines[0] == "id,case,replaced,kind,overlap"
+    assert lines[0] == "id,case,replaced,kind,overlap,kept,deleted,added"
     assert [line.split(",")[0] for line in lines[1:]] == [str(i) for i in train.ids]
+
+
+def test_the_truth_of_training_cases_is_kept_to_judge_by_and_the_method_does_not_see_it():
+    experiment = experiments.build(replacing(**{"evaluate.train": True}))
+    train, truth = experiment.examples["train"], experiment.data.examples.truths
+    batch = train.take(np.arange(len(train)))
+    np.testing.assert_array_equal(batch["truth"], truth[train.ids])
+    np.testing.assert_array_equal(batch["labels"], train.labels)
+    batch = jax.tree.map(jnp.asarray, {**batch, "epoch": np.int32(0)})
+    assert "truth" not in experiment.transform(batch, rng.root_key(0))
 
 
 def test_nothing_is_replaced_by_default(tmp_path):

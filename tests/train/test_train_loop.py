@@ -170,6 +170,17 @@ def test_best_checkpoint_is_the_one_tested(tmp_path):
     assert (tmp_path / "evaluations" / "val-best" / "val_cases.csv").exists()
 
 
+def test_training_cases_are_judged_at_the_end_if_asked_for(tmp_path):
+    changes = {"evaluate.train": True, "data.replacement.share": 0.5, "train.epochs": 1}
+    _, summary = train.train_and_evaluate(train_fakes.config(**changes), tmp_path)
+    rows = report.read_rows(tmp_path / "train_cases.csv")
+    for name in ("dice", "label_dice"):
+        values = [row.value for row in rows if row.metric == name]
+        assert len(values) == 16
+        assert summary[f"train_{name}"] == pytest.approx(np.mean(values))
+    assert summary["train_label_dice"] != summary["train_dice"]
+
+
 def test_without_truth_there_is_no_dice_but_a_likelihood(tmp_path):
     config = train_fakes.config(options={"truth": False}, **{"train.epochs": 1})
     _, summary = train.train_and_evaluate(config, tmp_path)

@@ -138,6 +138,7 @@ def config(**changes):
                 "select": "val_nll",
                 "checkpoint": "latest",
                 "decisions": ("argmax",),
+                "train": False,
                 "surface": False,
                 "tolerance": 1.0,
             },
