@@ -40,6 +40,8 @@ def new(
     config.curve = "val_dice"
     # Runs whose annotators are drawn.
     config.showcases = ()
+    # Reports of studies of one kind, keys of `study._REPORTS`: "noise_ratio".
+    config.reports = ()
     # Whether runs that differ by their seed only train as one program.
     config.vmap_seeds = False
     # Runs at a time, each on cores of its own; 0 for one per core.

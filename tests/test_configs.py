@@ -2,7 +2,17 @@
 
 import pytest
 
-from configs import adl, annotators, cm_trace, example, folder, gaussian_threshold, quickstart
+from configs import (
+    adl,
+    annotators,
+    cm_trace,
+    example,
+    folder,
+    gaussian_threshold,
+    noise_ratio,
+    quickstart,
+    uma_net,
+)
 from noisyjax import methods
 from noisyjax.studies import grid
 
@@ -45,6 +55,18 @@ def test_training_configs_are_locked_and_name_a_method(module, variant):
         (gaussian_threshold.get_config("phantoms"), 120),
         (gaussian_threshold.get_config("paper"), 120),
         (gaussian_threshold.get_config("smoke"), 8),
+        (uma_net.get_config(), 54),
+        (uma_net.get_config("lidc_ablation"), 15),
+        (uma_net.get_config("digits_annotations"), 42),
+        (uma_net.get_config("readers"), 27),
+        (uma_net.get_config("bubil"), 108),
+        (uma_net.get_config("smoke"), 2),
+        (noise_ratio.get_config(), 24),
+        (noise_ratio.get_config("highres3dnet"), 12),
+        (noise_ratio.get_config("mandible"), 24),
+        (noise_ratio.get_config("folder"), 24),
+        (noise_ratio.get_config("paper"), 48),
+        (noise_ratio.get_config("smoke"), 4),
     ],
 )
 def test_studies_have_the_cells_that_their_pictures_want(config, count):
@@ -55,6 +77,7 @@ def test_studies_have_the_cells_that_their_pictures_want(config, count):
 
 
 def test_unknown_variants_are_refused():
-    for module in (adl, annotators, cm_trace, folder, gaussian_threshold):
+    modules = (adl, annotators, cm_trace, folder, gaussian_threshold, noise_ratio, uma_net)
+    for module in modules:
         with pytest.raises(ValueError, match="variant.*nonsense"):
             module.get_config("nonsense")

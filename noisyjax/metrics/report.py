@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,6 +118,29 @@ def aggregate(rows: Iterable[Row], *, per_class: bool = False) -> dict[str, Summ
         name = f"{row.metric}/{row.label}" if per_class and row.label else row.metric
         values.setdefault(name, []).append(row.value)
     return {name: summarise(found) for name, found in values.items()}
+
+
+def case_means(rows: Iterable[Row], metrics: Collection[str]) -> dict[str, dict[str, float]]:
+    """Averages metrics of the cases over the classes.
+
+    Args:
+      rows: from `case_rows` or `read_rows`.
+      metrics: the wanted ones.
+
+    Returns:
+      Metric to case to its mean, NaN where no class defines it; without metrics that have no rows.
+
+    >>> case_means([Row("a", "one", "dice", 0.5), Row("a", "two", "dice", 1.0)], {"dice"})
+    {'dice': {'a': 0.75}}
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row.metric in metrics:
+            found.setdefault(row.metric, {}).setdefault(row.case, []).append(row.value)
+    return {
+        metric: {case: summarise(values).mean for case, values in cases.items()}
+        for metric, cases in found.items()
+    }
 
 
 def write_rows(path: str | os.PathLike, rows: Iterable[Row]) -> None:

@@ -92,20 +92,27 @@ def unpaired(
       equal_variance: Student's test; False for Welch's.
 
     Returns:
-      The comparison; p is NaN where a set has fewer than two values.
+      The comparison; p is NaN where a set has fewer than two values. Where neither set varies no
+      test is defined: p is 1 if they are equal, else NaN.
+
+    >>> round(unpaired([1, 2, 3], [2, 4, 6]).p_value, 4)
+    0.1963
     """
     one, other = (np.asarray(values, np.float64) for values in (first, second))
     one, other = one[~np.isnan(one)], other[~np.isnan(other)]
     if min(len(one), len(other)) < 2:
         return Comparison(math.nan, math.nan, math.nan, min(len(one), len(other)))
+    difference = float(one.mean() - other.mean())
+    if np.ptp(one) == 0 and np.ptp(other) == 0:
+        p_value = 1.0 if one[0] == other[0] else math.nan
+    else:
+        # Of the moments: from values, SciPy warns of a set that does not vary.
+        moments = [f for v in (one, other) for f in (v.mean(), v.std(ddof=1), len(v))]
+        test = scipy.stats.ttest_ind_from_stats(*moments, equal_var=equal_variance)
+        p_value = float(test.pvalue)
     squares = sum(((values - values.mean()) ** 2).sum() for values in (one, other))
-    test = scipy.stats.ttest_ind(one, other, equal_var=equal_variance)
-    return Comparison(
-        float(one.mean() - other.mean()),
-        math.sqrt(squares / (len(one) + len(other) - 2)),
-        float(test.pvalue),
-        min(len(one), len(other)),
-    )
+    sd = math.sqrt(squares / (len(one) + len(other) - 2))
+    return Comparison(difference, sd, p_value, min(len(one), len(other)))
 
 
 def holm(p_values: Sequence[float | int]) -> Float[np.ndarray, "T"]:

@@ -106,7 +106,10 @@ def summarise(
     """
     done = [outcome.cell for outcome in outcomes if outcome.summary is not None]
     paths = {cell.folder: pathlib.Path(workdir) / cell.folder / "test_cases.csv" for cell in done}
-    values = {folder: _read(path, {AGREEMENT, *metrics}) for folder, path in paths.items()}
+    values = {
+        folder: reports.case_means(reports.read_rows(path), {AGREEMENT, *metrics})
+        for folder, path in paths.items()
+    }
     divisions = _divisions(done, values)
     lines: dict[tuple, list[grid.Cell]] = {}
     for cell in done:
@@ -143,18 +146,6 @@ def _line(
     highest = {group: max(v, default=math.nan) for group, v in found[AGREEMENT].items()}
     shown = {metric: summaries[metric] for metric in metrics}
     return Line(levels, summaries[AGREEMENT], highest, shown)
-
-
-def _read(path: pathlib.Path, metrics: Iterable[str]) -> _Values:
-    """Reads the wanted metrics of a run's cases, a mean over the classes."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for row in reports.read_rows(path):
-        if row.metric in metrics:
-            found.setdefault(row.metric, {}).setdefault(row.case, []).append(row.value)
-    return {
-        metric: {case: reports.summarise(values).mean for case, values in cases.items()}
-        for metric, cases in found.items()
-    }
 
 
 def _data_set(cell: grid.Cell) -> str:

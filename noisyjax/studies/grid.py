@@ -67,12 +67,17 @@ def cells(config: ml_collections.ConfigDict) -> list[Cell]:
             cell.lock()
             changes = dict(itertools.chain(*(fields.items() for _, fields in choice)))
             cell.update_from_flattened_dict({**changes, "seed": seed})
-            folder = "/".join((*map(_slug, levels.values()), f"seed{seed}"))
+            folder = "/".join((*map(slug, levels.values()), f"seed{seed}"))
             out.append(Cell(levels, seed, cell, folder))
     return out
 
 
-def _slug(level: str) -> str:
+def slug(level: str) -> str:
+    """Returns a level's name as part of a file's.
+
+    >>> slug("CE, 1/2")
+    'ce-1-2'
+    """
     return re.sub(r"[^a-z0-9.]+", "-", level.lower()).strip("-")
 
 

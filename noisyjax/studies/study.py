@@ -1,18 +1,31 @@
 """One study from its config to its table and pictures."""
 
+import itertools
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import ml_collections
 import rich.console
 import rich.progress
 
 from noisyjax import train
-from noisyjax.core import files
-from noisyjax.studies import comparison, consensus, grid, pictures, readout, showcase, table
+from noisyjax.core import checks, files
+from noisyjax.studies import (
+    comparison,
+    consensus,
+    grid,
+    noise_ratio,
+    pictures,
+    readout,
+    showcase,
+    table,
+)
 from noisyjax.train import records
+
+# What studies of one kind report besides, by the name in `config.reports`.
+_REPORTS = {"noise_ratio": noise_ratio.report}
 
 
 def train_each(
@@ -32,8 +45,9 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     The workdir receives ``table.md`` (mean ± sd over the repetitions), ``table.csv`` (every number
     of every run), ``comparisons.md`` (paired tests), ``consensus.md`` and ``consensus.png`` (the
     metrics of ``config.consensus`` where the raters agree little, more and much), a plot per entry
-    of ``config.plots``, ``curves.png``, and for each entry of ``config.showcases`` the pictures of
-    `showcase.figures`.
+    of ``config.plots``, ``curves.png``, for each entry of ``config.showcases`` the pictures of
+    `showcase.figures`, and for each name in ``config.reports`` its tables ``<name>.md`` and its
+    pictures.
 
     Args:
       config: a study's config, see ``configs/study.py``.
@@ -42,6 +56,7 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     Returns:
       The cells' outcomes in the order of the table.
     """
+    reports = {name: checks.lookup("reports", name, _REPORTS) for name in config.reports}
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     console = rich.console.Console()
@@ -54,6 +69,8 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     _compare(config, workdir, rows, console)
     _group(config, workdir, outcomes, console)
     _draw(config, workdir, outcomes)
+    for name, report in reports.items():
+        _report(name, report, workdir, outcomes, console)
     _plot(config, workdir, rows)
     console.print(f"tables and pictures: {workdir}")
     return outcomes
@@ -192,7 +209,29 @@ def _draw(
                 pictures.save(figure, workdir / f"{kind}-{folder.replace('/', '-')}.png")
 
 
+def _report(
+    name: str,
+    report: Callable,
+    workdir: pathlib.Path,
+    outcomes: Sequence[grid.Outcome],
+    console: rich.console.Console,
+) -> None:
+    parts, figures = report(workdir, outcomes)
+    texts = []
+    for note, group in itertools.groupby(parts, key=lambda part: part.note):
+        for title, head, body, _ in group:
+            console.print(table.terminal(title, head, body))
+            texts.append(f"## {title}\n\n{table.markdown(head, body)}")
+        console.print(f"{note}\n")
+        texts.append(f"{note}\n")
+    if texts:
+        files.write_text(workdir / f"{name}.md", "\n".join(texts))
+    for kind, figure in figures.items():
+        pictures.save(figure, workdir / f"{name}-{kind}.png")
+
+
 def _history(path: pathlib.Path, field: str) -> tuple[list, list]:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    known = [row for row in rows if field in row]
+    # A number that is not finite is written as null.
+    known = [row for row in rows if row.get(field) is not None]
     return [row["step"] for row in known], [row[field] for row in known]

@@ -54,6 +54,22 @@ def test_welch_and_student_differ_for_unequal_variances():
     assert math.isnan(statistics.unpaired([1.0], second).p_value)
 
 
+def test_two_sample_t_by_hand():
+    # Means 2 and 4, squares 2 and 8 over 4 degrees of freedom: t^2 = 4 / (2.5 * 2 / 3) = 2.4. For
+    # four degrees of freedom p = 1 - x (3 - x^2) / 2 with x^2 = t^2 / (4 + t^2) = 0.375.
+    result = statistics.unpaired([1, 2, 3, math.nan], [2, 4, 6])
+    assert result.p_value == pytest.approx(1 - 0.375**0.5 * 2.625 / 2)
+    assert (result.difference, result.sd, result.count) == (-2.0, 2.5**0.5, 3)
+
+
+def test_two_samples_that_do_not_vary():
+    assert statistics.unpaired([0.9, 0.9], [0.9, 0.9, 0.9]).p_value == 1.0
+    assert math.isnan(statistics.unpaired([1, 1], [2, 2]).p_value)
+    # One that does not: the other's variance is left.
+    one = statistics.unpaired([1, 1, 1], [1, 2, 3])
+    assert one.p_value == pytest.approx(2 * stats.t.sf(3**0.5, 4))
+
+
 def test_holm_by_hand():
     # Sorted .005 .01 .03 .04 times 4 3 2 1 = .02 .03 .06 .04, then made to rise.
     adjusted = statistics.holm([0.01, 0.04, math.nan, 0.03, 0.005])
