@@ -3,10 +3,12 @@
     python -m noisyjax.cli.check_folder --root=FOLDER
     python -m noisyjax.cli.train --config=configs/folder.py --workdir=runs/folder \\
         --config.data.options.root=FOLDER
+    python -m noisyjax.cli.predict --workdir=runs/folder --images=IMAGES --output=SEGMENTATIONS
 
-The first command lists what is wrong with the folder and shows its layout; the second trains the
+The first command lists what is wrong with the folder and shows its layout. The second trains the
 majority vote of the raters in ratersTr, or on labelsTr if there are none, and tests against the
-truth in labelsTr or labelsTs. ``--config.method=cm_trace`` models the raters.
+truth in labelsTr or labelsTs. ``--config.method=cm_trace`` models the raters. The third segments
+images of any size that have no labels, such as those of imagesTs.
 
 Data: `noisyjax.data.sources.folder`; its options are those of ``config.data.options``. Images stay
 whole: ``size`` cuts or fills each up around its middle, ``box`` and ``spacing`` come before it, and

@@ -6,6 +6,7 @@ turns lets a disturbance of the machine meet all of them.
 
 import multiprocessing
 import os
+import resource
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing import connection
@@ -37,11 +38,13 @@ class Timing(NamedTuple):
       seconds: of every timed step.
       compile_s: see `Work`.
       params: see `Work`.
+      peak_gib: the most memory that the side's process held, packages and compilation included.
     """
 
     seconds: list[float]
     compile_s: float
     params: int
+    peak_gib: float
 
 
 def take_turns(
@@ -68,15 +71,16 @@ def take_turns(
         params = {name: fact[1] for name, fact in facts.items()}
         if len(set(params.values())) > 1:
             raise ValueError(f"sides: expected equal numbers of parameters, got {params}")
-        seconds = {name: [] for name in sides}
+        seconds, peaks = {name: [] for name in sides}, {}
         for _ in range(_WARM_UP + repeats):
             for name, pipe in pipes.items():
                 pipe.send(True)
-                seconds[name].append(_receive(name, pipe))
+                elapsed, peaks[name] = _receive(name, pipe)
+                seconds[name].append(elapsed)
     finally:
         for pipe in pipes.values():
             pipe.close()
-    return {name: Timing(seconds[name][_WARM_UP:], *facts[name]) for name in sides}
+    return {name: Timing(seconds[name][_WARM_UP:], *facts[name], peaks[name]) for name in sides}
 
 
 def _start(make: Callable[[int], Work], threads: int, allocator: str) -> connection.Connection:
@@ -108,7 +112,9 @@ def _serve(pipe: connection.Connection, make: Callable[[int], Work], threads: in
             return
         start = time.perf_counter()
         work.step()
-        pipe.send(time.perf_counter() - start)
+        elapsed = time.perf_counter() - start
+        # Linux counts in KiB.
+        pipe.send((elapsed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
 
 
 def _receive(name: str, pipe: connection.Connection) -> Any:

@@ -1,8 +1,9 @@
-"""The U-Net of `models.unet` in PyTorch, on the same tree of parameters: a peer.
+"""Networks of `noisyjax.models` in PyTorch, on the same trees of parameters: peers.
 
 PyTorch comes with the extra `bench`; without it this module can be imported but not used.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -17,8 +18,8 @@ except ImportError:
 _EPSILON = 1e-5
 
 
-def forward(params: Mapping[str, Any], x: "torch.Tensor") -> "torch.Tensor":
-    """Applies the network.
+def unet(params: Mapping[str, Any], x: "torch.Tensor") -> "torch.Tensor":
+    """Applies `models.unet`.
 
     Args:
       params: tree of `from_jax`.
@@ -41,11 +42,53 @@ def forward(params: Mapping[str, Any], x: "torch.Tensor") -> "torch.Tensor":
     return _conv(x)(x, params["logits"]["kernel"], params["logits"]["bias"])
 
 
+def highres3dnet(params: Mapping[str, Any], x: "torch.Tensor") -> "torch.Tensor":
+    """Applies `models.highres3dnet` as in training, with the statistics of the batch.
+
+    Args:
+      params: tree of `from_jax`.
+      x: `[B, K, *S]`.
+
+    Returns:
+      Logits `[B, L, *S]`.
+    """
+
+    def conv(name: str, x: "torch.Tensor", dilation: int = 1) -> "torch.Tensor":
+        kernel = params[name]["kernel"]
+        padding = dilation * (kernel.shape[-1] // 2)
+        return _conv(x)(x, kernel, padding=padding, dilation=dilation)
+
+    def norm(name: str, x: "torch.Tensor") -> "torch.Tensor":
+        own = params[name]
+        return functional.batch_norm(
+            x, None, None, own["scale"], own["bias"], training=True, eps=_EPSILON
+        )
+
+    x = functional.relu(norm("norm", conv("conv", x)))
+    for level, index in itertools.product(range(len(params)), range(3)):
+        name, y = f"block{level}_{index}", x
+        if f"{name}_conv0" not in params:
+            break
+        for half in range(2):
+            y = functional.relu(norm(f"{name}_norm{half}", y))
+            y = conv(f"{name}_conv{half}", y, 2**level)
+        grown = y.shape[1] - x.shape[1]
+        sides = (0, 0) * (x.ndim - 2)
+        x = y + functional.pad(x, (*sides, grown // 2, grown - grown // 2))
+    x = functional.relu(norm("head_norm", conv("head", x)))
+    return norm("logits_norm", conv("logits", x))
+
+
+# name in `models` -> f(params, image [B, K, *S]) -> logits [B, L, *S]
+NETWORKS = {"unet": unet, "highres3dnet": highres3dnet}
+
+
 def training_step(
     params: Mapping[str, Any],
     image: np.ndarray,
     labels: np.ndarray,
     *,
+    network: str,
     learning_rate: float,
     channels_last: bool,
 ) -> Callable[[], float]:
@@ -55,6 +98,7 @@ def training_step(
       params: tree of `from_jax`; the step updates a copy in the wanted layout.
       image: `[B, *S, K]`, float32.
       labels: `[B, *S]`, class ids.
+      network: a key of `NETWORKS`.
       learning_rate: of Adam.
       channels_last: whether images and kernels lie channels last in memory.
 
@@ -77,7 +121,7 @@ def training_step(
 
     def step() -> float:
         optimiser.zero_grad(set_to_none=True)
-        loss = functional.cross_entropy(forward(params, image), labels)
+        loss = functional.cross_entropy(NETWORKS[network](params, image), labels)
         loss.backward()
         optimiser.step()
         return loss.item()
@@ -86,7 +130,7 @@ def training_step(
 
 
 def from_jax(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Turns parameters of `models.unet.UNet` into PyTorch tensors that take gradients.
+    """Turns parameters of a network into PyTorch tensors that take gradients.
 
     Args:
       params: the `params` tree, arrays channels last.

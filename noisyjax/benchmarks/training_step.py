@@ -1,4 +1,4 @@
-"""One training step of the U-Net (cross-entropy, backward pass, Adam) beside PyTorch's.
+"""One training step of a network (cross-entropy, backward pass, Adam) beside PyTorch's.
 
 Both sides hold equal numbers of parameters, see equal data and run on the same cores.
 """
@@ -32,12 +32,14 @@ class Setup:
       widths: channels of every level.
       num_classes: L.
       peer: "torch", "xla" (our network with XLA's own convolutions), or "" for none.
+      network: a key of `torch_twin.NETWORKS`.
     """
 
     shape: tuple[int, ...]
     widths: tuple[int, ...]
     num_classes: int = 2
     peer: str = "torch"
+    network: str = "unet"
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
         """Images `[B, *S, 1]` float32 and labels `[B, *S]` int32, the same at every call."""
@@ -61,12 +63,13 @@ SETUPS = {
     "train_step_2d_large": Setup((4, 256, 256), (16, 32, 64, 128, 256)),
     "train_step_3d": Setup((1, 64, 64, 64), (16, 32, 64, 128, 256)),
     "conv3d_xla": Setup((1, 64, 64, 64), (16, 32, 64, 128, 256), peer="xla"),
+    "highres3dnet_step": Setup((1, 32, 32, 32), (16, 32, 64), network="highres3dnet"),
 }
 SMOKE = Setup((2, 8, 8), (4, 8), peer="")
 
 
 def ours(setup: Setup, threads: int, *, native: bool = False) -> harness.Work:
-    """Compiles the step of `models.unet`.
+    """Compiles the step of our network.
 
     Args:
       setup: what to train.
@@ -82,16 +85,20 @@ def ours(setup: Setup, threads: int, *, native: bool = False) -> harness.Work:
     optimiser = optax.adam(_LEARNING_RATE)
 
     def loss_fn(params: Any, image: jax.Array, labels: jax.Array) -> jax.Array:
-        logits = model.apply({"params": params}, image, train=True).logits
+        # Neither side keeps running averages.
+        output, _ = model.apply(
+            {**variables, "params": params}, image, train=True, mutable="batch_stats"
+        )
         targets = jax.nn.one_hot(labels, setup.num_classes)
-        return -jnp.sum(targets * jax.nn.log_softmax(logits)) / labels.size
+        return -jnp.sum(targets * jax.nn.log_softmax(output.logits)) / labels.size
 
     def step(params: Any, state: Any, image: jax.Array, labels: jax.Array) -> tuple:
         loss, gradients = jax.value_and_grad(loss_fn)(params, image, labels)
         updates, state = optimiser.update(gradients, state, params)
         return optax.apply_updates(params, updates), state, loss
 
-    params = models.init(model, jax.random.key(0), image)["params"]
+    variables = models.init(model, jax.random.key(0), image)
+    params = variables.pop("params")
     state = optimiser.init(params)
     start = time.perf_counter()
     with native_convolutions() if native else contextlib.nullcontext():
@@ -155,11 +162,16 @@ def torch_peer(setup: Setup, threads: int, *, channels_last: bool = False) -> ha
         jax.tree.map(lambda p: 0.05 * rng.normal(size=p.shape).astype(np.float32), shapes["params"])
     )
     step = torch_twin.training_step(
-        params, image, labels, learning_rate=_LEARNING_RATE, channels_last=channels_last
+        params,
+        image,
+        labels,
+        network=setup.network,
+        learning_rate=_LEARNING_RATE,
+        channels_last=channels_last,
     )
     count = sum(leaf.numel() for leaf in torch_twin.leaves(params))
     return harness.Work(step, count, time.perf_counter() - start)
 
 
 def _module(setup: Setup) -> Any:
-    return models.build("unet", setup.num_classes, widths=setup.widths)
+    return models.build(setup.network, setup.num_classes, widths=setup.widths)

@@ -59,7 +59,7 @@ def measure(setup: Any, *, threads: int, allocator: str, repeats: int) -> dict:
 
     Returns:
       Median seconds of ours and of each peer, with our ratio to it (below 1, ours is faster); the
-      circumstances, and the seconds of every step.
+      circumstances, the seconds of every step and the most memory that each process held.
     """
     timings = harness.take_turns(
         setup.sides(), threads=threads, allocator=allocator, repeats=repeats
@@ -75,21 +75,25 @@ def measure(setup: Any, *, threads: int, allocator: str, repeats: int) -> dict:
         "peers_s": medians,
         "ratios": {name: ours / seconds for name, seconds in medians.items()},
         "seconds": {name: timing.seconds for name, timing in timings.items()},
+        "peak_gib": {name: timing.peak_gib for name, timing in timings.items()},
     }
 
 
 def render(results: Sequence[Mapping]) -> table.Table:
     """Makes a table with one row per measurement and peer."""
     headings = ("entry", "cores", "allocator", "ours (s)", "peer (s)", "ratio", "compile (s)")
-    made = table.Table(*(table.Column(heading, no_wrap=True) for heading in (*headings, "peer")))
+    headings += ("ours (GiB)", "peer (GiB)", "peer")
+    made = table.Table(*(table.Column(heading, no_wrap=True) for heading in headings))
     for result in results:
         start = [result["entry"], str(result["threads"]), result["allocator"]]
         start.append(f"{result['ours_s']:.4g}")
-        compiled = f"{result['compile_s']:.1f}"
+        memory_of = {name: f"{peak:.3g}" for name, peak in result["peak_gib"].items()}
+        middle = [f"{result['compile_s']:.1f}", memory_of["ours"]]
         for name, ratio in result["ratios"].items():
-            made.add_row(*start, f"{result['peers_s'][name]:.4g}", f"{ratio:.3g}", compiled, name)
+            peer = [f"{result['peers_s'][name]:.4g}", f"{ratio:.3g}"]
+            made.add_row(*start, *peer, *middle, memory_of[name], name)
         if not result["ratios"]:
-            made.add_row(*start, "-", "-", compiled, "-")
+            made.add_row(*start, "-", "-", *middle, "-", "-")
     return made
 
 
@@ -111,7 +115,7 @@ def main(argv: Sequence[str]) -> None:
                     setup, threads=threads, allocator=allocator, repeats=_REPEATS.value
                 )
                 results.append({"entry": name} | measured)
-    console.Console(width=120).print(render(results))
+    console.Console(width=150).print(render(results))
     if _JSON.value:
         files.write_text(_JSON.value, json.dumps(results, indent=2) + "\n")
 

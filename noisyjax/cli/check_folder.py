@@ -11,6 +11,9 @@ The folder has nnU-Net's raw layout, with raters beside it where there are sever
   ratersTr/RATER/CASE.nii.gz     labels of several raters; any file may be absent
   imagesTs, labelsTs, ratersTs   the same for cases that test; may be absent
 
+Where patients have several cases, dataset.json says whose they are, and training and test share no
+patient: "patients": {"CASE": "PATIENT"}.
+
 Files are .nii, .nii.gz, .png, .tif, .tiff, or with SimpleITK .mha and .nrrd. Returns 1 if there is
 a problem.
 """

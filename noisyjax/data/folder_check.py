@@ -158,7 +158,8 @@ def across(facts: Iterable[tuple[Case, int, int, tuple[float, ...]]]) -> Iterato
     _, axes, channels, _ = facts[0]
     usual = np.median([spacing for _, own, _, spacing in facts if own == axes], axis=0)
     for case, own_axes, own_channels, spacing in facts:
-        place = {"case": case.name, "file": f"images{case.part}/{case.images[0].name}"}
+        path = case.images[0]
+        place = {"case": case.name, "file": f"{path.parent.name}/{path.name}"}
         if own_axes != axes:
             yield problem("mixed_axes", got=own_axes, want=axes, **place)
             continue

@@ -7,6 +7,10 @@
     ratersTr/RATER/CASE.nii.gz     labels of several raters; the folder, or any file, may be absent
     imagesTs/, labelsTs/, ratersTs/   the same for cases that test; may be absent
 
+Where patients have several cases, dataset.json says whose they are, and no patient is divided
+between training and test: ``"patients": {"CASE": "PATIENT"}``. A case that is not named there is a
+patient of its own.
+
 Only the names of files are read here, and dataset.json.
 """
 
@@ -67,6 +71,7 @@ class Layout:
       rater_names: in alphabetical order; empty if there are none.
       has_truth: whether there is a truth; it is for all cases or for none.
       cases: in alphabetical order, those of imagesTr first.
+      patients: case to patient, of cases that share one; may be empty.
       problems: what is wrong with names and dataset.json.
     """
 
@@ -77,6 +82,7 @@ class Layout:
     rater_names: tuple[str, ...]
     has_truth: bool
     cases: tuple[Case, ...]
+    patients: dict[str, str]
     problems: tuple[Problem, ...]
 
 
@@ -174,21 +180,32 @@ def _listed(
 
 
 def _channels(
-    root: pathlib.Path, part: str, end: str, count: int, problems: list[Problem]
+    root: pathlib.Path,
+    folder: str,
+    end: str,
+    count: int,
+    problems: list[Problem],
+    *,
+    unnumbered: bool = False,
 ) -> dict[str, tuple[pathlib.Path, ...]]:
-    """Returns the channels' files of every case of a part, those that are there.
+    """Returns the channels' files of every case of a folder, those that are there.
 
-    A count of 0 is an unknown one: that of the case with most channels.
+    A count of 0 is an unknown one: that of the case with most channels. The only channel need not
+    be numbered if `unnumbered`.
     """
-    folder = f"images{part}"
     by_case: dict[str, dict[int, pathlib.Path]] = {}
     for stem, path in _listed(root, folder, end, "CASE_0000", problems).items():
         match = _CHANNEL.fullmatch(stem)
-        if match is None:
+        if match is None and not unnumbered:
             file = f"{folder}/{path.name}"
             problems.append(problem("misnamed", file=file, want=f"{stem}_0000{end}"))
             continue
-        by_case.setdefault(match[1], {})[int(match[2])] = path
+        name, number = (match[1], int(match[2])) if match else (stem, 0)
+        own = by_case.setdefault(name, {})
+        if number in own:
+            file = f"{folder}/{path.name}"
+            problems.append(problem("two_files", case=name, file=file, got=own[number].name))
+        own[number] = path
     count = count or 1 + max((i for channels in by_case.values() for i in channels), default=0)
     for name, channels in by_case.items():
         for extra in sorted(set(channels) - set(range(count))):
@@ -251,7 +268,7 @@ def read(root: str | pathlib.Path) -> Layout:
     """
     root = pathlib.Path(root)
     problems: list[Problem] = []
-    nothing = Layout(root, "", (), (), (), False, (), ())
+    nothing = Layout(root, "", (), (), (), False, (), {}, ())
     if not root.is_dir() or not (root / "imagesTr").is_dir():
         want = str(root / "imagesTr") if root.is_dir() else str(root)
         problems.append(problem("no_folder", file=want, want=want))
@@ -259,9 +276,10 @@ def read(root: str | pathlib.Path) -> Layout:
     content, classes, channels, end = _described(root, problems)
     if not end:
         return dataclasses.replace(nothing, problems=tuple(problems))
-    cases, rater_names = [], set()
+    cases, rater_names, names = [], set(), set()
     for part in PARTS:
-        images = _channels(root, part, end, len(channels), problems)
+        images = _channels(root, f"images{part}", end, len(channels), problems)
+        names |= set(images)
         truths = _labels(root, f"labels{part}", end, images, problems)
         raters = _raters(root, part, end, images, problems)
         rater_names |= {name for name, labels in raters.items() if labels}
@@ -276,6 +294,7 @@ def read(root: str | pathlib.Path) -> Layout:
     training = [case for case in cases if case.part == "Tr"]
     if not training:
         problems.append(problem("no_cases", file="imagesTr", want="imagesTr", got=end))
+    patients = _patients(content.get("patients", {}), names, cases, problems)
     counted = content.get("numTraining", len(training))
     if counted != len(training):
         problems.append(problem("count", file="dataset.json", got=len(training), want=counted))
@@ -287,8 +306,58 @@ def read(root: str | pathlib.Path) -> Layout:
         rater_names=tuple(sorted(rater_names)),
         has_truth=has_truth,
         cases=tuple(cases),
+        patients=patients,
         problems=tuple(problems),
     )
+
+
+def read_images(folder: str | pathlib.Path, *, like: Layout) -> Layout:
+    """Lists the cases of a folder that has nothing but images, to be predicted.
+
+    Args:
+      folder: the folder.
+      like: of the folder whose classes, channels and ending of files these are.
+
+    Returns:
+      The layout of the folder above it. Where there is one channel, CASE_0000 may be named CASE.
+    """
+    folder = pathlib.Path(folder).resolve()
+    problems: list[Problem] = []
+    count = len(like.channel_names)
+    images = _channels(
+        folder.parent, folder.name, like.ending, count, problems, unnumbered=count == 1
+    )
+    if not folder.is_dir():
+        problems.append(problem("no_folder", file=str(folder), want=str(folder)))
+    elif not images and not problems:
+        want = str(folder)
+        problems.append(problem("no_cases", file=folder.name, want=want, got=like.ending))
+    cases = tuple(Case(name, "Ts", files, None, {}) for name, files in sorted(images.items()))
+    return dataclasses.replace(
+        like,
+        root=folder.parent,
+        rater_names=(),
+        has_truth=False,
+        cases=cases,
+        patients={},
+        problems=tuple(problems),
+    )
+
+
+def _patients(
+    content: Any, names: set[str], cases: list[Case], problems: list[Problem]
+) -> dict[str, str]:
+    """Returns case to patient, and notes cases that are not there and patients in both parts."""
+    whole = isinstance(content, dict)
+    if not whole or not all(isinstance(patient, str) for patient in content.values()):
+        problems.append(problem("bad_patients", file="dataset.json", got=f"got {content!r:.60}"))
+        return {}
+    for name in sorted(set(content) - names):
+        problems.append(problem("unknown_case", case=name, file="dataset.json", got=name))
+    parts = [{content.get(case.name) for case in cases if case.part == part} for part in PARTS]
+    for patient in sorted(set.intersection(*parts) - {None}):
+        problems.append(problem("divided_patient", file="dataset.json", got=patient))
+    return dict(content)
 
 
 def _about_cases(cases: list, has_truth: bool, rater_names: set, end: str) -> list[Problem]:

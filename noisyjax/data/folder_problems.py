@@ -21,6 +21,18 @@ KINDS = {
         "numTraining is {want}, imagesTr has {got} cases",
         "correct numTraining or the files",
     ),
+    "bad_patients": (
+        "patients: {got}",
+        'name the patient of each case like {{"case_1": "anna", "case_2": "anna"}}',
+    ),
+    "unknown_case": (
+        "patients names the case {got}, which has no image",
+        "correct the name, or take the case out of patients",
+    ),
+    "divided_patient": (
+        "the patient {got} has cases in imagesTr and in imagesTs",
+        "keep them in one of both; tests on training patients say little",
+    ),
     "unsafe_path": (
         "the name {got!r} leads out of the folder or holds odd characters",
         "use letters, digits, '_', '-', '.', '+' and single spaces, and no '..'",
@@ -35,6 +47,10 @@ KINDS = {
     "extra_channel": (
         "the case has a channel {got}, dataset.json names {want}",
         "add the channel to channel_names, or take the file out",
+    ),
+    "two_files": (
+        "the channel is in {got} too",
+        "keep one of them",
     ),
     "missing_label": (
         "the case has an image and no label",

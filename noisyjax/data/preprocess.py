@@ -348,12 +348,15 @@ def prepare(
     return crop(result, ends), crop(kept, ((0, len(kept)), *ends)), grid
 
 
-def restore(labels: Num[np.ndarray, "*T"], grid: Grid) -> Num[np.ndarray, "*S"]:
+def restore(
+    labels: Num[np.ndarray, "*T"], grid: Grid, *, linear: bool = False
+) -> Num[np.ndarray, "*S"]:
     """Brings a label map of a prepared case back to the voxels of its file, in RAS axes.
 
     Args:
       labels: ``[*T]``, of the prepared case, before `fit`.
       grid: of `prepare`.
+      linear: whether to interpolate, for probabilities, or to take the nearest voxel.
 
     Returns:
       ``[*S]``, 0 outside of the box.
@@ -365,4 +368,4 @@ def restore(labels: Num[np.ndarray, "*T"], grid: Grid) -> Num[np.ndarray, "*S"]:
     shape = resampled_shape(grid.shape, spacing=grid.spacing, to=grid.to)
     whole = np.zeros(shape, labels.dtype)
     whole[tuple(slice(*ends) for ends in grid.box)] = labels
-    return resample(whole, spacing=grid.to, to=grid.spacing, linear=False, shape=grid.shape)
+    return resample(whole, spacing=grid.to, to=grid.spacing, linear=linear, shape=grid.shape)

@@ -8,17 +8,24 @@ from rich import progress as bars
 
 
 class Progress:
-    """A progress bar over the steps of a run, or nothing when it is switched off."""
+    """A progress bar over the steps of a run or other work, or nothing when it is switched off."""
 
     def __init__(
-        self, total: int, *, done: int = 0, shown: bool, console: consoles.Console | None = None
+        self,
+        total: int,
+        *,
+        done: int = 0,
+        shown: bool,
+        name: str = "training",
+        console: consoles.Console | None = None,
     ):
         """Prepares the bar.
 
         Args:
-          total: number of steps of the run.
+          total: number of steps.
           done: number of steps done before.
           shown: whether to show anything.
+          name: what stands before the bar.
           console: where, by default the standard error stream.
         """
         self._bar = bars.Progress(
@@ -32,7 +39,7 @@ class Progress:
             # A faster bar costs processor time that the training could use.
             refresh_per_second=2,
         )
-        self._task = self._bar.add_task("training", total=total, completed=done, numbers="")
+        self._task = self._bar.add_task(name, total=total, completed=done, numbers="")
         self._numbers: dict[str, float] = {}
 
     def __enter__(self) -> "Progress":

@@ -10,16 +10,21 @@ from noisyjax import models
 from noisyjax.benchmarks import torch_twin, training_step
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 8), (1, 4, 8, 4)])
-def test_twin_gives_the_logits_of_our_network(shape):
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [("unet", (2, 8, 8)), ("unet", (1, 4, 8, 4)), ("highres3dnet", (2, 5, 4, 6))],
+)
+def test_twin_gives_the_logits_of_our_network(network, shape):
     torch = pytest.importorskip("torch")
-    setup = training_step.Setup(shape, (4, 6, 8))
+    setup = training_step.Setup(shape, (4, 6, 8), network=network)
     image, _ = setup.batch()
-    net = models.build("unet", setup.num_classes, widths=setup.widths)
+    net = models.build(network, setup.num_classes, widths=setup.widths)
     variables = models.init(net, jax.random.key(0), image)
-    ours = jax.jit(net.apply)(variables, image).logits
+    apply = jax.jit(lambda v, x: net.apply(v, x, train=True, mutable="batch_stats")[0])
+    ours = apply(variables, image).logits
     params = torch_twin.from_jax(variables["params"])
-    theirs = torch_twin.forward(params, torch.from_numpy(np.moveaxis(image, -1, 1).copy()))
+    pixels = torch.from_numpy(np.moveaxis(image, -1, 1).copy())
+    theirs = torch_twin.NETWORKS[network](params, pixels)
     theirs = np.moveaxis(theirs.detach().numpy(), 1, -1)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
     count = sum(leaf.numel() for leaf in torch_twin.leaves(params))

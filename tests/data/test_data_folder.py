@@ -67,6 +67,29 @@ def test_without_a_test_folder_the_cases_are_divided(tmp_path):
         sources.load("folder", root=str(tmp_path), fractions=(0.5, 0.5))
 
 
+def test_cases_of_a_patient_stay_together(tmp_path):
+    fakes.make(tmp_path, 7)
+    # Case 6 is not the patient of the same name.
+    whose = {0: "anna", 3: "anna", 1: "case_06", 2: "case_06", 5: "case_06"}
+    fakes.describe(tmp_path, patients={f"case_{i:02d}": name for i, name in whose.items()})
+    divisions = set()
+    for seed in range(6):
+        loaded = sources.load("folder", root=str(tmp_path), seed=seed, fractions=(0.5, 0.25, 0.25))
+        assert loaded.groups.tolist() == [0, 1, 1, 0, 2, 1, 3]
+        parts = {name: sorted(ids.tolist()) for name, ids in loaded.splits.items()}
+        assert sorted(sum(parts.values(), [])) == [*range(7)]
+        patients = {name: set(loaded.groups[ids].tolist()) for name, ids in parts.items()}
+        assert {name: len(own) for name, own in patients.items()} == {
+            "train": 2,
+            "val": 1,
+            "test": 1,
+        }
+        divisions.add(tuple(parts["test"]))
+    assert len(divisions) > 1
+    with pytest.raises(ValueError, match="expected patients left to train on, got 4 patients"):
+        sources.load("folder", root=str(tmp_path), fractions=(0.1, 0.4, 0.5))
+
+
 def test_raters_without_a_truth(root, tmp_path):
     shutil.copytree(root / "imagesTr", tmp_path / "imagesTr")
     shutil.copytree(root / "ratersTr", tmp_path / "ratersTr")

@@ -286,5 +286,23 @@ def test_the_layout_takes_what_is_there(tmp_path):
     assert len(folder_layout.read(tmp_path).cases) == 3
 
 
+def test_patients_are_checked(tmp_path):
+    fakes.make(tmp_path, 2, tests=1)
+    patients = {"case_00": "anna", "case_01": "bob", "case_02": "anna", "case_2": "bob"}
+    fakes.describe(tmp_path, patients=patients)
+    found = {p.kind: str(p) for p in folder_check.check(tmp_path)}
+    assert found.keys() == {"unknown_case", "divided_patient"}
+    assert "patients names the case case_2" in found["unknown_case"]
+    assert "the patient anna has cases in imagesTr and in imagesTs" in found["divided_patient"]
+    # An image that is to be predicted is of any patient.
+    shutil.rmtree(tmp_path / "labelsTs")
+    del patients["case_2"]
+    fakes.describe(tmp_path, patients=patients)
+    assert folder_check.check(tmp_path) == []
+    for wrong in (["anna"], {"case_00": 1}):
+        fakes.describe(tmp_path, patients=wrong)
+        assert [p.kind for p in folder_check.check(tmp_path)] == ["bad_patients"]
+
+
 def test_harmless_kinds_are_kinds():
     assert set(folder_problems.HARMLESS) < set(folder_problems.KINDS)

@@ -7,15 +7,16 @@ spacing and cut or filled up to one size around its middle.
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Int, Integer
 
 from noisyjax.core import checks
 from noisyjax.data import (
     disk_cache,
+    folder_cases,
     folder_check,
     folder_layout,
     folder_problems,
@@ -42,12 +43,16 @@ class FolderExamples:
       prepared: ``image`` ``[*T, K]``, ``labels`` ``[1 + R, *T]`` with the truth first, ``mask``
         ``[1 + R]``, who labelled it, and ``grid``; T differs from case to case.
       size: S, of every example.
+      spacing: of every example, in mm.
+      options: how cases were prepared, see `folder_cases.prepare`.
     """
 
     cases: tuple[folder_layout.Case, ...]
     layout: folder_layout.Layout
     prepared: tuple[dict[str, np.ndarray], ...]
     size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    options: Mapping[str, Any]
 
     def __len__(self) -> int:
         """Returns the number of cases."""
@@ -56,14 +61,9 @@ class FolderExamples:
     def __getitem__(self, index: int) -> source.Example:
         """Returns one example; the image is filled up by its darkest value."""
         arrays = self.prepared[index]
-        image = arrays["image"]
-        darkest = image.min(axis=tuple(range(len(self.size))))
-        fitted = [
-            preprocess.fit(image[..., k], self.size, fill=float(value))
-            for k, value in enumerate(darkest)
-        ]
+        image = folder_cases.fit(arrays["image"], self.size)
         labels = np.stack([preprocess.fit(label, self.size) for label in arrays["labels"]])
-        example = {"image": np.stack(fitted, axis=-1), "id": np.int32(index)}
+        example = {"image": image, "id": np.int32(index)}
         if self.layout.has_truth:
             example["truth"] = labels[0]
         own = slice(1, None) if self.layout.rater_names else slice(0, 1)
@@ -85,10 +85,8 @@ class FolderExamples:
           ValueError: if the shape is not that of the examples.
         """
         checks.shape("labels", labels, self.size, like="the examples")
-        grid = preprocess.Grid.from_array(self.prepared[index]["grid"])
-        restored = preprocess.restore(preprocess.unfit(labels, grid.prepared), grid)
-        like = volumes.read(self.cases[index].images[0])
-        volumes.write(path, volumes.from_ras(restored.astype(np.uint8), like=like))
+        like = self.cases[index].images[0]
+        folder_cases.write(path, labels, grid=self.prepared[index]["grid"], like=like)
 
 
 def _refuse(root: str, problems: Sequence[folder_problems.Problem]) -> None:
@@ -103,39 +101,13 @@ def _refuse(root: str, problems: Sequence[folder_problems.Problem]) -> None:
         )
 
 
-def _maps(
-    read: folder_check.Read, layout: folder_layout.Layout, shape: tuple[int, ...]
-) -> tuple[UInt8[np.ndarray, "M *S"], np.ndarray]:
-    """Returns the truth and the raters' labels, zeros for those that are absent, and which are."""
-    case = read.case
-    paths = [case.truth, *(case.raters.get(name) for name in layout.rater_names)]
-    maps = [
-        np.zeros(shape, np.uint8) if path is None else read.volumes[path].array.astype(np.uint8)
-        for path in paths
-    ]
-    return np.stack(maps), np.array([path is not None for path in paths])
-
-
 def _prepare(
     case: folder_layout.Case, layout: folder_layout.Layout, to: tuple, options: dict[str, Any]
 ) -> dict[str, np.ndarray]:
     """Reads, checks and prepares one case."""
     read = folder_check.read_case(case, layout)
     _refuse(str(layout.root), read.problems)
-    images = [read.volumes[path] for path in case.images]
-    first = images[0]
-    n = first.num_axes
-    # Headers in float32 differ by their rounding; nothing is interpolated for that.
-    spacing = to if np.allclose(first.spacing, to, rtol=1e-3) else first.spacing
-    channels = [v.array if v.array.ndim > n else v.array[..., np.newaxis] for v in images]
-    labels, mask = _maps(read, layout, first.shape)
-    try:
-        image, labels, grid = preprocess.prepare(
-            np.concatenate(channels, axis=-1), labels, spacing=spacing, to=to, **options
-        )
-    except ValueError as error:
-        raise ValueError(f"{case.images[0]}: {error}") from error
-    return {"image": image, "labels": labels, "mask": mask, "grid": grid.to_array()}
+    return folder_cases.prepare(read, layout, to=to, options=options)
 
 
 def _kept(
@@ -185,12 +157,27 @@ def _spacing(layout: folder_layout.Layout, wanted: Sequence[float | int]) -> tup
     return tuple(round(float(s), 5) for s in np.median([v.spacing for v in peeked], axis=0))
 
 
-def _splits(
-    cases: Sequence[folder_layout.Case], *, seed: int, fractions: Sequence[float]
-) -> splits.Splits:
-    """Divides the cases; those of imagesTs test, and the share of the test trains then.
+def _patients(layout: folder_layout.Layout) -> Int[np.ndarray, "N"]:
+    """Returns a number for the patient of each case; one of his own where none is named."""
+    # The flag keeps a case apart from a patient of the same name.
+    names = [
+        (case.name in layout.patients, layout.patients.get(case.name, case.name))
+        for case in layout.cases
+    ]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], np.int32)
 
-    A part that has a share gets a case at least, for folders may be small.
+
+def _splits(
+    cases: Sequence[folder_layout.Case],
+    patients: Int[np.ndarray, "N"],
+    *,
+    seed: int,
+    fractions: Sequence[float],
+) -> splits.Splits:
+    """Divides the patients; those of imagesTs test, and the share of the test trains then.
+
+    A part that has a share gets a patient at least, for folders may be small.
     """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(
@@ -199,18 +186,25 @@ def _splits(
         )
     training = np.array([i for i, case in enumerate(cases) if case.part == "Tr"], np.int32)
     tests = np.array([i for i, case in enumerate(cases) if case.part == "Ts"], np.int32)
-    _, val, test = (max(1, round(f * len(training))) if f else 0 for f in fractions)
+    groups = list(dict.fromkeys(patients[training].tolist()))
+    _, val, test = (max(1, round(f * len(groups))) if f else 0 for f in fractions)
     test = 0 if len(tests) else test
-    if val + test >= len(training):
+    if val + test >= len(groups):
+        what = "cases" if len(groups) == len(training) else "patients"
         raise ValueError(
-            f"fractions: expected cases left to train on, got {len(training)} cases in all, "
+            f"fractions: expected {what} left to train on, got {len(groups)} {what} in all, "
             f"{val} of them to validate and {test} to test"
         )
-    shuffled = training[order.permutation(len(training), seed=seed)]
+    shuffled = np.array(groups)[order.permutation(len(groups), seed=seed)]
+
+    def cases_of(part: np.ndarray) -> Int[np.ndarray, "n"]:
+        found = [training[patients[training] == patient] for patient in part]
+        return np.concatenate([np.zeros(0, np.int32), *found])
+
     return {
-        "train": shuffled[val + test :],
-        "val": shuffled[test : val + test],
-        "test": tests if len(tests) else shuffled[:test],
+        "train": cases_of(shuffled[val + test :]),
+        "val": cases_of(shuffled[test : val + test]),
+        "test": tests if len(tests) else cases_of(shuffled[:test]),
     }
 
 
@@ -247,7 +241,8 @@ def load(
         from and by these options.
       seed: of the division.
       fractions: of training, validation and test, where there is no labelsTs; else the cases of
-        imagesTs test and the share of the test trains.
+        imagesTs test and the share of the test trains. Where dataset.json names patients, these are
+        shares of the patients, and all cases of one are in one part.
 
     Returns:
       The source: the raters of ratersTr, who are the same persons in every case, with a mask of who
@@ -281,9 +276,9 @@ def load(
     for extent in size:
         checks.positive("size", extent)
     largest = tuple(int(n) for n in np.max(shapes, axis=0)[:-1])
-    examples = FolderExamples(
-        layout.cases, layout, prepared, tuple(int(n) for n in size) or largest
-    )
+    size = tuple(int(n) for n in size) or largest
+    examples = FolderExamples(layout.cases, layout, prepared, size, to, options)
+    patients = _patients(layout)
     return source.Source(
         name="folder",
         examples=examples,
@@ -292,5 +287,6 @@ def load(
         spacing=to,
         rater_names=layout.rater_names or (ONLY_RATER,),
         case_names=tuple(case.name for case in layout.cases),
-        splits=_splits(layout.cases, seed=seed, fractions=fractions),
+        groups=patients if layout.patients else None,
+        splits=_splits(layout.cases, patients, seed=seed, fractions=fractions),
     )

@@ -1,0 +1,197 @@
+"""Segmentations of a folder of images: their voxels, their headers, and images that are damaged."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import runpy
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from noisyjax.data import volumes
+from noisyjax.methods import base
+from noisyjax.train import checkpoints, loop, predict, records
+from noisyjax.train import run as runs
+
+ROOT = pathlib.Path(__file__).parents[2]
+SHAPE = (8, 7, 6)
+
+
+def _affine(degrees, *spacing):
+    """Turned about the third axis, to the left and downwards, of unequal spacing, moved."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[-c, -s, 0], [-s, c, 0], [0, 0, -1]])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn * spacing, (10, -20, 30)
+    return affine
+
+
+def _ball(shape, spacing):
+    """A bright ball, as wide as the volume along its shortest side."""
+    sides = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
+    far = np.sqrt(sum(np.square(x) for x in np.meshgrid(*sides, indexing="ij")))
+    radius = 0.5 * min(n * s for n, s in zip(shape, spacing, strict=True))
+    draw = np.random.default_rng(int(far.sum()))
+    return (100 * (far < radius) + draw.integers(0, 40, shape)).astype(np.int16)
+
+
+def _save(path, array, affine):
+    volumes.write(path, volumes.Volume(array, affine, array.ndim))
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run that was set up and never trained: its network is random."""
+    root = tmp_path_factory.mktemp("predict")
+    spacing = (1.0, 1.5, 2.0)
+    for i in range(3):
+        affine, image = _affine(25, *spacing), _ball(SHAPE, spacing)
+        _save(root / f"data/imagesTr/c{i}_0000.nii.gz", image + np.int16(i), affine)
+        _save(root / f"data/labelsTr/c{i}.nii.gz", (image > 50).astype(np.uint8), affine)
+    description = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "ball": 1},
+        "file_ending": ".nii.gz",
+    }
+    (root / "data/dataset.json").write_text(json.dumps(description))
+    config = runpy.run_path(str(ROOT / "configs/folder.py"))["get_config"]("smoke")
+    config.data.options.root = str(root / "data")
+    config.model.widths = (4,)
+    folder = records.prepare(config, root / "run")
+    run = runs.set_up(config, folder, devices=jax.devices()[:1])
+    with checkpoints.Checkpoints(folder / loop.CHECKPOINTS, keep=1) as store:
+        store.save(0, run.init(), wait=True)
+    return folder
+
+
+@pytest.fixture
+def thresholded(workdir, monkeypatch):
+    """Lets the run's network find what is brighter than the mean of its image, in the middle."""
+    run, variables = loop.restore(workdir)
+
+    def predict_bright(variables, image):
+        bright = jax.nn.sigmoid(50 * image[..., 0])
+        return base.Prediction(jnp.stack([1 - bright, bright], axis=-1))
+
+    method = dataclasses.replace(run.experiment.method, predict=predict_bright)
+    experiment = dataclasses.replace(run.experiment, method=method)
+    run = dataclasses.replace(run, experiment=experiment)
+    monkeypatch.setattr(loop, "restore", lambda *_, **__: (run, variables))
+    return run
+
+
+def _same_place(path, like):
+    written, image = volumes.read(path), volumes.read(like)
+    assert written.shape == image.shape
+    np.testing.assert_array_equal(written.affine, image.affine)
+    assert written.spacing == image.spacing
+    return written.array
+
+
+def test_the_command_writes_what_the_network_says_and_names_what_is_damaged(workdir, tmp_path):
+    images, output = tmp_path / "images", tmp_path / "output"
+    data = workdir.parent / "data"
+    images.mkdir()
+    like = images / "good.nii.gz"
+    like.write_bytes((data / "imagesTr/c1_0000.nii.gz").read_bytes())
+    (images / "cut_0000.nii.gz").write_bytes(like.read_bytes()[:300])
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "noisyjax.cli.predict", f"--workdir={workdir}"),
+            *(f"--images={images}", f"--output={output}"),
+        ],
+        cwd=ROOT,
+        env={"JAX_COMPILATION_CACHE_DIR": ".jax_cache", **os.environ},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "cut: images/cut_0000.nii.gz" in done.stdout
+    assert "cut off" in done.stdout
+    assert "1 segmentation: " in done.stdout
+    assert [path.name for path in output.iterdir()] == ["good.nii.gz"]
+    found = _same_place(output / "good.nii.gz", like)
+    assert found.dtype == np.uint8
+    run, variables = loop.restore(workdir)
+    examples = run.experiment.data.examples
+    probs = jax.jit(run.experiment.method.predict)(variables, examples[1]["image"][None]).probs
+    expected = np.asarray(probs[0].argmax(-1), np.uint8)
+    assert 0 < expected.mean() < 1
+    examples.write(1, expected, tmp_path / "expected.nii.gz")
+    np.testing.assert_array_equal(found, volumes.read(tmp_path / "expected.nii.gz").array)
+
+
+@pytest.mark.parametrize("window", [(), (5, 6, 4)])
+def test_images_of_any_size_are_segmented_whole(thresholded, workdir, tmp_path, window):
+    thresholded.config.evaluate.window = window
+    # The second lies on its side, so that its first axis is the run's second.
+    cases = {
+        "small": ((5, 7, 5), 190, (1, 1.5, 2)),
+        "large": ((11, 9, 13), 100, (1.5, 1, 2)),
+        "fine": ((17, 12, 9), -15, (0.6, 1.2, 2.3)),
+    }
+    images = {name: _ball(shape, spacing) for name, (shape, _, spacing) in cases.items()}
+    for name, (_, degrees, spacing) in cases.items():
+        path = tmp_path / f"in/{name}_0000.nii.gz"
+        _save(path, images[name], _affine(degrees, *spacing))
+    options = {"probabilities": True}
+    outcomes = predict.predict_folder(workdir, tmp_path / "in", tmp_path / "out", **options)
+    assert [outcome.case for outcome in outcomes] == ["fine", "large", "small"]
+    for name, image in images.items():
+        like = tmp_path / f"in/{name}_0000.nii.gz"
+        found = _same_place(tmp_path / f"out/{name}.nii.gz", like)
+        probs = _same_place(tmp_path / f"out/probabilities/1/{name}.nii.gz", like)
+        assert (found.dtype, probs.dtype) == (np.uint8, np.float32)
+        for mask in (found > 0, probs > 0.5):
+            # What is interpolated differs at the border of the ball.
+            least = 0.85 if name == "fine" else 1
+            assert (mask == (image > image.mean())).mean() >= least, name
+
+
+def test_what_does_not_fit_the_run_is_named_and_the_others_go_on(thresholded, workdir, tmp_path):
+    images, affine = tmp_path / "in", _affine(0, 1, 1.5, 2)
+    _save(images / "a_0000.nii.gz", _ball(SHAPE, (1, 1, 1)), affine)
+    _save(images / "flat.nii.gz", _ball(SHAPE, (1, 1, 1))[..., 3], affine)
+    _save(images / "twice_0000.nii.gz", _ball(SHAPE, (1, 1, 1)), affine)
+    _save(images / "twice.nii.gz", _ball(SHAPE, (1, 1, 1)), affine)
+    _save(images / "more_0000.nii.gz", _ball(SHAPE, (1, 1, 1)), affine)
+    _save(images / "more_0001.nii.gz", _ball(SHAPE, (1, 1, 1)), affine)
+    _save(images / "other.nii", _ball(SHAPE, (1, 1, 1)), affine)
+    (images / "notes.txt").write_text("")
+    outcomes = predict.predict_folder(workdir, images, tmp_path / "out")
+    faults = {outcome.case: outcome.fault for outcome in outcomes}
+    assert faults.pop("a") == ""
+    for name, words in {
+        "flat": "has 2 axes, the first has 3",
+        "twice": "the channel is in",
+        "more": "has a channel 1, dataset.json names 1",
+        "in/other.nii": "not named like an image",
+    }.items():
+        assert words in faults.pop(name)
+    assert not faults
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
+
+
+def test_what_cannot_be_predicted_is_refused(thresholded, workdir, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"expected images, got none(?s:.*)put images in it"):
+        predict.predict_folder(workdir, tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(ValueError, match="output: expected another folder"):
+        predict.predict_folder(workdir, tmp_path / "empty", tmp_path / "empty/../empty")
+    _save(tmp_path / "in/a.nii.gz", _ball(SHAPE, (1, 1, 1)), np.eye(4))
+    thresholded.experiment.data.examples.options["box"] = "labels"
+    with pytest.raises(ValueError, match=r"data.options.box: .*cut to their labels"):
+        predict.predict_folder(workdir, tmp_path / "in", tmp_path / "out")
+    with thresholded.config.unlocked():
+        thresholded.config.data.name = "digits"
+    (tmp_path / "run").mkdir()
+    records.prepare(thresholded.config, tmp_path / "run")
+    with pytest.raises(ValueError, match="expected a run of the source folder, got one of digits"):
+        predict.predict_folder(tmp_path / "run", tmp_path / "in", tmp_path / "out")
