@@ -58,6 +58,7 @@ def _smoke(config: ml_collections.ConfigDict) -> None:
     config.data.max_train = 24
     config.data.splits = (0.96, 0.02, 0.02)
     config.model.widths = (4, 8)
+    config.model.convs_per_level = 1
     config.train.epochs = 2
     config.train.batch_size = 8
     config.cm_trace.warmup_steps = 2

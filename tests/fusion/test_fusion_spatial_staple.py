@@ -95,15 +95,6 @@ def test_vmap_is_a_loop():
     assert len(set(mapped.iterations.tolist())) == 3
 
 
-def test_jit_is_eager():
-    labels = jnp.array([[0, 0, 1, 1], [0, 0, 0, 1], [0, 1, 1, 1]])
-    jitted = fusion.spatial_staple(labels, window=3, max_iterations=1)
-    with jax.disable_jit():
-        eager = fusion.spatial_staple(labels, window=3, max_iterations=1)
-    for one, expected in zip(jitted, eager, strict=True):
-        np.testing.assert_allclose(one, expected, atol=1e-6)
-
-
 def test_a_missing_rater_does_not_count():
     labels, mask = _labels(), jnp.array([True, False, True, True])
     some = _fuse(labels, mask)

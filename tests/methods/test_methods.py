@@ -189,7 +189,7 @@ def test_fused_labels_come_with_the_batch(name):
     assert float(loss) == float(like)
     del batch["target"]
     with pytest.raises(KeyError, match="target"):
-        method.loss_fn(variables, batch, key, jnp.int32(0))
+        jax.eval_shape(method.loss_fn, variables, batch, key, jnp.int32(0))
 
 
 def test_a_rater_who_labelled_the_image_is_drawn_anew_in_each_step():
@@ -211,7 +211,7 @@ def test_label_sampling_learns_from_one_label_a_step_and_from_the_mean_in_the_lo
     variables, key = jax.jit(sampling.init)(rng.root_key(0), batch), rng.root_key(3)
 
     def losses(method, steps):
-        return jax.vmap(lambda s: method.loss_fn(variables, batch, key, s)[0])(steps)
+        return jax.jit(jax.vmap(lambda s: method.loss_fn(variables, batch, key, s)[0]))(steps)
 
     sampled = losses(sampling, jnp.arange(400, dtype=jnp.int32))
     # Two raters of the first image, three of the second: one of six sums in each step.

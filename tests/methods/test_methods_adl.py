@@ -215,7 +215,7 @@ def test_it_goes_around_any_method(name):
         "id": jnp.arange(4, dtype=jnp.int32),
         "index": jnp.array([4, 2, 0, 1], jnp.int32),
     }
-    variables = method.init(KEY, batch)
+    variables = jax.jit(method.init)(KEY, batch)
     left_out = {**variables, "adl": {**variables["adl"], "removed": jnp.arange(5) == 2}}
 
     def update(state, batch):
@@ -250,7 +250,7 @@ def test_a_batch_that_is_left_out_entirely_leaves_the_batch_statistics():
         "rater_mask": jnp.ones((2, 1), bool), "weight": jnp.zeros(2),
         "id": jnp.arange(2, dtype=jnp.int32),
     }  # fmt: skip
-    state = states.create(method.init(KEY, batch), optax.sgd(0.1), ema=False)
+    state = states.create(jax.jit(method.init)(KEY, batch), optax.sgd(0.1), ema=False)
     update = functools.partial(
         step.gradients, key=KEY, method=method, axis_name=None,
     )  # fmt: skip

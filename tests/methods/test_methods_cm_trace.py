@@ -70,7 +70,7 @@ def stages():
 
 def test_matrices_are_diagonally_dominant_after_the_warmup(stages):
     method, batch, (warm, _, _) = stages
-    prediction = method.predict(warm, batch["image"])
+    prediction = jax.jit(method.predict)(warm, batch["image"])
     mean = jax.vmap(jax.vmap(confusion_metrics.mean_cms))(prediction.cms[:, :, None])[:, :, 0]
     dominant = jax.vmap(jax.vmap(confusion_metrics.diagonally_dominant))(mean)
     assert dominant.all()
@@ -88,7 +88,7 @@ def test_one_coin_raters_learn_their_error_rates(stages):
 
 def test_truth_and_matrices_are_found_from_noisy_labels_alone(stages):
     method, batch, (_, _, joint) = stages
-    prediction = method.predict(joint, batch["image"])
+    prediction = jax.jit(method.predict)(joint, batch["image"])
     assert float((prediction.probs.argmax(-1) == batch["truth"]).mean()) > 0.99
     right = jnp.diagonal(prediction.cms, axis1=-2, axis2=-1)
     at_truth = jnp.take_along_axis(right, batch["truth"][:, None, ..., None].astype(int), -1)
@@ -120,10 +120,10 @@ def test_without_the_trace_the_loss_is_smaller_by_the_weighted_trace():
     batch, key, late = _batch(), rng.root_key(0), jnp.int32(1000)
     with_trace, without = _method(trace_weight=0.5), _method(trace=False, trace_weight=0.5)
     variables = jax.jit(with_trace.init)(key, batch)
-    total, (count, aux) = with_trace.loss_fn(variables, batch, key, late)
-    other = without.loss_fn(variables, batch, key, late)[0]
+    total, (count, aux) = jax.jit(with_trace.loss_fn)(variables, batch, key, late)
+    other = jax.jit(without.loss_fn)(variables, batch, key, late)[0]
     np.testing.assert_allclose(total - other, 0.5 * aux.metrics["trace"][0], rtol=1e-4)
-    cms = with_trace.predict(variables, batch["image"]).cms
+    cms = jax.jit(with_trace.predict)(variables, batch["image"]).cms
     traces = jax.vmap(confusion.trace)(cms).sum(1).mean((1, 2))
     np.testing.assert_allclose(aux.metrics["trace"][0], traces.sum(), rtol=1e-5)
 
@@ -183,7 +183,8 @@ def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
 
     # Images with a label each have nothing to agree on.
     alone = batch | {"rater_mask": jnp.arange(6)[None] == jnp.arange(8)[:, None] % 6}
-    aux = method.loss_fn({"params": params, **state}, alone, rng.root_key(0), jnp.int32(0))[1][1]
+    loss = jax.jit(method.loss_fn)
+    aux = loss({"params": params, **state}, alone, rng.root_key(0), jnp.int32(0))[1][1]
     assert not np.any(aux.records["joints"])
     assert float(aux.records["weight"]) == 8
 

@@ -58,10 +58,10 @@ def _losses_of_each(variables, batch):
     """The losses [B] of the two networks, by a method that is both times the same network."""
     network = models.build("unet", 2, widths=(2,), convs_per_level=1)
     single = methods.build("mean", network, num_raters=1, num_classes=2, loss="soft_dice")
-    found = []
+    found, loss = [], jax.jit(single.loss_fn)
     for name in ("first", "second"):
         own = {"params": {"segmenter": variables["params"][name]}}
-        found.append(np.asarray(single.loss_fn(own, batch, KEY, jnp.int32(0))[1][1].losses))
+        found.append(np.asarray(loss(own, batch, KEY, jnp.int32(0))[1][1].losses))
     return found
 
 
@@ -86,8 +86,9 @@ def test_the_prediction_is_the_mean_of_two_that_differ():
     method, batch = _build(), jax.tree.map(jnp.asarray, _batch(2))
     variables = jax.jit(method.init)(KEY, batch)
     network = models.build("unet", 2, widths=(2,), convs_per_level=1)
+    apply = jax.jit(network.apply)
     probs = [
-        jax.nn.softmax(network.apply({"params": variables["params"][name]}, batch["image"]).logits)
+        jax.nn.softmax(apply({"params": variables["params"][name]}, batch["image"]).logits)
         for name in ("first", "second")
     ]
     assert float(jnp.abs(probs[0] - probs[1]).max()) > 1e-3
@@ -95,13 +96,12 @@ def test_the_prediction_is_the_mean_of_two_that_differ():
     np.testing.assert_allclose(found, (probs[0] + probs[1]) / 2, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["pmap", "vmap"])
-def test_the_number_of_devices_changes_nothing(kind):
+def test_the_number_of_devices_changes_nothing():
     def update(spread):
         method = _build(spread.axis_name, ramp_steps=1)
         batch = _batch(7) | {"weight": np.array([1, 1, 1, 1, 1, 0, 0], np.float32)}
-        state = states.create(method.init(KEY, jax.tree.map(jnp.asarray, batch)),
-                              optax.sgd(1.0), ema=False)  # fmt: skip
+        variables = jax.jit(method.init)(KEY, jax.tree.map(jnp.asarray, batch))
+        state = states.create(variables, optax.sgd(1.0), ema=False)
         train = functools.partial(
             step.train_step, method=method, optimiser=optax.sgd(1.0),
             transform=lambda batch, key: batch, ema=0.0, axis_name=spread.axis_name,
@@ -113,11 +113,12 @@ def test_the_number_of_devices_changes_nothing(kind):
         return jax.device_get((state.params, report.metrics))
 
     expected = update(parallel.build("pmap", jax.devices()[:1]))
-    found = update(parallel.build(kind, jax.devices()[:4]))
     close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5)
-    jax.tree.map(close, found, expected)
-    # Half of five, rounded up.
-    assert float(found[1]["loss"][1]) == 3
+    for kind in ("pmap", "vmap"):
+        found = update(parallel.build(kind, jax.devices()[:4]))
+        jax.tree.map(close, found, expected)
+        # Half of five, rounded up.
+        assert float(found[1]["loss"][1]) == 3
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,11 @@ def test_anchors_are_the_pixels_of_the_quantile_of_each_class():
 
 def test_the_matrix_is_read_from_the_last_steps_of_the_first_stage():
     method, batch = _build(warmup_steps=3, estimate_steps=2), _batch()
-    variables = method.init(KEY, batch)
-    state = {"forward": variables["forward"]}
-    loss = jax.jit(lambda state, step: method.loss_fn({**variables, **state}, batch, KEY, step))
+    variables = jax.jit(method.init)(KEY, batch)
+    state, loss = {"forward": variables["forward"]}, jax.jit(method.loss_fn)
     matrices, numbers = [], []
     for now in range(5):
-        _, (_, aux) = loss(state, jnp.int32(now))
+        _, (_, aux) = loss({**variables, **state}, batch, KEY, jnp.int32(now))
         state = method.record(state, aux.records, jnp.int32(now))
         matrices.append(np.asarray(state["forward"]["matrix"]))
         numbers.append(float(state["forward"]["sums"][:, -1].max()))
@@ -100,14 +99,14 @@ def test_the_matrix_is_read_from_the_last_steps_of_the_first_stage():
     np.testing.assert_array_equal(matrices[2], matrices[4])
     # Padding is not looked at.
     half = {**batch, "weight": jnp.array([1.0, 1, 0, 0])}
-    records = method.loss_fn(variables, half, KEY, jnp.int32(1))[1][1].records
+    records = loss(variables, half, KEY, jnp.int32(1))[1][1].records
     assert float(records[:, -1].max()) == 2
 
 
 def test_a_matrix_that_is_known_is_used_from_the_start():
     method, batch = _build(matrix=NOISE), _batch()
-    variables = method.init(KEY, batch)
-    _, (count, aux) = method.loss_fn(variables, batch, KEY, jnp.int32(180))
+    variables = jax.jit(method.init)(KEY, batch)
+    _, (count, aux) = jax.jit(method.loss_fn)(variables, batch, KEY, jnp.int32(180))
     assert not np.any(aux.records)
     assert float(aux.metrics["trace"][0] / count) == pytest.approx(0.8)
     after = method.record({"forward": variables["forward"]}, aux.records, jnp.int32(199))

@@ -86,7 +86,7 @@ def test_networks_start_apart_and_learn_their_annotator():
         return jax.lax.fori_loop(0, 60, body, (params, optimiser.init(params)))[0]
 
     params = train(variables["params"])
-    prediction = method.predict({"params": params}, batch["image"])
+    prediction = jax.jit(method.predict)({"params": params}, batch["image"])
     said = prediction.rater_probs.argmax(-1)
     np.testing.assert_allclose((said == batch["labels"]).mean((0, 2, 3)), 1, atol=0.03)
     np.testing.assert_allclose(prediction.probs, prediction.rater_probs.mean(1), rtol=1e-6)

@@ -74,7 +74,9 @@ def test_path_units_grow_towards_the_finest_level():
 @pytest.mark.parametrize(
     ("connections", "decoders", "normalised"), [(False, False, False), (True, True, True)]
 )
-def test_skips_carry_what_the_published_size_says(connections, decoders, normalised, variables_of):
+def test_skips_carry_what_the_published_size_says(
+    connections, decoders, normalised, variables_of, quick_jit
+):
     """With residual encoders a skip is bare, but in the full network it is the whole stage."""
     net = _net(True, connections, decoders, widths=(2, 2), dropout=0)
     image = jax.random.normal(jax.random.key(1), (1, 6, 6, 1))
@@ -83,7 +85,8 @@ def test_skips_carry_what_the_published_size_says(connections, decoders, normali
     variables["params"]["up0"] = jax.tree.map(jnp.zeros_like, variables["params"]["up0"])
     changed = jax.tree.map(lambda x: x, variables)
     changed["params"]["encoder_norm0"]["bias"] = jnp.full(3, 5.0)
-    one, two = (net.apply(v, image).logits for v in (variables, changed))
+    apply = quick_jit(net.apply)
+    one, two = (apply(v, image).logits for v in (variables, changed))
     assert np.allclose(one, two) != normalised
 
 
@@ -107,11 +110,12 @@ def test_dropout_depends_on_the_example_and_not_on_its_place(variables_of, quick
 
 
 @pytest.mark.parametrize("sides", [(6, 7), (4, 5, 3)])
-def test_jit_equals_eager(sides, variables_of, quick_jit):
+def test_jit_equals_eager_and_volumes_are_segmented(sides, variables_of, quick_jit):
     net = _net(True, True, True, widths=(2, 4), norm="batch" if len(sides) == 2 else "none")
     image = jax.random.normal(jax.random.key(1), (2, *sides, 1))
     variables = variables_of(net, image)
-    eager = net.apply(variables, image).logits
-    np.testing.assert_allclose(quick_jit(net.apply)(variables, image).logits, eager, atol=1e-4)
-    assert eager.shape == (2, *sides, 1)
-    assert np.isfinite(eager).all()
+    logits = quick_jit(net.apply)(variables, image).logits
+    assert logits.shape == (2, *sides, 1)
+    assert np.isfinite(logits).all()
+    if len(sides) == 2:
+        np.testing.assert_allclose(net.apply(variables, image).logits, logits, atol=1e-4)

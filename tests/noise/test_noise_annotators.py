@@ -128,10 +128,9 @@ def test_gaussian_strengths_in_millimetres_are_shares_of_the_sides():
     # 2 mm of 40 mm and of 20 mm; 8 mm likewise.
     shares = annotators.panel(("gaussian",), a=(0.05, 0.1), b=(0.2, 0.4))
     lengths = annotators.panel(("gaussian",), a=2.0, b=8.0, millimetres=True, spacing=spacing)
-    for k in range(3):
-        np.testing.assert_array_equal(
-            shares(jax.random.key(k), truth), lengths(jax.random.key(k), truth)
-        )
+    keys = jax.random.split(jax.random.key(0), 3)
+    found, expected = (jax.jit(jax.vmap(f, (0, None)))(keys, truth) for f in (lengths, shares))
+    np.testing.assert_array_equal(found, expected)
     with pytest.raises(ValueError, match="spacing: needed"):
         annotators.panel(("gaussian",), a=2.0, millimetres=True)
 

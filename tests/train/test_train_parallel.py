@@ -25,7 +25,8 @@ def batch_of(size, padding=0):
 
 def one_step(spread, method, batch, optimiser):
     example = {name: jnp.asarray(array[:1]) for name, array in batch.items() if np.ndim(array)}
-    state = states.create(method.init(rng.purpose_key(0, "init"), example), optimiser, ema=False)
+    variables = jax.jit(method.init)(rng.purpose_key(0, "init"), example)
+    state = states.create(variables, optimiser, ema=False)
     update = functools.partial(
         step.train_step,
         method=method,

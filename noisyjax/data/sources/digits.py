@@ -7,7 +7,6 @@ Handwritten Digits, UCI Machine Learning Repository). Which writer wrote which d
 import numpy as np
 from jaxtyping import Float, Num
 from scipy import ndimage
-from sklearn import datasets
 
 from noisyjax.data import source
 
@@ -40,6 +39,9 @@ def load() -> source.Source:
     Returns:
       The source: two classes, no raters of its own, no splits.
     """
+    # Imported here: it takes as long as all of JAX, and who reads other data does not need it.
+    from sklearn import datasets
+
     bunch = datasets.load_digits()
     images = enlarge(bunch.images)
     return source.Source(
