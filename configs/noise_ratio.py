@@ -105,7 +105,6 @@ def _folder() -> ml_collections.ConfigDict:
     base = _base("folder", folder.get_config().data.options.to_dict())
     with base.unlocked():
         base.data.splits = ()
-        base.data.panel = ()
     return _study("A share of noisy cases", base)
 
 
