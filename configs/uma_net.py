@@ -57,6 +57,9 @@ BASELINES = (
 )
 _FULL = {"method": "uma_net"}
 UMA = (("UMA-Net", _FULL),)
+_NO_QAM = _FULL | {f"uma_net.{part}": False for part in ("quality", "auxiliary")}
+# On real annotators both: the thresholds of the QAM fit images of one kind.
+UMA_BOTH = (*UMA, ("UMA-Net without QAM", _NO_QAM))
 TRUTH = (("U-Net (truth)", {"method": "oracle"}),)
 ABLATION = (
     BASELINES[0],
@@ -64,7 +67,7 @@ ABLATION = (
         "AUEM",
         _FULL | {f"uma_net.{part}": False for part in ("consistency", "quality", "auxiliary")},
     ),
-    ("+ consistency", _FULL | {f"uma_net.{part}": False for part in ("quality", "auxiliary")}),
+    ("+ consistency", _NO_QAM),
     ("+ QAM", _FULL | {"uma_net.auxiliary": False}),
     ("+ auxiliary predictor", _FULL),
 )
@@ -187,7 +190,7 @@ def _readers() -> ml_collections.ConfigDict:
     base = _lidc()
     with base.unlocked():
         base.data.gold = "staple"
-    axes = [("method", (*BASELINES, *UMA, *TRUTH))]
+    axes = [("method", (*BASELINES, *UMA_BOTH, *TRUTH))]
     title = "LIDC, four radiologists"
     config = study.new(title, base, axes, seeds=range(3), columns=COLUMNS)
     config.showcases = ("uma-net/seed0",)
@@ -209,7 +212,7 @@ def _bubil() -> ml_collections.ConfigDict:
         base.train.epochs = 60
         base.evaluate.every_epochs = 30
     sets = tuple((name, {"data.options.subset": name}) for name in CROWD_SETS)
-    axes = [("set", sets), ("method", (*BASELINES, *UMA, *TRUTH))]
+    axes = [("set", sets), ("method", (*BASELINES, *UMA_BOTH, *TRUTH))]
     title = "BU-BIL, learnt from crowd workers, judged by experts"
     config = study.new(title, base, axes, seeds=range(2), columns=COLUMNS)
     config.pivots = (("test_dice", "Dice", ".3f", "set"),)
