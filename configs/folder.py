@@ -7,13 +7,17 @@
 
 The first command lists what is wrong with the folder and shows its layout. The second trains the
 majority vote of the raters in ratersTr, or on labelsTr if there are none, and tests against the
-truth in labelsTr or labelsTs. ``--config.method=cm_trace`` models the raters. The third segments
-images of any size that have no labels, such as those of imagesTs.
+truth in labelsTr or labelsTs; where there is none, ``--config.data.gold=staple`` tests against the
+raters' labels fused. ``--config.method=cm_trace`` models the raters. The third segments images of
+any size that have no labels, such as those of imagesTs; of the run it takes the folder
+``runs/folder`` alone, on any machine.
 
 Data: `noisyjax.data.sources.folder`; its options are those of ``config.data.options``. Images stay
 whole: ``size`` cuts or fills each up around its middle, ``box`` and ``spacing`` come before it, and
 ``cache`` names a folder that keeps what was prepared. ``normalise`` is "z_score" for MR and photos;
-CT wants "ct_window" with ``window``, or "bone" with ``cut``.
+CT wants "ct_window" with ``window``, or "bone" with ``cut``. Where whole images are too large to
+train on, ``--config.data.patches.size="(96, 96, 96)"`` draws patches, and
+``--config.evaluate.window="(96, 96, 96)"`` then predicts window by window.
 
 Variants:
     :whole   the default

@@ -15,7 +15,7 @@ Where patients have several cases, dataset.json says whose they are, and trainin
 patient: "patients": {"CASE": "PATIENT"}.
 
 Files are .nii, .nii.gz, .png, .tif, .tiff, or with SimpleITK .mha and .nrrd. Returns 1 if there is
-a problem.
+a problem; not every problem is in the way of training, and the last line says how many are.
 """
 
 import sys
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
     import rich.table
     import rich.text
 
-    from noisyjax.data import folder_check
+    from noisyjax.data import folder_check, folder_problems
 
     root = flags.FLAGS.root
     try:
@@ -59,7 +59,8 @@ def main(argv: list[str]) -> None:
         table.add_row(*(rich.text.Text(cell) for cell in cells))
     console.print(table)
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    console.print(f"{root}: {count}", markup=False)
+    fatal = sum(problem.kind not in folder_problems.HARMLESS for problem in problems)
+    console.print(f"{root}: {count}, {fatal} in the way of training", markup=False)
     sys.exit(1)
 
 

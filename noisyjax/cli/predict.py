@@ -4,10 +4,12 @@ Example:
   python -m noisyjax.cli.predict --workdir=runs/folder --images=FOLDER --output=SEGMENTATIONS \
       --checkpoint=best
 
-The images are named as those that the run was trained on, CASE_0000.nii.gz and so on for each
-channel, or CASE.nii.gz if there is one channel; they may be of any size. CASE.nii.gz is written
-with the class of each voxel, on the voxels of the image. An image that cannot be read is named and
-the others go on; then 1 is returned.
+The run's folder is all that is needed of it, so that it can be copied to another machine without
+the images that it was trained on.
+
+The images are named as those, CASE_0000.nii.gz and so on for each channel, or CASE.nii.gz if there
+is one channel; they may be of any size. CASE.nii.gz is written with the class of each voxel, on the
+voxels of the image. An image that cannot be read is named and the others go on; then 1 is returned.
 """
 
 import sys
@@ -24,7 +26,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "probabilities",
         False,
-        "Also write the probability of each class but the background, to probabilities/CLASS/.",
+        "Also write the probability of each class but the background, to probabilities/NUMBER/.",
     )
     flags.mark_flags_as_required(["workdir", "images", "output"])
 
@@ -36,6 +38,8 @@ def main(argv: list[str]) -> None:
     from noisyjax.train import predict
 
     logging.set_verbosity(logging.WARNING)
+    # Orbax warns that checkpoints which are read only are read only.
+    logging.get_absl_handler().addFilter(lambda record: "/orbax/" not in record.pathname)
     given = flags.FLAGS
     try:
         outcomes = predict.predict_folder(

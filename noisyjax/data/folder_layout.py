@@ -18,6 +18,7 @@ import dataclasses
 import json
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from noisyjax.data import volumes
@@ -311,31 +312,39 @@ def read(root: str | pathlib.Path) -> Layout:
     )
 
 
-def read_images(folder: str | pathlib.Path, *, like: Layout) -> Layout:
+def read_images(
+    folder: str | pathlib.Path,
+    *,
+    ending: str,
+    class_names: Sequence[str],
+    channel_names: Sequence[str],
+) -> Layout:
     """Lists the cases of a folder that has nothing but images, to be predicted.
 
     Args:
       folder: the folder.
-      like: of the folder whose classes, channels and ending of files these are.
+      ending: of its files.
+      class_names: the background first.
+      channel_names: one for each channel.
 
     Returns:
       The layout of the folder above it. Where there is one channel, CASE_0000 may be named CASE.
     """
     folder = pathlib.Path(folder).resolve()
     problems: list[Problem] = []
-    count = len(like.channel_names)
-    images = _channels(
-        folder.parent, folder.name, like.ending, count, problems, unnumbered=count == 1
-    )
+    count = len(channel_names)
+    images = _channels(folder.parent, folder.name, ending, count, problems, unnumbered=count == 1)
     if not folder.is_dir():
         problems.append(problem("no_folder", file=str(folder), want=str(folder)))
     elif not images and not problems:
         want = str(folder)
-        problems.append(problem("no_cases", file=folder.name, want=want, got=like.ending))
+        problems.append(problem("no_cases", file=folder.name, want=want, got=ending))
     cases = tuple(Case(name, "Ts", files, None, {}) for name, files in sorted(images.items()))
-    return dataclasses.replace(
-        like,
+    return Layout(
         root=folder.parent,
+        ending=ending,
+        class_names=tuple(class_names),
+        channel_names=tuple(channel_names),
         rater_names=(),
         has_truth=False,
         cases=cases,

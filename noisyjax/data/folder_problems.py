@@ -41,7 +41,7 @@ KINDS = {
     "unknown_file": ("the file is no image or label", "take it out of the folder"),
     "misnamed": (
         "the file is not named like an image or label of this folder",
-        "name it {want}, or take it out of the folder",
+        "save it as {want}, or take it out of the folder",
     ),
     "missing_channel": ("channel {want} of the case is missing", "add the file {got}"),
     "extra_channel": (

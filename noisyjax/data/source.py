@@ -52,6 +52,8 @@ class Source:
       groups: the patient (or series, or site) of each example, ``[N]``, or None where examples are
         independent. A split never divides a group.
       splits: the data set's own division, name to ids, or None.
+      about: what else reading further images takes, as a run keeps it for its predictions: plain
+        values that JSON holds.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Source:
     case_names: Sequence[str] | None = None
     groups: Integer[np.ndarray, "N"] | None = None
     splits: Mapping[str, Int[np.ndarray, "..."]] | None = None
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if len(self.class_names) != self.num_classes:

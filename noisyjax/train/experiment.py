@@ -28,6 +28,7 @@ from noisyjax.data import (
     splits,
 )
 from noisyjax.methods import adl, base, sliding_window
+from noisyjax.train import data_facts
 
 Config = ml_collections.ConfigDict
 Batch = dict[str, Array]
@@ -62,6 +63,18 @@ class Experiment:
         """Returns a training batch of one, to take shapes from."""
         batches = pipeline.eval_batches(self.examples["train"], batch_size=1, threads=0)
         return jax.tree.map(jnp.asarray, next(batches))
+
+    def facts(self) -> data_facts.DataFacts:
+        """Returns what has to be known of the data where they are not."""
+        batch = self.example_batch()
+        return data_facts.DataFacts(
+            class_names=self.data.class_names,
+            rater_names=self.rater_names,
+            spacing=self.data.spacing,
+            num_examples=len(self.examples["train"]),
+            batch={n: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for n, leaf in batch.items()},
+            about=self.data.about,
+        )
 
 
 def _division(

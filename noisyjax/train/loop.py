@@ -4,8 +4,8 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -13,8 +13,10 @@ import numpy as np
 
 from noisyjax import models
 from noisyjax.core import rng
+from noisyjax.methods import base
 from noisyjax.train import (
     checkpoints,
+    data_facts,
     detection,
     evaluate,
     fused_quality,
@@ -25,6 +27,7 @@ from noisyjax.train import (
     step,
     writers,
 )
+from noisyjax.train import experiment as experiments
 from noisyjax.train import run as runs
 from noisyjax.train import state as states
 
@@ -213,8 +216,9 @@ def train_and_evaluate(
     result as a run that was never stopped. A finished run is not trained again: its final state and
     its summary are read.
 
-    The directory holds the config, the versions, the splits, the metrics as JSON lines and as
-    TensorBoard events, checkpoints, the evaluation per case and in total, and the summary.
+    The directory holds the config, the versions, the facts of the data, the splits, the metrics as
+    JSON lines and as TensorBoard events, checkpoints, the evaluation per case and in total, and the
+    summary.
 
     Args:
       config: every number of the run, see ``configs/``.
@@ -233,6 +237,8 @@ def train_and_evaluate(
     store = checkpoints.Checkpoints(folder / CHECKPOINTS, keep=config.checkpoint.keep)
     with signals.StopRequest() as stop, store:
         restored = store.restore(jax.eval_shape(run.init))
+        if restored is None or not (folder / data_facts.FILE).exists():
+            data_facts.write(folder, run.facts)
         state = run.parallel.replicate(run.init() if restored is None else restored)
         summary = records.read_summary(folder)
         if summary is None or restored is None:
@@ -241,6 +247,42 @@ def train_and_evaluate(
             summary = finish(run, state, store, seconds)
         stop.obey()
     return state, summary
+
+
+class Trained(NamedTuple):
+    """What a run has come to, without its data.
+
+    Attributes:
+      config: the run's config.
+      facts: of its data.
+      method: the method, which predicts whole images.
+      variables: those to evaluate with.
+    """
+
+    config: ml_collections.ConfigDict
+    facts: data_facts.DataFacts
+    method: base.Method
+    variables: Any
+
+
+def _config(folder: pathlib.Path) -> ml_collections.ConfigDict:
+    """Reads the config of a run that has checkpoints."""
+    config = records.load_config(folder)
+    if not (folder / CHECKPOINTS).is_dir():
+        raise FileNotFoundError(f"{folder / CHECKPOINTS}: not there, the run has no checkpoint yet")
+    return config
+
+
+def _restored(
+    folder: pathlib.Path, init: Callable[[], states.TrainState], checkpoint: str
+) -> states.TrainState:
+    """Reads a checkpoint of a run, and changes nothing."""
+    # Nothing is written, so that it does not matter how many are kept.
+    with checkpoints.Checkpoints(folder / CHECKPOINTS, keep=1, read_only=True) as store:
+        restored = store.restore(jax.eval_shape(init), which=checkpoint)
+    if restored is None:
+        raise FileNotFoundError(f"{folder / CHECKPOINTS}: empty, the run has no checkpoint yet")
+    return restored
 
 
 def restore(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> tuple[runs.Run, Any]:
@@ -258,17 +300,34 @@ def restore(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> tuple[
       ValueError: if no validation has chosen a best checkpoint.
     """
     folder = pathlib.Path(workdir).absolute()
-    config = records.load_config(folder)
-    if not (folder / CHECKPOINTS).is_dir():
-        raise FileNotFoundError(f"{folder / CHECKPOINTS}: not there, the run has no checkpoint yet")
-    run = runs.set_up(config, folder)
-    with checkpoints.Checkpoints(
-        folder / CHECKPOINTS, keep=config.checkpoint.keep, read_only=True
-    ) as store:
-        restored = store.restore(jax.eval_shape(run.init), which=checkpoint)
-    if restored is None:
-        raise FileNotFoundError(f"{folder / CHECKPOINTS}: empty, the run has no checkpoint yet")
+    run = runs.set_up(_config(folder), folder)
+    restored = _restored(folder, run.init, checkpoint)
     return run, states.evaluation_variables(run.parallel.replicate(restored))
+
+
+def restore_without_data(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> Trained:
+    """Takes up a run to predict with it, from its working directory alone.
+
+    Args:
+      workdir: the run's working directory; nothing in it is changed.
+      checkpoint: "latest" or "best".
+
+    Returns:
+      What was trained.
+
+    Raises:
+      FileNotFoundError: if there is no such run, it has no checkpoint, or it is from before the
+        facts of the data were kept.
+      ValueError: if no validation has chosen a best checkpoint.
+    """
+    folder = pathlib.Path(workdir).absolute()
+    config = _config(folder)
+    facts = data_facts.read(folder)
+    sizes = {"num_raters": len(facts.rater_names), "num_classes": len(facts.class_names)}
+    method = experiments.build_method(config, axis_name=None, **sizes)
+    method = experiments.with_strategy(config, method, num_examples=facts.num_examples)
+    state = _restored(folder, runs.start(config, method, facts).init, checkpoint)
+    return Trained(config, facts, method, states.evaluation_variables(state))
 
 
 def evaluate_run(

@@ -3,24 +3,16 @@
 import os
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from noisyjax.data import (
-    folder_cases,
-    folder_check,
-    folder_layout,
-    folder_problems,
-    volumes,
-)
-from noisyjax.data.sources import folder
+from noisyjax.data import folder_cases, folder_check, folder_layout, folder_problems, volumes
 from noisyjax.methods import base, sliding_window
-from noisyjax.train import loop, progress, records
-from noisyjax.train import run as runs
+from noisyjax.train import data_facts, loop, progress, records
 
 # Where probabilities lie, in a folder for each class.
 PROBABILITIES = "probabilities"
@@ -57,8 +49,7 @@ def predict_folder(
     these images are not cut.
 
     Args:
-      workdir: the run's working directory; nothing in it is changed. The folder that it was trained
-        on must still be there.
+      workdir: the run's working directory, all that is needed of the run; nothing in it is changed.
       images: the folder, without labels: CASE_0000 and so on with the ending of the run's images,
         or CASE if there is one channel.
       output: where ``CASE`` with the same ending goes: uint8, on the voxels of the image.
@@ -81,15 +72,22 @@ def predict_folder(
     images, output = pathlib.Path(images), pathlib.Path(output)
     if images.resolve() == output.resolve():
         raise ValueError(f"output: expected another folder than that of the images, got {output}")
-    run, variables = loop.restore(workdir, checkpoint=checkpoint)
-    examples = run.experiment.data.examples
-    layout = folder_layout.read_images(images, like=examples.layout)
+    trained = loop.restore_without_data(workdir, checkpoint=checkpoint)
+    about = trained.facts.about
+    layout = folder_layout.read_images(
+        images,
+        ending=about["file_ending"],
+        class_names=trained.facts.class_names,
+        channel_names=about["channel_names"],
+    )
     if not layout.cases:
         faults = [str(found) for found in layout.problems]
         raise ValueError("\n".join([f"{images}: expected images, got none", *faults]))
     if probabilities and volumes.FORMATS[layout.ending] == "pillow":
-        raise ValueError(f"probabilities: not in files that end in {layout.ending}, expected none")
-    predict = _predictor(run, variables)
+        raise ValueError(
+            f"probabilities: files that end in {layout.ending} hold none, expected False"
+        )
+    predict = _predictor(trained)
     outcomes = [
         Outcome(found.file, None, str(found))
         for found in layout.problems
@@ -99,12 +97,12 @@ def predict_folder(
         for number, case in enumerate(layout.cases, 1):
             path = output / f"{case.name}{layout.ending}"
             try:
-                prepared = _prepare(case, layout, run)
+                prepared = _prepare(case, layout, trained.facts)
             except ValueError as error:
                 outcomes.append(Outcome(case.name, None, str(error)))
             else:
                 probs = predict(prepared["image"])
-                for target, values in _results(probs, run, path, probabilities):
+                for target, values in _results(probs, trained, path, probabilities):
                     like = case.images[0]
                     folder_cases.write(target, values, grid=prepared["grid"], like=like)
                 outcomes.append(Outcome(case.name, path))
@@ -113,64 +111,63 @@ def predict_folder(
 
 
 def _prepare(
-    case: folder_layout.Case, layout: folder_layout.Layout, run: runs.Run
+    case: folder_layout.Case, layout: folder_layout.Layout, facts: data_facts.DataFacts
 ) -> dict[str, np.ndarray]:
     """Reads, checks and prepares a case as those that the run was trained on."""
-    examples: folder.FolderExamples = run.experiment.data.examples
     read = folder_check.read_case(case, layout)
     faults = [found for found in layout.problems if found.case == case.name] + list(read.problems)
-    if read.num_channels:
-        image = examples.prepared[0]["image"]
-        facts = [
-            (examples.cases[0], image.ndim - 1, image.shape[-1], examples.spacing),
-            (case, read.volumes[case.images[0]].num_axes, read.num_channels, examples.spacing),
-        ]
-        faults += folder_check.across(facts)
     fatal = [found for found in faults if found.kind not in folder_problems.HARMLESS]
     if fatal:
         raise ValueError(str(fatal[0]))
-    options = dict(examples.options)
+    _, *size, channels = facts.batch["image"].shape
+    got = (read.volumes[case.images[0]].num_axes, read.num_channels)
+    if got != (len(size), channels):
+        raise ValueError(
+            f"{case.images[0]}: expected (axes, channels) as in training, {(len(size), channels)}, "
+            f"got {got}"
+        )
+    options = dict(facts.about["preparation"])
     if options["box"] == "labels":
         options["box"] = ""
-    return folder_cases.prepare(read, layout, to=examples.spacing, options=options)
+    return folder_cases.prepare(read, layout, to=facts.spacing, options=options)
 
 
 def _predictor(
-    run: runs.Run, variables: Any
+    trained: loop.Trained,
 ) -> Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S L"]]:
     """Returns the probabilities of a prepared image, which is filled up to a window at least."""
-    examples, config = run.experiment.data.examples, run.config.evaluate
+    facts, config = trained.facts, trained.config.evaluate
     # Runs from before these fields have none.
     window = tuple(config.get("window", ()))
-    if examples.options["box"] == "labels" and not window:
+    if facts.about["preparation"]["box"] == "labels" and not window:
         raise ValueError(
             "data.options.box: the run has seen cases cut to their labels, which are not known of "
             "images to predict; expected '' or 'bright', or a run with evaluate.window"
         )
     options = {
-        "window": window or examples.size,
+        "window": window or facts.batch["image"].shape[1:-1],
         "overlap": config.get("overlap", 0.5),
         "batch_size": config.batch_size if window else 1,
     }
     # One device works; of the others none would have anything else to do than the same.
-    variables = jax.device_put(jax.device_get(variables), jax.local_devices()[0])
+    variables = jax.device_put(trained.variables, jax.local_devices()[0])
 
     def predict(image: np.ndarray) -> np.ndarray:
         size = [max(pair) for pair in zip(image.shape[:-1], options["window"], strict=True)]
         return sliding_window.predict_windows(
-            run.experiment.method.predict, variables, folder_cases.fit(image, size), **options
+            trained.method.predict, variables, folder_cases.fit(image, size), **options
         )
 
     return predict
 
 
 def _results(
-    probs: Float[np.ndarray, "*S L"], run: runs.Run, path: pathlib.Path, probabilities: bool
+    probs: Float[np.ndarray, "*S L"], trained: loop.Trained, path: pathlib.Path, probabilities: bool
 ) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
     """Yields files and what is to be in them; the segmentation last, for it says that all is."""
     if probabilities:
         for number in range(1, probs.shape[-1]):
             target = path.parent / PROBABILITIES / str(number) / path.name
             yield target, probs[..., number]
-    decision = run.config.evaluate.decisions[0]
+    decision = trained.config.evaluate.decisions[0]
     yield path, np.asarray(base.segment(jnp.asarray(probs), decision=decision), np.uint8)

@@ -4,18 +4,36 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
 from noisyjax.core import rng
 from noisyjax.data import pipeline
-from noisyjax.train import evaluate, optimiser, step
+from noisyjax.methods import base
+from noisyjax.train import data_facts, evaluate, optimiser, step
 from noisyjax.train import experiment as experiments
 from noisyjax.train import parallel as parallels
 from noisyjax.train import state as states
+
+
+class Start(NamedTuple):
+    """What a run begins with; none of it takes the data.
+
+    Attributes:
+      init: ``() -> state`` before the first update.
+      optimiser: an optax transformation.
+      schedule: number of updates done to learning rate.
+      steps_per_epoch: updates of an epoch.
+    """
+
+    init: Callable[[], states.TrainState]
+    optimiser: optax.GradientTransformation
+    schedule: optax.Schedule
+    steps_per_epoch: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +44,7 @@ class Run:
       config: the config.
       folder: the working directory.
       experiment: examples, method, transform.
+      facts: what is kept of the data in the working directory.
       parallel: how work is spread.
       init: ``() -> state`` before the first update.
       update: ``(state, batch, key) -> (state, report)`` on one device's part of a batch, pure.
@@ -38,6 +57,7 @@ class Run:
     config: ml_collections.ConfigDict
     folder: pathlib.Path
     experiment: experiments.Experiment
+    facts: data_facts.DataFacts
     parallel: parallels.Parallel
     init: Callable[[], states.TrainState]
     update: Callable[..., tuple[states.TrainState, step.Report]]
@@ -68,6 +88,51 @@ class Run:
         )
 
 
+def start(
+    config: ml_collections.ConfigDict, method: base.Method, facts: data_facts.DataFacts
+) -> Start:
+    """Builds the optimiser and the state before the first update.
+
+    Args:
+      config: the config.
+      method: the method, with its strategy.
+      facts: of the data.
+
+    Returns:
+      What a run begins with.
+
+    Raises:
+      ValueError: if the config does not fit together.
+    """
+    settings = config.train
+    per_epoch = pipeline.steps_per_epoch(facts.num_examples, settings.batch_size)
+    schedule = optimiser.schedule(
+        settings.schedule,
+        learning_rate=settings.learning_rate,
+        total_steps=settings.epochs * per_epoch,
+        warmup_steps=settings.warmup_steps,
+        steps_per_epoch=per_epoch,
+        decay_rate=settings.decay_rate,
+    )
+    transformation = optimiser.build(
+        settings.optimizer,
+        schedule,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+        gradient_clip=settings.gradient_clip,
+        head_learning_rate=settings.head_learning_rate,
+        param_labels=method.param_labels,
+    )
+
+    def init() -> states.TrainState:
+        # Zeros will do: methods read the shapes only.
+        batch = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in facts.batch.items()}
+        variables = method.init(rng.purpose_key(config.seed, "init"), batch)
+        return states.create(variables, transformation, ema=settings.ema > 0)
+
+    return Start(init, transformation, schedule, per_epoch)
+
+
 def set_up(
     config: ml_collections.ConfigDict, folder: pathlib.Path, *, devices: Sequence[Any] | None = None
 ) -> Run:
@@ -85,50 +150,28 @@ def set_up(
       ValueError: if the config does not fit together.
     """
     evaluate.check_criterion(config.evaluate.select)
-    settings = config.train
     parallel = parallels.build(config.parallel, devices)
     experiment = experiments.build(config, folder, axis_name=parallel.axis_name)
-    per_epoch = pipeline.steps_per_epoch(len(experiment.examples["train"]), settings.batch_size)
-    schedule = optimiser.schedule(
-        settings.schedule,
-        learning_rate=settings.learning_rate,
-        total_steps=settings.epochs * per_epoch,
-        warmup_steps=settings.warmup_steps,
-        steps_per_epoch=per_epoch,
-        decay_rate=settings.decay_rate,
-    )
-    transformation = optimiser.build(
-        settings.optimizer,
-        schedule,
-        weight_decay=settings.weight_decay,
-        momentum=settings.momentum,
-        gradient_clip=settings.gradient_clip,
-        head_learning_rate=settings.head_learning_rate,
-        param_labels=experiment.method.param_labels,
-    )
+    facts = experiment.facts()
+    begin = start(config, experiment.method, facts)
     update = functools.partial(
         step.train_step,
         method=experiment.method,
-        optimiser=transformation,
+        optimiser=begin.optimiser,
         transform=experiment.transform,
-        ema=settings.ema,
+        ema=config.train.ema,
         axis_name=parallel.axis_name,
     )
-    batch = experiment.example_batch()
-
-    def init() -> states.TrainState:
-        variables = experiment.method.init(rng.purpose_key(config.seed, "init"), batch)
-        return states.create(variables, transformation, ema=settings.ema > 0)
-
-    shapes = jax.eval_shape(init)
-    experiments.warn_about_raters(experiment, states.evaluation_variables(shapes), batch)
+    variables = states.evaluation_variables(jax.eval_shape(begin.init))
+    experiments.warn_about_raters(experiment, variables, facts.batch)
     return Run(
         config=config,
         folder=folder,
         experiment=experiment,
+        facts=facts,
         parallel=parallel,
         # Used once: full optimisation would take three times as long to compile, for the same bits.
-        init=jax.jit(init, compiler_options={"xla_backend_optimization_level": 1}),
+        init=jax.jit(begin.init, compiler_options={"xla_backend_optimization_level": 1}),
         update=update,
         step=parallel.step(update),
         evaluate=evaluate.build(
@@ -139,6 +182,6 @@ def set_up(
             surface=config.evaluate.surface,
             tolerance=config.evaluate.tolerance,
         ),
-        schedule=schedule,
-        steps_per_epoch=per_epoch,
+        schedule=begin.schedule,
+        steps_per_epoch=begin.steps_per_epoch,
     )

@@ -21,6 +21,7 @@ import numpy as np
 from noisyjax.core import rng
 from noisyjax.train import (
     checkpoints,
+    data_facts,
     detection,
     evaluate,
     loop,
@@ -63,9 +64,10 @@ def train_seeds(
     keep = configs[0].checkpoint.keep
     with contextlib.ExitStack() as stack:
         stores, logs = [], []
-        for folder in folders:
+        for folder, run in zip(folders, group, strict=True):
             # Of a group that was interrupted: its runs need not have stopped at the same step.
             shutil.rmtree(folder / loop.CHECKPOINTS, ignore_errors=True)
+            data_facts.write(folder, run.facts)
             store = checkpoints.Checkpoints(folder / loop.CHECKPOINTS, keep=keep)
             stores.append(stack.enter_context(store))
             logs.append(stack.enter_context(writers.MetricsWriter(folder)))

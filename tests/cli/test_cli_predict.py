@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -15,8 +16,9 @@ import pytest
 
 from noisyjax.data import volumes
 from noisyjax.methods import base
-from noisyjax.train import checkpoints, loop, predict, records
+from noisyjax.train import checkpoints, data_facts, loop, predict, records
 from noisyjax.train import run as runs
+from noisyjax.train import state as states
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHAPE = (8, 7, 6)
@@ -45,8 +47,11 @@ def _save(path, array, affine):
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    """A run that was set up and never trained: its network is random."""
+def away(tmp_path_factory):
+    """A run that was set up and never trained, so that its network is random, away from its data.
+
+    Returns its folder, an image that it was to learn from, and what it says of it.
+    """
     root = tmp_path_factory.mktemp("predict")
     spacing = (1.0, 1.5, 2.0)
     for i in range(3):
@@ -64,25 +69,39 @@ def workdir(tmp_path_factory):
     config.model.widths = (4,)
     folder = records.prepare(config, root / "run")
     run = runs.set_up(config, folder, devices=jax.devices()[:1])
+    state, examples = run.init(), run.experiment.data.examples
+    probs = jax.jit(run.experiment.method.predict)(
+        states.evaluation_variables(state), examples[1]["image"][np.newaxis]
+    ).probs[0]
+    found = np.asarray(probs.argmax(-1), np.uint8)
+    assert 0 < found.mean() < 1
+    examples.write(1, found, root / "found.nii.gz")
+    shutil.copy(root / "data/imagesTr/c1_0000.nii.gz", root / "image.nii.gz")
     with checkpoints.Checkpoints(folder / loop.CHECKPOINTS, keep=1) as store:
-        store.save(0, run.init(), wait=True)
-    return folder
+        store.save(0, state, wait=True)
+    data_facts.write(folder, run.facts)
+    shutil.rmtree(root / "data")
+    return folder, root / "image.nii.gz", root / "found.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def workdir(away):
+    return away[0]
 
 
 @pytest.fixture
 def thresholded(workdir, monkeypatch):
     """Lets the run's network find what is brighter than the mean of its image, in the middle."""
-    run, variables = loop.restore(workdir)
+    trained = loop.restore_without_data(workdir)
 
     def predict_bright(variables, image):
         bright = jax.nn.sigmoid(50 * image[..., 0])
         return base.Prediction(jnp.stack([1 - bright, bright], axis=-1))
 
-    method = dataclasses.replace(run.experiment.method, predict=predict_bright)
-    experiment = dataclasses.replace(run.experiment, method=method)
-    run = dataclasses.replace(run, experiment=experiment)
-    monkeypatch.setattr(loop, "restore", lambda *_, **__: (run, variables))
-    return run
+    method = dataclasses.replace(trained.method, predict=predict_bright)
+    trained = trained._replace(method=method)
+    monkeypatch.setattr(loop, "restore_without_data", lambda *_, **__: trained)
+    return trained
 
 
 def _same_place(path, like):
@@ -93,12 +112,12 @@ def _same_place(path, like):
     return written.array
 
 
-def test_the_command_writes_what_the_network_says_and_names_what_is_damaged(workdir, tmp_path):
+def test_the_command_writes_what_the_network_says_and_names_what_is_damaged(away, tmp_path):
+    workdir, image, expected = away
     images, output = tmp_path / "images", tmp_path / "output"
-    data = workdir.parent / "data"
     images.mkdir()
     like = images / "good.nii.gz"
-    like.write_bytes((data / "imagesTr/c1_0000.nii.gz").read_bytes())
+    like.write_bytes(image.read_bytes())
     (images / "cut_0000.nii.gz").write_bytes(like.read_bytes()[:300])
     done = subprocess.run(
         [
@@ -119,13 +138,7 @@ def test_the_command_writes_what_the_network_says_and_names_what_is_damaged(work
     assert [path.name for path in output.iterdir()] == ["good.nii.gz"]
     found = _same_place(output / "good.nii.gz", like)
     assert found.dtype == np.uint8
-    run, variables = loop.restore(workdir)
-    examples = run.experiment.data.examples
-    probs = jax.jit(run.experiment.method.predict)(variables, examples[1]["image"][None]).probs
-    expected = np.asarray(probs[0].argmax(-1), np.uint8)
-    assert 0 < expected.mean() < 1
-    examples.write(1, expected, tmp_path / "expected.nii.gz")
-    np.testing.assert_array_equal(found, volumes.read(tmp_path / "expected.nii.gz").array)
+    np.testing.assert_array_equal(found, volumes.read(expected).array)
 
 
 @pytest.mark.parametrize("window", [(), (5, 6, 4)])
@@ -169,7 +182,7 @@ def test_what_does_not_fit_the_run_is_named_and_the_others_go_on(thresholded, wo
     faults = {outcome.case: outcome.fault for outcome in outcomes}
     assert faults.pop("a") == ""
     for name, words in {
-        "flat": "has 2 axes, the first has 3",
+        "flat": "expected (axes, channels) as in training, (3, 1), got (2, 1)",
         "twice": "the channel is in",
         "more": "has a channel 1, dataset.json names 1",
         "in/other.nii": "not named like an image",
@@ -179,14 +192,14 @@ def test_what_does_not_fit_the_run_is_named_and_the_others_go_on(thresholded, wo
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
 
 
-def test_what_cannot_be_predicted_is_refused(thresholded, workdir, tmp_path):
+def test_what_cannot_be_predicted_is_refused(thresholded, workdir, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"expected images, got none(?s:.*)put images in it"):
         predict.predict_folder(workdir, tmp_path / "empty", tmp_path / "out")
     with pytest.raises(ValueError, match="output: expected another folder"):
         predict.predict_folder(workdir, tmp_path / "empty", tmp_path / "empty/../empty")
     _save(tmp_path / "in/a.nii.gz", _ball(SHAPE, (1, 1, 1)), np.eye(4))
-    thresholded.experiment.data.examples.options["box"] = "labels"
+    monkeypatch.setitem(thresholded.facts.about["preparation"], "box", "labels")
     with pytest.raises(ValueError, match=r"data.options.box: .*cut to their labels"):
         predict.predict_folder(workdir, tmp_path / "in", tmp_path / "out")
     with thresholded.config.unlocked():
@@ -195,3 +208,14 @@ def test_what_cannot_be_predicted_is_refused(thresholded, workdir, tmp_path):
     records.prepare(thresholded.config, tmp_path / "run")
     with pytest.raises(ValueError, match="expected a run of the source folder, got one of digits"):
         predict.predict_folder(tmp_path / "run", tmp_path / "in", tmp_path / "out")
+
+
+def test_a_run_without_the_facts_of_its_data_says_what_to_do(workdir, tmp_path):
+    copy = shutil.copytree(workdir, tmp_path / "run")
+    (copy / "source.json").unlink()
+    _save(tmp_path / "in/a.nii.gz", _ball(SHAPE, (1, 1, 1)), np.eye(4))
+    with pytest.raises(FileNotFoundError, match=r"source.json: not there.*command that trained it"):
+        predict.predict_folder(copy, tmp_path / "in", tmp_path / "out")
+    (copy / "source.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"source.json: expected the facts of a run's data"):
+        predict.predict_folder(copy, tmp_path / "in", tmp_path / "out")

@@ -43,6 +43,7 @@ def known(monkeypatch):
         examples["train"] = dataclasses.replace(
             examples["train"],
             replaced=np.arange(size) % 3 == 0,
+            voxels=np.zeros((size, 3), np.int32),
             kinds=np.where(np.arange(size) % 3 == 0, 1, -1).astype(np.int32),
             overlaps=np.where(np.arange(size) % 3 == 0, 0.7, 1.0).astype(np.float32),
         )

@@ -1,6 +1,7 @@
 import json
 import logging
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import train_fakes
 
 from noisyjax import train
-from noisyjax.data import pipeline
+from noisyjax.data import pipeline, sources
 from noisyjax.metrics import report
 from noisyjax.train import checkpoints, loop, writers
 
@@ -43,6 +44,7 @@ def test_a_workdir_holds_everything(uninterrupted):
     assert names == {
         "config.json", "versions.json", "splits.json", "metrics.jsonl", "events", "checkpoints",
         "summary.json", "val_cases.csv", "val_report.json", "test_cases.csv", "test_report.json",
+        "source.json",
     }  # fmt: skip
     rows = writers.read_metrics(folder / "metrics.jsonl")
     training = [row for row in rows if "train_loss" in row]
@@ -61,6 +63,29 @@ def test_a_workdir_holds_everything(uninterrupted):
     dice = [row.value for row in cases if row.metric == "dice"]
     assert len(dice) == 4
     assert np.mean(dice) == pytest.approx(summary["test_dice"], abs=1e-6)
+
+
+def test_a_run_predicts_alike_without_its_data(uninterrupted, tmp_path, monkeypatch):
+    folder = shutil.copytree(uninterrupted[0], tmp_path / "run")
+    run, variables = loop.restore(folder)
+    batch = run.experiment.example_batch()
+    monkeypatch.setattr(sources, "load", None)
+    trained = loop.restore_without_data(folder)
+    assert trained.facts == run.facts
+    assert_same(trained.variables, jax.device_get(variables))
+    expected = run.experiment.method.predict(variables, batch["image"])
+    assert_same(trained.method.predict(trained.variables, batch["image"]), expected)
+
+
+def test_a_finished_run_of_old_receives_the_facts_of_its_data(uninterrupted, tmp_path, monkeypatch):
+    folder, _, summary = uninterrupted
+    copy = shutil.copytree(folder, tmp_path / "run")
+    (copy / "source.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"source.json: not there"):
+        loop.restore_without_data(copy)
+    monkeypatch.setattr(loop, "train", None)
+    assert train.train_and_evaluate(train_fakes.config(), copy)[1] == summary
+    assert (copy / "source.json").read_bytes() == (folder / "source.json").read_bytes()
 
 
 def test_a_finished_run_is_read_not_trained(uninterrupted, monkeypatch):

@@ -289,4 +289,9 @@ def load(
         case_names=tuple(case.name for case in layout.cases),
         groups=patients if layout.patients else None,
         splits=_splits(layout.cases, patients, seed=seed, fractions=fractions),
+        about={
+            "file_ending": layout.ending,
+            "channel_names": layout.channel_names,
+            "preparation": options,
+        },
     )

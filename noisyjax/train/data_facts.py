@@ -1,0 +1,82 @@
+"""What a run knows of its data, kept in its folder: it can predict where they are not."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from noisyjax.metrics import report
+
+FILE = "source.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+    """What of the data says which arrays a run trains, and how further images are read.
+
+    Attributes:
+      class_names: L, the background first.
+      rater_names: R.
+      spacing: of all examples, in mm.
+      num_examples: those that are trained on.
+      batch: name to shape and dtype of a training batch of one.
+      about: as in `noisyjax.data.source.Source`.
+    """
+
+    class_names: tuple[str, ...]
+    rater_names: tuple[str, ...]
+    spacing: tuple[float, ...]
+    num_examples: int
+    batch: dict[str, jax.ShapeDtypeStruct]
+    about: Mapping[str, Any]
+
+
+def write(folder: str | os.PathLike, facts: DataFacts) -> None:
+    """Writes the facts into a working directory, at once or not at all; one process does."""
+    if jax.process_index():
+        return
+    shapes = {
+        name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in facts.batch.items()
+    }
+    report.write_json(pathlib.Path(folder) / FILE, {**vars(facts), "batch": shapes})
+
+
+def read(folder: str | os.PathLike) -> DataFacts:
+    """Reads the facts of a working directory.
+
+    Args:
+      folder: the working directory.
+
+    Returns:
+      The facts; lists in ``about`` where the source had tuples.
+
+    Raises:
+      FileNotFoundError: if the run is from before there was such a file.
+      ValueError: if the file is no such file.
+    """
+    path = pathlib.Path(folder) / FILE
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: not there, the run is older than this file; give the command that trained it "
+            "once more where its training data are: it writes the file, and what is trained stays"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        batch = {
+            name: jax.ShapeDtypeStruct(tuple(leaf["shape"]), leaf["dtype"])
+            for name, leaf in content["batch"].items()
+        }
+        return DataFacts(
+            class_names=tuple(content["class_names"]),
+            rater_names=tuple(content["rater_names"]),
+            spacing=tuple(content["spacing"]),
+            num_examples=content["num_examples"],
+            batch=batch,
+            about=content["about"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: expected the facts of a run's data, got {error!r}") from error
