@@ -217,7 +217,6 @@ def _smoke() -> ml_collections.ConfigDict:
         config.base.data.max_train = smoke.data.max_train
         config.base.data.splits = smoke.data.splits
         config.base.model.widths = (4, 8)
-        config.base.model.convs_per_level = 1
         config.base.train.epochs = 2
         config.base.progress = False
     config.comparisons = ()
