@@ -59,7 +59,7 @@ def test_training_configs_are_locked_and_name_a_method(module, variant):
         (uma_net.get_config("lidc_ablation"), 15),
         (uma_net.get_config("digits_annotations"), 42),
         (uma_net.get_config("readers"), 30),
-        (uma_net.get_config("bubil"), 120),
+        (uma_net.get_config("bubil"), 108),
         (uma_net.get_config("smoke"), 2),
         (noise_ratio.get_config(), 24),
         (noise_ratio.get_config("highres3dnet"), 12),
