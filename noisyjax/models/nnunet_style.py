@@ -32,7 +32,8 @@ class NNUNetStyle(nn.Module):
       dropout: probability that a channel is dropped after each activation; nnU-Net has none.
       axis_name: mapped axis of the devices; instance normalisation does not read it.
       dtype: type of the activations; parameters and logits are float32.
-      remat: whether activations are recomputed in the backward pass to save memory.
+      remat: whether activations are recomputed in the backward pass, to save memory on
+        accelerators; on a CPU the compiler merges the recomputation, and nothing is saved.
     """
 
     num_classes: int

@@ -51,7 +51,8 @@ class UNet(nn.Module):
         coarsest have logits of their own, as nnU-Net's.
       axis_name: mapped axis over which batch statistics are averaged, or None.
       dtype: type of the activations; parameters and logits are float32.
-      remat: whether activations are recomputed in the backward pass to save memory.
+      remat: whether activations are recomputed in the backward pass, to save memory on
+        accelerators; on a CPU the compiler merges the recomputation, and nothing is saved.
     """
 
     num_classes: int

@@ -1,11 +1,14 @@
 """How work is spread over devices: the only place that knows.
 
-Three ways that agree: "pmap", "shard_map", and "vmap", which runs all parts of a batch on one
-device and serves as the oracle for the other two. With a single device there is nothing to spread,
-and the first two are a plain `jax.jit`.
+Four ways that agree: "pmap" and "shard_map" give each device a part of the batch; "vmap" runs all
+parts on one device and serves as their oracle; "spatial" also cuts each image along its first axis,
+for volumes that do not fit one device: there the compiler adds the exchange of borders that
+convolutions need. With a single device there is nothing to spread, and all but "vmap" are a plain
+`jax.jit`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +19,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from noisyjax.core import checks
 
 AXIS = "devices"
-KINDS = ("pmap", "shard_map", "vmap")
+SPACE = "space"
+KINDS = ("pmap", "shard_map", "vmap", "spatial")
+
+# Of the arrays of a batch that have spatial axes, which is the first one.
+_FIRST_SPATIAL = {"image": 1, "truth": 1, "target": 1, "labels": 2}
 
 Tree = Any
 HostBatch = dict[str, Any]
@@ -48,6 +55,14 @@ def _own(leaf: Any) -> Any:
     return leaf if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.array(leaf)
 
 
+def _global(where: NamedSharding, leaf: Any) -> jax.Array:
+    """Makes an array of all processes of one that each of them has."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _global(where, np.asarray(jax.random.key_data(leaf)))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    return jax.make_array_from_process_local_data(where, leaf, leaf.shape)
+
+
 @dataclasses.dataclass(frozen=True)
 class Parallel:
     """A way to spread work; `build` makes one.
@@ -56,16 +71,20 @@ class Parallel:
       kind: one of `KINDS`, or "jit" with a single device.
       devices: all devices that work, of all processes.
       shards: number of equal parts into which a batch of this process is cut.
+      pieces: number of equal pieces that a device takes of its part, one after the other.
+      slabs: number of devices that share one image, each with a slab of it.
     """
 
     kind: str
     devices: tuple[Any, ...]
     shards: int
+    pieces: int = 1
+    slabs: int = 1
 
     @property
     def axis_name(self) -> str | None:
         """The axis to add over, or None when there is nothing to add."""
-        return None if self.kind == "jit" else AXIS
+        return None if self.kind in ("jit", "spatial") else AXIS
 
     @property
     def _local_devices(self) -> list[Any]:
@@ -75,11 +94,37 @@ class Parallel:
     def _one_device(self) -> bool:
         return self.kind in ("jit", "vmap")
 
-    def _sharding(self, devices: Sequence[Any], *axes: str) -> Any:
+    def _mesh(self, devices: Sequence[Any]) -> Mesh:
+        # `jax.make_mesh` would make Explicit axes, which linen's convolutions do not take.
+        if self.slabs == 1:
+            # As `pmap` makes it: given a state on another mesh it compiles twice.
+            return Mesh(np.array(devices), (AXIS,))
+        return Mesh(np.array(devices).reshape(-1, self.slabs), (AXIS, SPACE))
+
+    def _everywhere(self, devices: Sequence[Any]) -> Any:
         if self._one_device:
             return self._local_devices[0]
-        # `jax.make_mesh` would make Explicit axes, which linen's convolutions do not take.
-        return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(*axes))
+        return NamedSharding(self._mesh(devices), PartitionSpec())
+
+    def _spread(self, devices: Sequence[Any], batch: HostBatch) -> Any:
+        """Where the arrays of a batch go: a device, or a sharding for each."""
+        if self._one_device:
+            return self._local_devices[0]
+        mesh = self._mesh(devices)
+
+        def of(name: str) -> NamedSharding:
+            if self.slabs == 1 or name not in _FIRST_SPATIAL:
+                return NamedSharding(mesh, PartitionSpec(AXIS))
+            axis = _FIRST_SPATIAL[name]
+            length = batch[name].shape[axis]
+            if length % self.slabs:
+                raise ValueError(
+                    f"slabs: expected a divisor of the {length} voxels along the first "
+                    f"axis of {name}, got {self.slabs}"
+                )
+            return NamedSharding(mesh, PartitionSpec(AXIS, *[None] * (axis - 1), SPACE))
+
+        return {name: of(name) for name in batch}
 
     def step(self, function: Callable[[Tree, Tree, Any], Any]) -> Callable[[Tree, Tree, Any], Any]:
         """Compiles ``f(state, batch, key) -> (state, report)``; the state given is used up.
@@ -101,11 +146,16 @@ class Parallel:
         if self.kind == "shard_map":
             function = jax.shard_map(
                 function,
-                mesh=Mesh(np.array(self.devices), (AXIS,)),
+                mesh=self._mesh(self.devices),
                 in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()),
                 out_specs=PartitionSpec(),
                 # With the check, gradients of replicated parameters arrive already summed.
                 check_vma=False,
+            )
+        if self.kind == "spatial":
+            # The compiler might leave parts of the state on one device each.
+            return jax.jit(
+                function, donate_argnums=0, out_shardings=self._everywhere(self.devices)
             )
         return jax.jit(function, donate_argnums=0)
 
@@ -118,25 +168,30 @@ class Parallel:
         Returns:
           The batch as `step` takes it.
         """
-        batch = pad(batch, self.shards)
+        batch = pad(batch, self.shards * self.pieces)
         if self.kind in ("pmap", "vmap"):
             batch = jax.tree.map(lambda a: a.reshape(self.shards, -1, *a.shape[1:]), batch)
-        sharding = self._sharding(self.devices, AXIS)
+        shardings = self._spread(self.devices, batch)
         if self._one_device or jax.process_count() == 1:
-            return jax.device_put(batch, sharding)
-        return jax.tree.map(
-            lambda array: jax.make_array_from_process_local_data(sharding, array), batch
-        )
+            return jax.device_put(batch, shardings)
+        return jax.tree.map(jax.make_array_from_process_local_data, shardings, batch)
 
     def replicate(self, tree: Tree) -> Tree:
         """Copies a tree to every device; the copy is safe to be used up by `step`."""
-        return jax.device_put(jax.tree.map(_own, tree), self._sharding(self.devices))
+        # Of several processes `pmap` takes and returns what is on its own devices.
+        own = self._one_device or self.kind == "pmap" or jax.process_count() == 1
+        where = self._everywhere(self._local_devices if own else self.devices)
+        tree = jax.tree.map(_own, tree)
+        if own:
+            return jax.device_put(tree, where)
+        # `device_put` would compare the processes' values, and finds NaN different from NaN.
+        return jax.tree.map(functools.partial(_global, where), tree)
 
     def localise(self, tree: Tree) -> Tree:
         """Returns a replicated tree as `map` takes it: on this process's devices only."""
         if jax.process_count() == 1:
             return tree
-        return jax.device_put(jax.device_get(tree), self._sharding(self._local_devices))
+        return jax.device_put(jax.device_get(tree), self._everywhere(self._local_devices))
 
     def map(self, function: Callable[[Tree, Tree], Tree]) -> Callable[[Tree, HostBatch], Tree]:
         """Compiles ``f(tree, batch) -> values per example``, without exchange between devices.
@@ -147,37 +202,95 @@ class Parallel:
         Returns:
           The function on host batches; its values ``[B', ...]`` include those of the padding.
         """
-        if not self._one_device:
+        local = self._local_devices
+        if self.axis_name and not self._one_device:
             function = jax.shard_map(
                 function,
-                mesh=Mesh(np.array(self._local_devices), (AXIS,)),
+                mesh=self._mesh(local),
                 in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
                 out_specs=PartitionSpec(AXIS),
                 check_vma=False,
             )
         compiled = jax.jit(function)
-        sharding = self._sharding(self._local_devices, AXIS)
-        parts = 1 if self._one_device else len(self._local_devices)
-        return lambda tree, batch: compiled(tree, jax.device_put(pad(batch, parts), sharding))
+        parts = 1 if self._one_device else len(local) // self.slabs
+
+        def mapped(tree: Tree, batch: HostBatch) -> Tree:
+            batch = pad(batch, parts)
+            return compiled(tree, jax.device_put(batch, self._spread(local, batch)))
+
+        return mapped
 
 
-def build(kind: str, devices: Sequence[Any] | None = None) -> Parallel:
+def build(
+    kind: str, devices: Sequence[Any] | None = None, *, pieces: int = 1, slabs: int = 1
+) -> Parallel:
     """Chooses how to spread work.
 
     Args:
-      kind: "pmap", "shard_map" or "vmap".
+      kind: "pmap", "shard_map", "vmap" or "spatial".
       devices: the devices, by default all of all processes. "vmap" runs on the first one, with as
         many parts as there are devices.
+      pieces: see `Parallel`; more than 1 for gradients that are accumulated.
+      slabs: see `Parallel`; more than 1 with "spatial" only.
 
     Returns:
       The adapter.
 
     Raises:
-      ValueError: if the kind is unknown, or "vmap" is asked for in several processes.
+      ValueError: if the kind is unknown, "vmap" is asked for in several processes, the slabs do not
+        fit the devices, or both slabs and pieces are asked for.
     """
     checks.one_of("parallel", kind, KINDS)
+    checks.positive("train.accumulate", pieces)
+    checks.positive("slabs", slabs)
     devices = tuple(jax.devices() if devices is None else devices)
     if kind == "vmap" and jax.process_count() > 1:
         raise ValueError("parallel: vmap works in one process only, expected pmap or shard_map")
+    if slabs > 1 and kind != "spatial":
+        raise ValueError(f"slabs: expected parallel to be 'spatial', got {kind!r}")
     local = [d for d in devices if d.process_index == jax.process_index()]
-    return Parallel("jit" if len(devices) == 1 and kind != "vmap" else kind, devices, len(local))
+    if len(local) % slabs:
+        raise ValueError(f"slabs: expected a divisor of {len(local)} devices, got {slabs}")
+    if slabs > 1 and pieces > 1:
+        # XLA's partitioner gets it wrong: gradients are off by parts in a hundred.
+        raise ValueError(f"train.accumulate: expected 1 with slabs, got {pieces}")
+    kind = "jit" if len(devices) == 1 and kind != "vmap" else kind
+    return Parallel(kind, devices, len(local) // slabs, pieces, slabs)
+
+
+def side_by_side(
+    function: Callable[..., Any], count: int, devices: Sequence[Any] | None = None
+) -> tuple[Callable[..., Any], Callable[[Sequence[Tree]], Tree]]:
+    """Compiles many calls ``f(state, batch, key)`` that have nothing to do with each other.
+
+    They are dealt out to the devices, and on each device mapped over. Where they do not come out
+    even the last one is done more than once.
+
+    Args:
+      function: what is called.
+      count: number of calls.
+      devices: of this process; by default all of them.
+
+    Returns:
+      (the calls as one function of stacked arguments, whose first one is used up; ``stack(trees)``,
+      which makes such an argument, and puts it in place, of `count` trees of host arrays). Results
+      are stacked likewise; those from `count` on are repetitions.
+    """
+    devices = jax.local_devices() if devices is None else devices
+    each = -(-count // len(devices))
+    used = -(-count // each)
+    mesh = Mesh(np.array(devices[:used]), (AXIS,))
+    mapped = jax.shard_map(
+        jax.vmap(function),
+        mesh=mesh,
+        in_specs=PartitionSpec(AXIS),
+        out_specs=PartitionSpec(AXIS),
+        check_vma=False,
+    )
+
+    def stack(trees: Sequence[Tree]) -> Tree:
+        filled = [*trees, *[trees[-1]] * (each * used - count)]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
+        return jax.device_put(stacked, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+    return jax.jit(mapped, donate_argnums=0), stack

@@ -150,7 +150,9 @@ def set_up(
       ValueError: if the config does not fit together.
     """
     evaluate.check_criterion(config.evaluate.select)
-    parallel = parallels.build(config.parallel, devices)
+    # Runs from before these fields have none.
+    pieces, slabs = config.train.get("accumulate", 1), config.get("slabs", 1)
+    parallel = parallels.build(config.parallel, devices, pieces=pieces, slabs=slabs)
     experiment = experiments.build(config, folder, axis_name=parallel.axis_name)
     facts = experiment.facts()
     begin = start(config, experiment.method, facts)
@@ -161,6 +163,7 @@ def set_up(
         transform=experiment.transform,
         ema=config.train.ema,
         axis_name=parallel.axis_name,
+        pieces=pieces,
     )
     variables = states.evaluation_variables(jax.eval_shape(begin.init))
     experiments.warn_about_raters(experiment, variables, facts.batch)

@@ -2,13 +2,15 @@
 
 A small network leaves most of an accelerator idle, and a study asks for every number several times.
 Here the update is mapped over a leading axis of seeds: each seed has its own state, batches, labels
-and keys, and comes to the numbers of a run of its own up to the rounding of batched arithmetic. It
-is meant for accelerators: a CPU has no idle parts to fill, and convolutions with other kernels for
-every seed are slow there, so that seeds take longer together than one after the other.
+and keys, and comes to the numbers of a run of its own up to the rounding of batched arithmetic. The
+seeds are dealt out to the devices. It is meant for accelerators: a CPU has no idle parts to fill,
+and convolutions with other kernels for every seed are slow there, so that seeds take longer
+together than one after the other.
 """
 
 import contextlib
 import os
+import pathlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -24,10 +26,12 @@ from noisyjax.train import (
     data_facts,
     detection,
     evaluate,
+    lock,
     loop,
     parallel,
     progress,
     records,
+    shortage,
     writers,
 )
 from noisyjax.train import run as runs
@@ -37,7 +41,7 @@ from noisyjax.train import state as states
 def train_seeds(
     configs: Sequence[ml_collections.ConfigDict], workdirs: Sequence[str | os.PathLike]
 ) -> list[dict[str, float]]:
-    """Trains and evaluates several runs side by side on one device.
+    """Trains and evaluates several runs side by side on all devices of this process.
 
     Each workdir holds what `loop.train_and_evaluate` would have left there. Runs that are all
     finished are not trained again; otherwise all start anew, for they go in step.
@@ -50,14 +54,26 @@ def train_seeds(
       The runs' summaries. "seconds_train" of each is that of all together.
 
     Raises:
-      ValueError: if the configs differ in more than the seed, or a directory holds another run.
+      ValueError: if the configs differ in more than the seed, a directory holds another run, or
+        there are several processes.
       FloatingPointError: if a loss or a gradient is not finite.
     """
     _check(configs)
+    if jax.process_count() > 1:
+        raise ValueError(f"train_seeds: expected one process, got {jax.process_count()}")
     pairs = list(zip(configs, workdirs, strict=True))
     summaries = [records.finished(config, folder) for config, folder in pairs]
     if None not in summaries:
         return summaries
+    folder = pathlib.Path(workdirs[0]).absolute() / loop.CHECKPOINTS
+    with shortage.explained(configs[0], folder), lock.held(workdirs):
+        return _train_seeds(pairs)
+
+
+def _train_seeds(
+    pairs: Sequence[tuple[ml_collections.ConfigDict, str | os.PathLike]],
+) -> list[dict[str, float]]:
+    configs = [config for config, _ in pairs]
     folders = [records.prepare(config, folder) for config, folder in pairs]
     device = jax.local_devices()[:1]
     group = [runs.set_up(*pair, devices=device) for pair in zip(configs, folders, strict=True)]
@@ -90,16 +106,20 @@ def _train(
 ) -> tuple[list[states.TrainState], dict[str, float]]:
     """Trains all runs from the start to the end; see `loop.train`."""
     first, config, begun, compiled = group[0], group[0].config, time.perf_counter(), 0.0
-    update = jax.jit(jax.vmap(first.update), donate_argnums=0)
-    together = _stack([jax.device_get(run.init()) for run in group])
-    keys = jax.vmap(rng.root_key)(np.array([run.config.seed for run in group]))
+
+    def update(state: states.TrainState, batch: Any, seed: Any) -> Any:
+        return first.update(state, batch, rng.root_key(seed))
+
+    update_all, stack = parallel.side_by_side(update, len(group))
+    together = stack([jax.device_get(run.init()) for run in group])
+    seeds = stack([run.config.seed for run in group])
     windows = [loop.Window() for _ in group]
     held: list[tuple[int, tuple, Any]] = []
     with progress.Progress(first.num_steps, shown=config.progress) as bar:
         batches = zip(*(run.batches(0) for run in group), strict=True)
         for now, parts in enumerate(batches, 1):
-            parts = tuple(parallel.pad(part, 1) for part in parts)
-            together, report = update(together, jax.device_put(_stack(parts)), keys)
+            parts = tuple(parallel.pad(part, config.train.get("accumulate", 1)) for part in parts)
+            together, report = update_all(together, stack(parts), seeds)
             held.append((now, parts, report))
             if now == 1:
                 jax.block_until_ready(report)
@@ -114,12 +134,10 @@ def _train(
                 log.write(now, loop.training_row(run, now, row, seconds))
             bar.update(now, {"loss": float(np.mean([row["loss"] for row in rows]))})
             if validating:
-                states_now = _unstack(together, len(group))
-                for one in zip(group, states_now, stores, logs, strict=True):
+                for one in zip(group, _apart(together, group), stores, logs, strict=True):
                     _validate(now, *one)
     seconds = time.perf_counter() - begun - compiled
-    finals = _unstack(together, len(group))
-    return finals, {"seconds_compile": compiled, "seconds_train": seconds}
+    return _apart(together, group), {"seconds_compile": compiled, "seconds_train": seconds}
 
 
 def _rows(windows: Sequence[loop.Window], held: Sequence[tuple]) -> list[dict[str, float]]:
@@ -149,9 +167,10 @@ def _validate(
     store.save(now, state, score=score)
 
 
-def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
-
-
-def _unstack(tree: Any, count: int) -> list[Any]:
-    return [jax.tree.map(lambda leaf, place=place: leaf[place], tree) for place in range(count)]
+def _apart(together: states.TrainState, group: Sequence[runs.Run]) -> list[states.TrainState]:
+    """Returns each run's own state, where the run evaluates."""
+    fetched = jax.device_get(together)
+    return [
+        run.parallel.replicate(jax.tree.map(lambda leaf, place=place: leaf[place], fetched))
+        for place, run in enumerate(group)
+    ]

@@ -27,12 +27,33 @@ class Report(NamedTuple):
     healthy: Bool[Array, ""]
 
 
-def _weighted_mean(tree: Any, weight: Scalar, total: Scalar, axis_name: str | None) -> Any:
-    return jax.tree.map(lambda leaf: _add(leaf * weight, axis_name) / total, tree)
+class _Sums(NamedTuple):
+    """What a batch adds up to; sums of parts of it can be added."""
+
+    loss: Scalar
+    weight: Scalar
+    metrics: dict[str, tuple[Scalar, Scalar]]
+    records: Any
+    grads: Any
+    model_state: Any
 
 
 def _add(tree: Any, axis_name: str | None) -> Any:
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def _over_pieces(function: Callable[[Batch], Any], batch: Batch, pieces: int) -> Any:
+    """Adds up ``function(piece)``, one piece of the batch after the other."""
+    if pieces == 1:
+        return function(batch)
+    cut = jax.tree.map(lambda leaf: leaf.reshape(pieces, -1, *leaf.shape[1:]), batch)
+    shapes = jax.eval_shape(function, jax.tree.map(lambda leaf: leaf[0], cut))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def add(sums: Any, piece: Batch) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, sums, function(piece)), None
+
+    return jax.lax.scan(add, zeros, cut)[0]
 
 
 def gradients(
@@ -42,11 +63,13 @@ def gradients(
     *,
     method: base.Method,
     axis_name: str | None,
+    pieces: int = 1,
 ) -> tuple[Any, Any, dict[str, tuple[Scalar, Scalar]]]:
     """Returns the mean gradient over a batch that may be spread over devices.
 
-    Sums are added over the devices before the one division, so the number of devices and the
-    padding change nothing.
+    Sums are added over the pieces and the devices before the one division, so their numbers and the
+    padding change nothing. What looks across examples (batch statistics, co-teaching's ranks) looks
+    across one piece on all devices.
 
     Args:
       state: the run's state.
@@ -54,28 +77,31 @@ def gradients(
       key: the run's root key.
       method: a method.
       axis_name: name of the device axis, or None on one device.
+      pieces: the part is cut into so many, taken one after the other: activations need that much
+        less memory. It must divide the part's examples.
 
     Returns:
       (gradients like ``state.params``, model state, metrics with "loss").
     """
 
-    def loss_fn(params: Any) -> tuple[Scalar, Any]:
-        return method.loss_fn({"params": params, **state.model_state}, batch, key, state.step)
+    def sums(batch: Batch) -> _Sums:
+        def loss_fn(params: Any) -> tuple[Scalar, Any]:
+            return method.loss_fn({"params": params, **state.model_state}, batch, key, state.step)
 
-    (loss, (weight, aux)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    loss, count, metrics, records, grads = _add(
-        (loss, weight, aux.metrics, aux.records, grads), axis_name
-    )
-    total = jnp.maximum(count, jnp.finfo(jnp.float32).tiny)
-    grads = jax.tree.map(lambda leaf: leaf / total, grads)
-    mean = _weighted_mean(aux.model_state, weight, total, axis_name)
+        (loss, (weight, aux)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        weighted = jax.tree.map(lambda leaf: leaf * weight, aux.model_state)
+        return _Sums(loss, weight, aux.metrics, aux.records, grads, weighted)
+
+    whole = _add(_over_pieces(sums, batch, pieces), axis_name)
+    total = jnp.maximum(whole.weight, jnp.finfo(jnp.float32).tiny)
+    grads, mean = jax.tree.map(lambda leaf: leaf / total, (whole.grads, whole.model_state))
     # A batch in which no example counts says nothing.
     known = {name: state.model_state[name] for name in mean}
-    mean = jax.tree.map(lambda new, old: jnp.where(count > 0, new, old), mean, known)
+    mean = jax.tree.map(lambda new, old: jnp.where(whole.weight > 0, new, old), mean, known)
     model_state = {**state.model_state, **mean}
     if method.record is not None:
-        model_state = method.record(model_state, records, state.step)
-    return grads, model_state, {**metrics, "loss": (loss, count)}
+        model_state = method.record(model_state, whole.records, state.step)
+    return grads, model_state, {**whole.metrics, "loss": (whole.loss, whole.weight)}
 
 
 def _average(ema: Any, params: Any, step: Array, decay: float) -> Any:
@@ -94,6 +120,7 @@ def train_step(
     transform: Callable[[Batch, Array], Batch],
     ema: float,
     axis_name: str | None,
+    pieces: int = 1,
 ) -> tuple[states.TrainState, Report]:
     """Does one update.
 
@@ -110,12 +137,13 @@ def train_step(
         (fresh label noise, augmentation).
       ema: decay of the parameters' moving average; read when the state has one.
       axis_name: name of the device axis, or None on one device.
+      pieces: see `gradients`.
 
     Returns:
       (state after the update, report).
     """
     grads, model_state, metrics = gradients(
-        state, transform(batch, key), key, method=method, axis_name=axis_name
+        state, transform(batch, key), key, method=method, axis_name=axis_name, pieces=pieces
     )
     norm = optax.tree.norm(grads)
     healthy = state.healthy & jnp.isfinite(metrics["loss"][0]) & jnp.isfinite(norm)

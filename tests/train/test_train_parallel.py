@@ -34,6 +34,7 @@ def one_step(spread, method, batch, optimiser):
         transform=lambda batch, key: batch,
         ema=0.0,
         axis_name=spread.axis_name,
+        pieces=spread.pieces,
     )
     compiled = spread.step(update)
     before, key = spread.replicate(state), spread.replicate(KEY)
@@ -59,16 +60,26 @@ def expected(method):
     return one_step(one, method(None), batch_of(13, padding=2), optax.sgd(1.0))[:2]
 
 
-@pytest.mark.parametrize("kind", parallel.KINDS)
-def test_eight_parts_give_the_gradients_of_one_device(kind):
-    spread = parallel.build(kind)
-    assert spread.shards == 8
+SPREADS = [
+    *[(kind, 8, {}) for kind in parallel.KINDS],
+    ("pmap", 2, {}),
+    ("pmap", 4, {"pieces": 3}),
+    ("pmap", 1, {"pieces": 4}),
+    ("spatial", 8, {"slabs": 2}),
+    ("spatial", 6, {"slabs": 6}),
+]
+
+
+@pytest.mark.parametrize(("kind", "devices", "options"), SPREADS)
+def test_parts_pieces_and_slabs_give_the_gradients_of_one_device(kind, devices, options):
+    spread = parallel.build(kind, jax.devices()[:devices], **options)
+    assert spread.shards == devices // options.get("slabs", 1)
     method = fake(spread.axis_name)
     state, report, compiled = one_step(spread, method, batch_of(13, padding=2), optax.sgd(1.0))
     close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6)
     jax.tree.map(close, (state.params, report), (expected(fake)[0].params, expected(fake)[1]))
     assert float(report.metrics["loss"][1]) == 11
-    if kind != "pmap":
+    if spread.kind != "pmap":
         assert compiled._cache_size() == 1
 
 
@@ -126,6 +137,75 @@ def test_pad_repeats_a_real_example_with_weight_zero():
     assert parallel.pad(batch_of(4), 4)["image"].shape[0] == 4
 
 
-def test_unknown_kind_is_named():
-    with pytest.raises(ValueError, match="parallel: expected one of 'pmap'.*got 'pjit'"):
-        parallel.build("pjit")
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("pjit", {}, "parallel: expected one of 'pmap'.*got 'pjit'"),
+        ("pmap", {"slabs": 2}, "slabs: expected parallel to be 'spatial', got 'pmap'"),
+        ("spatial", {"slabs": 3}, "slabs: expected a divisor of 8 devices, got 3"),
+        ("spatial", {"slabs": 2, "pieces": 2}, "train.accumulate: expected 1 with slabs, got 2"),
+        ("pmap", {"pieces": 0}, "train.accumulate: expected a number > 0, got 0"),
+    ],
+)
+def test_what_does_not_fit_is_named(kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        parallel.build(kind, **options)
+
+
+def test_images_that_cannot_be_cut_into_slabs_are_named():
+    spread = parallel.build("spatial", slabs=4)
+    with pytest.raises(ValueError, match="divisor of the 6 voxels along the first axis of image"):
+        spread.put(batch_of(8))
+
+
+def compiled_gradients(spread, size):
+    method = batch_norm(spread.axis_name)
+    variables = jax.eval_shape(method.init, KEY, batch_of(1))
+    state = jax.eval_shape(lambda: states.create(variables, optax.sgd(1.0), ema=False))
+    batch = {
+        **batch_of(size),
+        "image": np.zeros((size, 64, 64, 1), np.float32),
+        "labels": np.zeros((size, 2, 64, 64), np.uint8),
+        "truth": np.zeros((size, 64, 64), np.uint8),
+    }
+
+    def gradients(state, batch, key):
+        options = {"method": method, "axis_name": spread.axis_name, "pieces": spread.pieces}
+        return step.gradients(state, batch, key, **options)
+
+    return spread.step(gradients).lower(state, spread.put(batch), KEY).compile()
+
+
+def temporary_memory(compiled):
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+# The program of an accelerator; that of a CPU folds the depth into other axes and gathers it.
+def test_slabs_exchange_their_borders_and_each_needs_a_part_of_the_memory(monkeypatch):
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *a, default, **kw: default(*a))
+    whole, cut = (
+        compiled_gradients(parallel.build("spatial", jax.devices()[:slabs], slabs=slabs), 1)
+        for slabs in (1, 4)
+    )
+    assert "collective-permute" in cut.as_text()
+    assert "all-gather" not in cut.as_text()
+    assert temporary_memory(cut) < temporary_memory(whole) / 2
+
+
+def test_pieces_need_a_part_of_the_memory():
+    one = jax.devices()[:1]
+    whole, cut = (compiled_gradients(parallel.build("pmap", one, pieces=n), 8) for n in (1, 4))
+    assert temporary_memory(cut) < temporary_memory(whole) / 2
+
+
+def test_calls_side_by_side_are_dealt_out_and_keep_their_order():
+    calls, stack = parallel.side_by_side(
+        lambda state, batch, seed: (state + batch["x"].sum(), seed), 5, jax.devices()[:2]
+    )
+    states_ = stack([np.float32(10 * i) for i in range(5)])
+    batch = stack([{"x": np.full(3, i, np.float32)} for i in range(5)])
+    after, seeds = calls(states_, batch, stack(list(range(5))))
+    np.testing.assert_array_equal(after[:5], [0, 13, 26, 39, 52])
+    np.testing.assert_array_equal(seeds[:5], range(5))
+    assert len(after) == 6
+    assert len(after.sharding.device_set) == 2
