@@ -1,4 +1,7 @@
-# Sourced by the other scripts: makes a virtual environment and installs noisyjax into it.
+# shellcheck shell=bash
+# Sourced by the other scripts.
+
+# Makes a virtual environment and installs noisyjax into it.
 #
 #   make_environment .venv '.[test]'
 #
@@ -17,4 +20,13 @@ make_environment() {
   fi
   echo "installing $package (a few minutes the first time)"
   "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$package"
+}
+
+# Prints a command line such that it can be pasted.
+show_command() {
+  local word line=()
+  for word in "$@"; do
+    if [[ "$word" =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]]; then line+=("$word"); else line+=("${word@Q}"); fi
+  done
+  echo "${line[*]}"
 }

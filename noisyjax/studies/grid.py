@@ -106,17 +106,17 @@ def run(
       An `Outcome` per cell; a cell that raises gives one with `error`.
     """
     compiled = str(pathlib.Path(workdir) / ".compiled")
-    jobs = _jobs(todo, vmap_seeds)
+    jobs = grouped(todo, vmap_seeds)
     folders = [[str(pathlib.Path(workdir) / cell.folder) for cell in job] for job in jobs]
     configs = [[cell.config for cell in job] for job in jobs]
     if workers <= 1:
-        _keep_compiled(compiled)
+        keep_compiled(compiled)
         for job, given, places in zip(jobs, configs, folders, strict=True):
             yield from _outcomes(job, _attempt(train, given, places))
         return
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    for share in _shares(workers):
+    for share in core_shares(workers):
         queue.put(share)
     with concurrent.futures.ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(queue, compiled)
@@ -134,36 +134,44 @@ def num_cores() -> int:
     return len(_cores()) or os.cpu_count() or 1
 
 
-def _cores() -> list[int]:
-    # Where there is no affinity (macOS), workers share the machine.
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
-def _shares(workers: int) -> list[set[int]]:
+def core_shares(workers: int) -> list[set[int]]:
+    """Returns the cores of each of several workers, empty where they cannot be pinned."""
     cores = _cores()
     return [set(cores[worker::workers]) or set(cores) for worker in range(workers)]
 
 
-def _keep_compiled(folder: str) -> None:
-    # Cells that differ by their seed alone are the same program.
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", folder)
+def grouped(todo: Sequence[Cell], vmap_seeds: bool) -> list[list[Cell]]:
+    """Returns the cells that train together: those that differ by their seed only, or each alone.
 
-
-def _start_worker(shares: Any, compiled: str) -> None:
-    share = shares.get()
-    if share:
-        os.sched_setaffinity(0, share)
-    _keep_compiled(compiled)
-
-
-def _jobs(todo: Sequence[Cell], vmap_seeds: bool) -> list[list[Cell]]:
+    Args:
+      todo: the cells.
+      vmap_seeds: whether cells that differ by their seed only are one program.
+    """
     if not vmap_seeds:
         return [[cell] for cell in todo]
     jobs: dict[tuple, list[Cell]] = {}
     for cell in todo:
         jobs.setdefault(tuple(cell.levels.values()), []).append(cell)
     return list(jobs.values())
+
+
+def keep_compiled(folder: str) -> None:
+    """Keeps compiled programs in a folder, unless another one is set."""
+    # Cells that differ by their seed alone are the same program.
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", folder)
+
+
+def _cores() -> list[int]:
+    # Where there is no affinity (macOS), workers share the machine.
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def _start_worker(shares: Any, compiled: str) -> None:
+    share = shares.get()
+    if share:
+        os.sched_setaffinity(0, share)
+    keep_compiled(compiled)
 
 
 def _attempt(
