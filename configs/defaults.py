@@ -30,6 +30,9 @@ def _data() -> ml_collections.ConfigDict:
     # The first so many examples of a split, 0 for all.
     data.max_train = 0
     data.max_val = 0
+    # Whether cases that cannot be read, are not finite or have another shape are left out, of every
+    # split. They are looked for once, stand in `skipped.csv` and are counted in the summary.
+    data.skip_damaged = False
     data.augment = ml_collections.ConfigDict()
     # Training on so many patches of this size, drawn anew in each epoch, in place of every image;
     # () for whole images. This share of them lies around a voxel that a rater labelled.
@@ -90,6 +93,9 @@ def _train() -> ml_collections.ConfigDict:
     train = ml_collections.ConfigDict()
     train.epochs = 10
     train.batch_size = 32
+    # Pieces of a batch that each device takes one after the other, adding up gradients: they need
+    # that much less memory and give the same update, but for batch statistics, which are a piece's.
+    train.accumulate = 1
     train.optimizer = "adamw"
     train.learning_rate = 1e-2
     train.schedule = "cosine"
@@ -244,6 +250,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0
     config.method = "cm_trace"
     config.parallel = "pmap"
+    # Devices that share one image, each with a slab of it, where parallel is "spatial".
+    config.slabs = 1
+    # Of the activations, or "bfloat16"; parameters, logits, losses and the optimiser are float32.
+    config.dtype = "float32"
+    # Whether the backward pass computes activations again, which saves memory on accelerators.
+    config.remat = False
     config.data = _data()
     config.model = ml_collections.ConfigDict({"name": "unet", "widths": (24, 48, 96)})
     config.fused = ml_collections.ConfigDict({"loss": "cross_entropy"})

@@ -48,6 +48,8 @@ def main(argv: list[str]) -> None:
         loaded = [sources.load(given.source, **options) for options in _options(given.option)]
     except TypeError as error:
         raise app.UsageError(f"--option: {given.source}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise app.UsageError(str(error)) from error
     if given.dice:
         truths = noise_levels.truths(loaded, count=given.images)
         for dice in given.dice:

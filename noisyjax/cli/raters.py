@@ -62,6 +62,8 @@ def _evidence(given: flags.FlagValues) -> Any:
         data = sources.load(given.source, **{name: _value(text) for name, text in options})
     except TypeError as error:
         raise app.UsageError(f"--option: {given.source}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise app.UsageError(str(error)) from error
     ids = range(min(given.images or len(data.examples), len(data.examples)))
     return rater_evidence.from_source(
         data, ids=ids, by=given.fusion, panel=given.panel, seed=given.seed

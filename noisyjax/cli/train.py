@@ -5,6 +5,11 @@ Example:
       --config.method=majority --config.seed=1
 
 Running it again goes on where it stopped. On SIGTERM it saves a checkpoint and returns 143.
+
+Several processes, which may be on several hosts, train one run together if each is given
+``--coordinator=HOST:PORT --num_processes=N --process_id=I``, and by themselves under ``srun``,
+``mpirun``, in an indexed Job of Kubernetes and on Cloud TPU. All see the same workdir; process 0
+writes it.
 """
 
 import os
@@ -28,6 +33,14 @@ def define_flags() -> None:
         list(memory.TUNABLES),
         "On Linux, start anew with the GLIBC_TUNABLES of this name unless that variable is set; "
         "see noisyjax.core.memory. Training on a CPU loses a quarter of its time without.",
+    )
+    flags.DEFINE_string(
+        "coordinator", None, "HOST:PORT of process 0, of a run in several processes."
+    )
+    flags.DEFINE_integer("num_processes", None, "How many processes train the run together.")
+    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+    flags.DEFINE_bool(
+        "detect", True, "Look for the run's other processes; --nodetect trains alone under srun."
     )
     flags.mark_flags_as_required(["config", "workdir"])
 
@@ -58,9 +71,19 @@ def main(argv: list[str]) -> None:
     start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax import train
+    from noisyjax.train import distributed
 
     logging.set_verbosity(logging.WARNING)
-    _, summary = train.train_and_evaluate(flags.FLAGS.config, flags.FLAGS.workdir)
+    distributed.connect(
+        flags.FLAGS.coordinator,
+        flags.FLAGS.num_processes,
+        flags.FLAGS.process_id,
+        automatic=flags.FLAGS.detect,
+    )
+    with distributed.ending_together():
+        _, summary = train.train_and_evaluate(flags.FLAGS.config, flags.FLAGS.workdir)
+    if not distributed.is_writer():
+        return
     for name in ("test_dice", "test_cm_rmse", "test_nll", "seconds_train"):
         if name in summary:
             print(f"{name} {summary[name]:.4f}")

@@ -6,6 +6,8 @@ They look at nothing but shapes, dtypes and Python values, so they work under ``
 from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 Value = TypeVar("Value")
 
 
@@ -55,7 +57,7 @@ def shape(name: str, array: Any, expected: Sequence[int | None], *, like: str = 
 
 
 def positive(name: str, value: float | int, *, or_zero: bool = False) -> None:
-    """Raises unless a Python number is positive.
+    """Raises unless a Python number is positive and finite.
 
     Args:
       name: the argument's name, for the message.
@@ -63,11 +65,52 @@ def positive(name: str, value: float | int, *, or_zero: bool = False) -> None:
       or_zero: whether zero is allowed as well.
 
     Raises:
-      ValueError: if the number is negative, zero (unless allowed) or not a number.
+      ValueError: if the number is negative, zero (unless allowed), infinite or not a number.
     """
-    if not (value > 0 or (or_zero and value == 0)):
+    if not (0 < value < float("inf") or (or_zero and value == 0)):
         bound = ">= 0" if or_zero else "> 0"
         raise ValueError(f"{name}: expected a number {bound}, got {value}")
+
+
+def at_least(name: str, value: int, least: int) -> None:
+    """Raises unless a Python integer is large enough.
+
+    Args:
+      name: the argument's name, for the message.
+      value: a Python integer.
+      least: the smallest that is allowed.
+
+    Raises:
+      ValueError: if it is smaller.
+
+    >>> at_least("num_classes", 1, 2)
+    Traceback (most recent call last):
+    ...
+    ValueError: num_classes: expected at least 2, got 1
+    """
+    if not value >= least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
+
+
+def ids(name: str, array: Any, *, masks: bool = False) -> None:
+    """Raises unless an array holds class ids: whole numbers.
+
+    Args:
+      name: the argument's name, for the message.
+      array: anything with a ``dtype``.
+      masks: whether a mask of bool will do as well.
+
+    Raises:
+      ValueError: if the dtype is another.
+
+    >>> ids("labels", np.zeros(3))
+    Traceback (most recent call last):
+    ...
+    ValueError: labels: expected integers (class ids), got float64
+    """
+    if np.dtype(array.dtype).kind not in ("biu" if masks else "iu"):
+        also = " or bool (a mask)" if masks else ""
+        raise ValueError(f"{name}: expected integers (class ids){also}, got {array.dtype}")
 
 
 def one_of(name: str, value: Any, known: Collection[Any]) -> None:

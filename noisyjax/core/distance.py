@@ -32,7 +32,8 @@ def distance_transform(
       ``[*S]`` float32: 0 on the background, +inf everywhere if there is no background at all.
 
     Raises:
-      ValueError: if `spacing` has not one number per axis.
+      ValueError: if `spacing` has not one positive number per axis (of a device array only the
+        shape is looked at).
 
     >>> import jax.numpy as jnp
     >>> distance_transform(jnp.array([[1, 1, 1, 0], [1, 1, 1, 1]], bool), squared=True)
@@ -58,12 +59,15 @@ def voxel_sizes(spacing: Spacing, ndim: int) -> Float[Array, "n"]:
       ``[n]`` float32.
 
     Raises:
-      ValueError: if there is not one number per axis.
+      ValueError: if there is not one number per axis, or a Python number is not positive.
     """
     if spacing is None:
         return jnp.ones(ndim, jnp.float32)
     sizes = jnp.asarray(spacing, jnp.float32)
     checks.shape("spacing", sizes, (ndim,), like="the axes of the mask")
+    if not isinstance(spacing, jax.Array):
+        for size in spacing:
+            checks.positive("spacing", float(size))
     return sizes
 
 

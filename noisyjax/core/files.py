@@ -3,10 +3,53 @@
 import contextlib
 import csv
 import io
+import json
+import math
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Adds a file's name to an error of the system that has none, as of a disk that is full.
+
+    Args:
+      path: the file that is written within the ``with``.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+def check_writable(folder: str | os.PathLike) -> None:
+    """Raises unless files can be written into a folder, which is made if it is not there.
+
+    It is tried out: permissions do not tell of a disk that is full or mounted for reading only.
+
+    Args:
+      folder: the folder.
+
+    Raises:
+      OSError: of the system's kind; it names the folder and the cause.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0" * 4096)
+            file.flush()
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"expected a folder that can be written to, got: {error.strerror}",
+            os.fspath(folder),
+        ) from error
 
 
 @contextlib.contextmanager
@@ -26,8 +69,9 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        yield unfinished
-        os.replace(unfinished, path)
+        with naming(path):
+            yield unfinished
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -56,3 +100,52 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     writer.writerow(header)
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} twice")
+    return content
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text}")
+    return number
+
+
+def read_json(path: str | os.PathLike, *, most: int = 2**28) -> dict[str, Any]:
+    """Reads an object of JSON that others may have written.
+
+    Args:
+      path: the file.
+      most: its largest size in bytes.
+
+    Returns:
+      The object.
+
+    Raises:
+      ValueError: if the file is too large, no JSON in UTF-8 or no object, or if a name stands twice
+        in an object or a number is not finite; it says what there is in place of that.
+    """
+    size = os.path.getsize(path)
+    if size > most:
+        raise ValueError(f"expected at most {most} bytes of JSON, got {size}")
+    try:
+        content = json.loads(
+            pathlib.Path(path).read_text(encoding="utf-8"),
+            object_pairs_hook=_pairs,
+            parse_float=_finite,
+            parse_constant=_finite,
+        )
+    except RecursionError as error:
+        raise ValueError("expected JSON, got one that is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"expected JSON in UTF-8, got {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object in braces, got a {type(content).__name__}")
+    return content

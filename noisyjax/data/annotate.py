@@ -92,7 +92,7 @@ class Annotated:
         batch |= {name: kept[indices] for name, kept in own.items() if kept is not None}
         missing = {"image", *(["truth"] if self.include_truth else [])} - batch.keys()
         if missing:
-            read = source.take(self.data.examples, ids)
+            read = source.read_several(self.data, ids)
             batch |= {name: read[name] for name in missing}
         return batch
 
@@ -193,7 +193,7 @@ def _drawing(panel: Panel | None, labels_per_image: int, input_noise: float):
 
 def _read(data: source.Source, example_id: int, shape: tuple | None) -> source.Example:
     """Reads one example and checks its image, once for the whole run."""
-    example = data.examples[example_id]
+    example = source.read(data, example_id)
     image = example["image"]
     if not np.isfinite(image).all():
         raise ValueError(
@@ -204,7 +204,27 @@ def _read(data: source.Source, example_id: int, shape: tuple | None) -> source.E
             f"{data.case_name(example_id)}: image: expected shape {shape} like the first example, "
             f"got {image.shape}"
         )
+    _check_ids(data, example, data.case_name(example_id))
     return example
+
+
+def _check_ids(data: source.Source, example: source.Example, case: str) -> None:
+    """Raises unless the truth and the labels that were given are classes of the image's voxels."""
+    present = example.get("rater_mask", slice(None))
+    space = example["image"].shape[:-1]
+    for name, axes in (("truth", ()), ("labels", (None,))):
+        if name not in example:
+            continue
+        checks.ids(f"{case}: {name}", example[name])
+        checks.shape(f"{case}: {name}", example[name], (*axes, *space), like="image")
+        voxels = tuple(range(len(axes), example[name].ndim))
+        ends = np.stack([example[name].min(axis=voxels), example[name].max(axis=voxels)])
+        ends = ends[:, present] if axes else ends
+        wrong = ends[(ends < 0) | (ends >= data.num_classes)]
+        if wrong.size:
+            raise ValueError(
+                f"{case}: {name}: expected classes in 0..{data.num_classes - 1}, got {wrong[0]}"
+            )
 
 
 def _chunks(
@@ -247,7 +267,7 @@ def _check(data: source.Source, ids: np.ndarray, *, needs_truth: bool) -> None:
             f"{data.name}: expected ids in 0..{len(data.examples) - 1}, "
             f"got {ids.min()}..{ids.max()}"
         )
-    if needs_truth and "truth" not in data.examples[int(ids[0])]:
+    if needs_truth and "truth" not in source.read(data, int(ids[0])):
         raise ValueError(f"{data.name}: the truth is asked for, but it is not known")
     if data.num_classes > 256:
         raise ValueError(f"{data.name}: labels are uint8, got {data.num_classes} classes")
@@ -288,7 +308,9 @@ def annotate(
 
     Raises:
       ValueError: if there are no ids, no raters, no truth that is needed, or an image is not finite
-        or of another shape than the first (it names the case), or a number is negative.
+        or of another shape than the first, or a label no class (it names the case), or a number is
+        negative.
+      source.UnreadableCase: if an example cannot be read.
     """
     ids = np.asarray(ids, np.int32)
     checks.positive("labels_per_image", labels_per_image, or_zero=True)

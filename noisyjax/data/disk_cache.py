@@ -34,7 +34,7 @@ def _read(path: pathlib.Path) -> np.ndarray | None:
     """Maps an array, or returns None where it is absent or damaged."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, OverflowError):
         return None
 
 

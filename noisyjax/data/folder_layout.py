@@ -15,12 +15,13 @@ Only the names of files are read here, and dataset.json.
 """
 
 import dataclasses
-import json
 import pathlib
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from noisyjax.core import files
 from noisyjax.data import volumes
 from noisyjax.data.folder_problems import Problem, problem
 
@@ -31,7 +32,11 @@ EXAMPLE = (
 )
 
 _MOST_JSON = 2**24
+# Of a name in which "a" stands for all letters, marks, digits and symbols beyond ASCII.
 _NAME = re.compile(r"[A-Za-z0-9][\w+\-]*([. ][\w+\-]+)*", re.ASCII)
+_BEYOND_ASCII = ("L", "M", "N", "So", "Sk")
+# Devices on Windows, whatever the ending.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.ASCII | re.IGNORECASE)
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
@@ -90,10 +95,15 @@ class Layout:
 def is_safe(name: str) -> bool:
     """Whether a name can be that of a file on any system, in the folder it is put in.
 
-    >>> [is_safe(name) for name in ("case 1.2-b", "../case", "a/b", ".hidden", "")]
-    [True, False, False, False, False]
+    >>> [is_safe(name) for name in ("case 1.2-b", "../case", "a/b", ".hidden", "nul", "")]
+    [True, False, False, False, False, False]
     """
-    return _NAME.fullmatch(name) is not None
+    letters = "".join(
+        "a" if not char.isascii() and unicodedata.category(char).startswith(_BEYOND_ASCII) else char
+        for char in name
+    )
+    begins_well = not unicodedata.category(name[:1] or " ").startswith("M")
+    return begins_well and _NAME.fullmatch(letters) is not None and not _DEVICE.fullmatch(name)
 
 
 def _numbered(content: Any, *, names_first: bool) -> tuple[str, ...] | None:
@@ -102,8 +112,8 @@ def _numbered(content: Any, *, names_first: bool) -> tuple[str, ...] | None:
         return None
     pairs = [pair if names_first else pair[::-1] for pair in content.items()]
     try:
-        numbers = {int(number): str(name) for name, number in pairs if not isinstance(number, bool)}
-    except (TypeError, ValueError):
+        numbers = {int(number): str(name) for name, number in pairs if type(number) in (int, str)}
+    except ValueError:
         return None
     if sorted(numbers) != list(range(len(pairs))):
         return None
@@ -112,11 +122,14 @@ def _numbered(content: Any, *, names_first: bool) -> tuple[str, ...] | None:
 
 def _paths_within(content: Any) -> list[str]:
     """Returns the texts of file lists (of the Decathlon's layout), which are not followed."""
-    if isinstance(content, dict):
-        content = list(content.values())
-    if isinstance(content, list):
-        return [text for item in content for text in _paths_within(item)]
-    return [content] if isinstance(content, str) else []
+    texts, open_items = [], [content]
+    while open_items:
+        item = open_items.pop()
+        if isinstance(item, dict | list):
+            open_items.extend(item.values() if isinstance(item, dict) else item)
+        elif isinstance(item, str):
+            texts.append(item)
+    return texts[::-1]
 
 
 def _described(root: pathlib.Path, problems: list[Problem]) -> tuple[dict, tuple, tuple, str]:
@@ -128,12 +141,8 @@ def _described(root: pathlib.Path, problems: list[Problem]) -> tuple[dict, tuple
         problems.append(problem("no_dataset_json", file=name, want=EXAMPLE))
         return nothing
     try:
-        if path.stat().st_size > _MOST_JSON:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"expected an object in braces, got a {type(content).__name__}")
-    except (ValueError, RecursionError) as error:
+        content = files.read_json(path, most=_MOST_JSON)
+    except ValueError as error:
         problems.append(problem("bad_dataset_json", file=name, got=error, want=EXAMPLE))
         return nothing
     classes = _numbered(content.get("labels"), names_first=True)
@@ -146,7 +155,7 @@ def _described(root: pathlib.Path, problems: list[Problem]) -> tuple[dict, tuple
     if channels is None:
         problems.append(problem("bad_channels", file=name, got=f"got {named}"))
     end = content.get("file_ending", ".nii.gz")
-    if end not in volumes.FORMATS:
+    if not isinstance(end, str) or end not in volumes.FORMATS:
         want = ", ".join(volumes.FORMATS)
         problems.append(problem("bad_file_ending", file=name, got=end, want=want))
         end = ""
@@ -160,8 +169,8 @@ def _described(root: pathlib.Path, problems: list[Problem]) -> tuple[dict, tuple
 def _listed(
     root: pathlib.Path, folder: str, end: str, form: str, problems: list[Problem]
 ) -> dict[str, pathlib.Path]:
-    """Returns the files of a folder by their names without the ending."""
-    found = {}
+    """Returns the files of a folder by their names without the ending, in the form NFC."""
+    found, seen = {}, {}
     if not (root / folder).is_dir():
         return found
     for path in sorted((root / folder).iterdir()):
@@ -176,7 +185,12 @@ def _listed(
         elif not is_safe(stem):
             problems.append(problem("unsafe_path", file=place, got=path.name))
         else:
-            found[stem] = path
+            name = unicodedata.normalize("NFC", stem)
+            # On other systems, and in archives, both are the same file.
+            if (same := seen.setdefault(name.casefold(), path)) != path:
+                problems.append(problem("same_name", file=place, got=same.name))
+            else:
+                found[name] = path
     return found
 
 
@@ -284,9 +298,9 @@ def read(root: str | pathlib.Path) -> Layout:
         truths = _labels(root, f"labels{part}", end, images, problems)
         raters = _raters(root, part, end, images, problems)
         rater_names |= {name for name, labels in raters.items() if labels}
-        for name, files in sorted(images.items()):
+        for name, own_files in sorted(images.items()):
             own = {rater: labels[name] for rater, labels in raters.items() if name in labels}
-            cases.append(Case(name, part, files, truths.get(name), own))
+            cases.append(Case(name, part, own_files, truths.get(name), own))
         # Images that test may wait for their labels; then they are there to be predicted.
         if part == "Ts" and not truths:
             cases = [case for case in cases if case.part == "Tr"]
@@ -339,7 +353,7 @@ def read_images(
     elif not images and not problems:
         want = str(folder)
         problems.append(problem("no_cases", file=folder.name, want=want, got=ending))
-    cases = tuple(Case(name, "Ts", files, None, {}) for name, files in sorted(images.items()))
+    cases = tuple(Case(name, "Ts", own, None, {}) for name, own in sorted(images.items()))
     return Layout(
         root=folder.parent,
         ending=ending,
@@ -361,12 +375,13 @@ def _patients(
     if not whole or not all(isinstance(patient, str) for patient in content.values()):
         problems.append(problem("bad_patients", file="dataset.json", got=f"got {content!r:.60}"))
         return {}
+    content = {unicodedata.normalize("NFC", name): patient for name, patient in content.items()}
     for name in sorted(set(content) - names):
         problems.append(problem("unknown_case", case=name, file="dataset.json", got=name))
     parts = [{content.get(case.name) for case in cases if case.part == part} for part in PARTS]
     for patient in sorted(set.intersection(*parts) - {None}):
         problems.append(problem("divided_patient", file="dataset.json", got=patient))
-    return dict(content)
+    return content
 
 
 def _about_cases(cases: list, has_truth: bool, rater_names: set, end: str) -> list[Problem]:

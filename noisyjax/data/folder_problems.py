@@ -37,6 +37,10 @@ KINDS = {
         "the name {got!r} leads out of the folder or holds odd characters",
         "use letters, digits, '_', '-', '.', '+' and single spaces, and no '..'",
     ),
+    "same_name": (
+        "the name is that of {got} but for its letters' case or Unicode form",
+        "rename one of them: on other systems both are one file",
+    ),
     "no_cases": ("there is no image in {want}", "put images in it, named CASE_0000{got}"),
     "unknown_file": ("the file is no image or label", "take it out of the folder"),
     "misnamed": (
@@ -192,5 +196,10 @@ def problem(kind: str, *, case: str = "", file: str = "", got: Any = "", want: A
     >>> str(problem("constant", case="a", file="imagesTr/a_0000.png", got=7))
     'imagesTr/a_0000.png: all voxels of the image are 7 (export the image again)'
     """
-    message, remedy = (text.format(got=got, want=want) for text in KINDS[kind])
-    return Problem(kind, case, file, message, remedy)
+    message, remedy = (_printable(text.format(got=got, want=want)) for text in KINDS[kind])
+    return Problem(kind, case, _printable(file), message, remedy)
+
+
+def _printable(text: str) -> str:
+    """Escapes what a terminal would obey: names of files and dataset.json may hold anything."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from noisyjax import fusion
 from noisyjax.core import checks
 
+NAMES = tuple(fusion.FUSIONS)
+
 # Cases that are fused at once; one shape of chunk is one compilation.
 _CHUNK = 64
 

@@ -6,6 +6,8 @@ from typing import Any
 from noisyjax.data import annotate
 from noisyjax.noise import annotators
 
+NAMES = tuple(annotators.ANNOTATORS)
+
 
 def build(
     names: Sequence[str], *, num_classes: int, spacing: Sequence[float], **options: Any

@@ -5,6 +5,7 @@ segmentation back to the voxels of the file.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,9 @@ from noisyjax.data import patches
 Box = tuple[tuple[int, int], ...]
 
 NORMALISATIONS = ("z_score", "bone", "ct_window", "none")
+
+# The largest channel or label map that is made.
+MAX_BYTES = 2**33
 
 # Counts up when what `prepare` returns changes, so that no older cache is read.
 VERSION = 1
@@ -55,7 +59,8 @@ def resample(
       ``[*T]`` of the same dtype; float32 for integers that are interpolated.
 
     Raises:
-      ValueError: if a spacing is not positive or does not fit the axes.
+      ValueError: if a spacing is not positive or does not fit the axes, or the result is absurdly
+        large.
 
     >>> resample(np.array([0.0, 2.0]), spacing=(1.0,), to=(0.5,), linear=True)
     array([0. , 0.5, 1.5, 2. ])
@@ -68,6 +73,11 @@ def resample(
     if linear and array.dtype.kind != "f":
         array = array.astype(np.float32)
     shape = tuple(shape) or resampled_shape(array.shape, spacing=spacing, to=to)
+    if math.prod(shape) * array.itemsize > MAX_BYTES:
+        raise ValueError(
+            f"spacing: expected at most {MAX_BYTES} bytes after resampling, got {shape} voxels "
+            f"from {array.shape} of {tuple(spacing)} mm to {tuple(to)} mm"
+        )
     if tuple(spacing) == tuple(to) and shape == array.shape:
         return array
     factors = np.asarray(to, float) / np.asarray(spacing, float)

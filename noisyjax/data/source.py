@@ -95,6 +95,63 @@ class Source:
         return f"{self.name}[{example_id}]"
 
 
+class UnreadableCase(RuntimeError):
+    """An example that cannot be read; the message names its case and what went wrong."""
+
+
+def read(data: Source, example_id: int) -> Example:
+    """Returns one example of a source.
+
+    Args:
+      data: the source.
+      example_id: the example's id.
+
+    Returns:
+      The example.
+
+    Raises:
+      UnreadableCase: if it cannot be read.
+    """
+    try:
+        return data.examples[example_id]
+    except MemoryError:
+        raise
+    # Whatever a library has to say of a damaged file.
+    except Exception as error:
+        raise UnreadableCase(
+            f"{data.case_name(example_id)}: expected a case that can be read, "
+            f"got {type(error).__name__}: {error}"
+        ) from error
+
+
+def read_several(data: Source, ids: Integer[np.ndarray, "B"]) -> Example:
+    """Returns several examples of a source, stacked.
+
+    Args:
+      data: the source.
+      ids: of the examples, ``[B]``.
+
+    Returns:
+      What an example holds, with a leading axis B.
+
+    Raises:
+      UnreadableCase: if one cannot be read.
+    """
+    try:
+        return take(data.examples, ids)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # One by one, to find out which.
+        for example_id in ids:
+            read(data, int(example_id))
+        names = [data.case_name(int(example_id)) for example_id in ids]
+        raise UnreadableCase(
+            f"{names}: expected cases that can be read together, "
+            f"got {type(error).__name__}: {error}"
+        ) from error
+
+
 @dataclasses.dataclass(frozen=True)
 class ArrayExamples:
     """Examples that are held in memory, as the arrays of a file.

@@ -182,11 +182,11 @@ def save(path: str | os.PathLike, parts: Mapping, data: source.Source) -> None:
     files.write_text(path, json.dumps(content))
 
 
-def _part(path: str | os.PathLike, name: str, entry: dict) -> Int[np.ndarray, "..."]:
+def _part(name: str, entry: dict) -> Int[np.ndarray, "..."]:
     ids = np.asarray(entry["ids"], np.int32)
     if ids.shape != (entry["size"],) or digest(ids) != entry["sha256"]:
         raise ValueError(
-            f"{path}: {name}: expected {entry['size']} ids with digest {entry['sha256']}, "
+            f"{name}: expected {entry['size']} ids with digest {entry['sha256']}, "
             f"got {len(ids)} with {digest(ids)}: the file was changed; delete it to split anew"
         )
     return ids
@@ -223,13 +223,12 @@ def load(path: str | os.PathLike, data: source.Source) -> Splits:
       ValueError: if the file is no such file, was changed, is of another source, or divides a
         group.
     """
-    with open(path, encoding="utf-8") as file:
-        try:
-            content = json.load(file)
-            named = (content["source"], content["num_examples"])
-            parts = {name: _part(path, name, e) for name, e in content["splits"].items()}
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: expected a file of splits, got {error!r}") from error
+    try:
+        content = files.read_json(path)
+        named = (content["source"], content["num_examples"])
+        parts = {name: _part(name, entry) for name, entry in content["splits"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path}: expected a file of splits, got {error!r}") from error
     if named != (data.name, len(data.examples)):
         raise ValueError(
             f"{path}: expected splits of {data.name} with {len(data.examples)} examples, "

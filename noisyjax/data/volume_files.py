@@ -14,6 +14,7 @@ import PIL.Image
 from jaxtyping import Float, Shaped
 
 from noisyjax.core import files
+from noisyjax.data import nifti_header
 
 # What stops a file from being read.
 FAULTS = ("missing", "empty", "truncated", "too_large", "format", "four_dimensional", "affine")
@@ -138,9 +139,13 @@ def _check_beginning(path: str) -> None:
 def _open_nifti(path: str, max_bytes: int) -> nib.Nifti1Image:
     """Reads the header, and checks that the file can hold what it says."""
     try:
+        if damage := nifti_header.damage(path):
+            raise UnreadableError(path, *damage)
         lazy = nib.load(path)
         dtype, shape = lazy.get_data_dtype(), tuple(int(n) for n in lazy.shape)
         kind = type(lazy)
+    except UnreadableError:
+        raise
     except Exception as error:
         # A damaged header fails anywhere in nibabel, by errors of many kinds.
         _check_beginning(path)
@@ -167,13 +172,15 @@ def _read_nifti(path: str, max_bytes: int) -> Volume:
     most = int(lazy.dataobj.offset) + math.prod(lazy.shape) * dtype.itemsize + 4096
     try:
         image = type(lazy).from_bytes(_content(path, most))
-        array = np.asanyarray(image.dataobj)
+        with np.errstate(over="ignore"):
+            array = np.asanyarray(image.dataobj)
     except (EOFError, OSError, ValueError, zlib.error) as error:
         if isinstance(error, UnreadableError):
             raise
         raise _cut_off(path, error) from error
     scaled = array.dtype != dtype and array.dtype.kind == "f"
-    array = array.astype(np.float32) if scaled else array.astype(dtype.newbyteorder("="))
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32) if scaled else array.astype(dtype.newbyteorder("="))
     array = _without_ones(path, array)
     return Volume(array, np.asarray(image.affine, np.float64), array.ndim)
 
@@ -261,8 +268,10 @@ def _read_simpleitk(path: str, max_bytes: int) -> Volume:
 
 def _pages(path: str, max_bytes: int, *, whole: bool) -> list[np.ndarray]:
     """Returns the pages of an image; hollow ones that take no memory if not whole."""
+    png = path.lower().endswith(".png")
     try:
-        with PIL.Image.open(path) as image:
+        # Pillow knows some 40 formats, and starts Ghostscript for one of them.
+        with PIL.Image.open(path, formats=["PNG" if png else "TIFF"]) as image:
             count = int(getattr(image, "n_frames", 1))
             if image.mode not in (*_GREY, *_COLOUR):
                 raise UnreadableError(
@@ -270,8 +279,9 @@ def _pages(path: str, max_bytes: int, *, whole: bool) -> list[np.ndarray]:
                     "format",
                     f"expected grey values or RGB without transparency, got mode {image.mode}",
                 )
-            if count > 1 and image.mode in _COLOUR:
-                raise UnreadableError(path, "format", "expected one page in colours, got several")
+            if count > 1 and (png or image.mode in _COLOUR):
+                what = "image in a PNG" if png else "page in colours"
+                raise UnreadableError(path, "format", f"expected one {what}, got {count}")
             size, colours = image.size, _COLOUR.get(image.mode, ())
             shape = (image.height, image.width, *colours)
             if count * math.prod(shape) * 4 > max_bytes:
@@ -280,6 +290,9 @@ def _pages(path: str, max_bytes: int, *, whole: bool) -> list[np.ndarray]:
                     "too_large",
                     f"expected at most {max_bytes} bytes, its header says {count} pages of {shape}",
                 )
+            # A pixel takes a bit at least.
+            if png and math.prod(shape) > 8 * _MOST_DEFLATED * os.path.getsize(path):
+                raise _cut_off(path, ValueError(f"its header says {shape}"))
             if not whole:
                 return [np.broadcast_to(np.uint8(0), shape)] * count
             pages = []
@@ -294,7 +307,7 @@ def _pages(path: str, max_bytes: int, *, whole: bool) -> list[np.ndarray]:
     except PIL.UnidentifiedImageError as error:
         raise UnreadableError(path, "format", "expected a PNG or TIFF, got another file") from error
     except PIL.Image.DecompressionBombError as error:
-        raise UnreadableError(path, "too_large", str(error)) from error
+        raise UnreadableError(path, "too_large", f"expected a smaller image: {error}") from error
     except Exception as error:
         # A damaged file fails anywhere in Pillow, by errors of many kinds.
         raise _cut_off(path, error) from error

@@ -76,14 +76,15 @@ def spatial_staple(
       dispute by their own matrices.
 
     Raises:
-      ValueError: if the window is no odd number of voxels (one for each axis), the bias not in
-        [0, 1], or a limit negative.
+      ValueError: as `patterns.check`, or if the window is no odd number of voxels (one for each
+        axis), the bias not in [0, 1], or a limit negative.
 
     >>> import jax.numpy as jnp
     >>> masks = jnp.array([[0, 0, 1, 1, 1, 0], [0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0]])
     >>> spatial_staple(masks).probs.argmax(axis=-1).tolist()
     [0, 1, 1, 1, 1, 0]
     """
+    patterns.check(labels, num_classes, rater_mask)
     sides = _sides(window, labels.ndim - 1)
     checks.positive("max_iterations", max_iterations)
     checks.positive("tolerance", tolerance, or_zero=True)

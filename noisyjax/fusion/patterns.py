@@ -9,6 +9,41 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from noisyjax.core import checks
+
+
+def check(
+    labels: Integer[Array, "..."],
+    num_classes: int,
+    rater_mask: Bool[Array, "..."] | None = None,
+    *,
+    leading: int = 1,
+) -> None:
+    """Raises unless labels are what raters can have given.
+
+    Args:
+      labels: class ids, ``[R, *S]``, or ``[N, R, *S]`` of a data set.
+      num_classes: L.
+      rater_mask: ``[R]``, or ``[N, R]``; None: everyone.
+      leading: number of axes before the spatial ones.
+
+    Raises:
+      ValueError: naming the argument, if a shape or dtype does not fit, or there are fewer than two
+        classes or no rater.
+
+    >>> check(jnp.zeros((2, 8), jnp.uint8), 1)
+    Traceback (most recent call last):
+    ...
+    ValueError: num_classes: expected at least 2, got 1
+    """
+    checks.ids("labels", labels)
+    checks.at_least("num_classes", num_classes, 2)
+    if labels.ndim <= leading or 0 in labels.shape:
+        axes = "[N, R, *S]" if leading > 1 else "[R, *S]"
+        raise ValueError(f"labels: expected {axes}, none of it 0, got {list(labels.shape)}")
+    if rater_mask is not None:
+        checks.shape("rater_mask", rater_mask, labels.shape[:leading], like="labels")
+
 
 def number(num_raters: int, num_classes: int) -> int:
     """Returns how many patterns there are, ``(L + 1)^R``.

@@ -78,13 +78,14 @@ def staple(
       Probabilities ``[*S, L]``, matrices ``[R, L, L]``, number of pairs, log-likelihood.
 
     Raises:
-      ValueError: if the prior has another shape, or a limit is negative.
+      ValueError: as `patterns.check`, or if the prior has another shape or a limit is negative.
 
     >>> import jax.numpy as jnp
     >>> fused = staple(jnp.array([[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1], [1, 0, 1, 0, 1, 0]]))
     >>> fused.probs[:, 1].round(2).tolist()
     [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
     """
+    patterns.check(labels, num_classes, rater_mask)
     each = None if prior is None else prior if prior.ndim == 1 else prior[None]
     fused = _fuse(
         labels[None],
@@ -129,8 +130,9 @@ def pooled_staple(
       data set.
 
     Raises:
-      ValueError: if the prior has another shape, or a limit is negative.
+      ValueError: as `patterns.check`, or if the prior has another shape or a limit is negative.
     """
+    patterns.check(labels, num_classes, rater_mask, leading=2)
     return _fuse(
         labels,
         num_classes,

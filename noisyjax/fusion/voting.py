@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
+from noisyjax.fusion import patterns
+
 
 def _votes(labels, num_classes, rater_mask):
     """The number of votes for each class, float32 ``[*S, L]``."""
+    patterns.check(labels, num_classes, rater_mask)
     # Wide enough for every class id, so that none wraps round onto another.
     ballots = jax.nn.one_hot(labels.astype(jnp.int32), num_classes, dtype=bool)
     if rater_mask is not None:
@@ -30,6 +33,9 @@ def mean(
 
     Returns:
       Probabilities ``[*S, L]``, float32; where nobody voted, 1/L for each class.
+
+    Raises:
+      ValueError: as `patterns.check`.
 
     >>> import jax.numpy as jnp
     >>> mean(jnp.array([[0, 1], [0, 1], [0, 0], [1, 1]]), 2)
@@ -62,6 +68,9 @@ def majority(
     Returns:
       Class ids ``[*S]``, int32. Where nobody voted all classes tie: any class with a key, 0
       without.
+
+    Raises:
+      ValueError: as `patterns.check`.
 
     >>> import jax.numpy as jnp
     >>> majority(jnp.array([[0, 1], [0, 2], [1, 2], [1, 2]]), 3)

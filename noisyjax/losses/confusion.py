@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
+from noisyjax.core import checks
 from noisyjax.losses import entropy
 
 
@@ -45,6 +46,14 @@ def _log_weighted_sum(
     return scale[..., 0] + jnp.log(jnp.maximum(total, dtype.tiny))
 
 
+def _check_cms(cms: Array, probs: tuple[int, ...], *, like: str) -> None:
+    """Raises unless matrices are ``[R, *S, L, L]`` for probabilities ``[*S, L]``, or S is ones."""
+    *space, classes = probs
+    checks.rank("cms", cms, len(space) + 3)
+    fits = [1 if own == 1 else size for own, size in zip(cms.shape[1:-2], space, strict=True)]
+    checks.shape("cms", cms, (None, *fits, classes, classes), like=like)
+
+
 def log_mix(logits: Float[Array, "*S L"], cms: Float[Array, "R *#S L L"]) -> Float[Array, "R *S L"]:
     """Returns the logarithm of each rater's label probabilities, ``log(A softmax(logits))``.
 
@@ -54,7 +63,11 @@ def log_mix(logits: Float[Array, "*S L"], cms: Float[Array, "R *#S L L"]) -> Flo
 
     Returns:
       ``[R, *S, L]``. An impossible class (a row of zeros) gets about -87 in float32, not -inf.
+
+    Raises:
+      ValueError: if the shape of the matrices does not fit.
     """
+    _check_cms(cms, logits.shape, like="logits")
     log_probs = jax.nn.log_softmax(logits)[None, ..., None, :]
     return _log_weighted_sum(log_probs, cms)
 
@@ -69,10 +82,14 @@ def mix(probs: Float[Array, "*S L"], cms: Float[Array, "R *#S L L"]) -> Float[Ar
     Returns:
       ``[R, *S, L]``, summing to one over the classes.
 
+    Raises:
+      ValueError: if the shape of the matrices does not fit.
+
     >>> swap = jnp.array([[[0.0, 1.0], [1.0, 0.0]]])
     >>> mix(jnp.array([0.25, 0.75]), swap)
     Array([[0.75, 0.25]], dtype=float32)
     """
+    _check_cms(cms, probs.shape, like="probs")
     return jnp.sum(cms * probs[None, ..., None, :], axis=-1)
 
 
@@ -100,10 +117,17 @@ def mixed_nll(
       ``[R, *S]``, in nats. A label the matrix excludes (a row of zeros) costs about 87 in float32,
       without gradient; a label that counts but is not in ``0..L-1`` gives NaN.
 
+    Raises:
+      ValueError: if the shape of the matrices or the labels does not fit, or labels are no
+        integers.
+
     >>> swap = jnp.array([[[0.0, 1.0], [1.0, 0.0]]])
     >>> mixed_nll(jnp.array([0.0, 100.0]), swap, jnp.array([1]))
     Array([100.], dtype=float32)
     """
+    _check_cms(cms, logits.shape, like="logits")
+    checks.ids("labels", labels)
+    checks.shape("labels", labels, (len(cms), *logits.shape[:-1]), like="cms and logits")
     keep = where
     if rater_mask is not None:
         present = rater_mask.reshape((-1,) + (1,) * (labels.ndim - 1))
@@ -138,11 +162,16 @@ def log_likelihood(
     Returns:
       ``[*S, L]``.
 
+    Raises:
+      ValueError: as `mixed_nll`.
+
     >>> coin = jnp.array([[[0.75, 0.25], [0.25, 0.75]]])
     >>> jnp.exp(log_likelihood(coin, jnp.array([1])))
     Array([0.25, 0.75], dtype=float32)
     """
     num_classes = cms.shape[-1]
+    _check_cms(cms, (*labels.shape[1:], num_classes), like="labels")
+    checks.ids("labels", labels)
     keep = None
     if rater_mask is not None:
         present = rater_mask.reshape((-1,) + (1,) * (labels.ndim - 1))
@@ -184,10 +213,17 @@ def one_hot_cms(
     Returns:
       float32 ``[R, *S, L, L]`` of zeros and ones; columns sum to one.
 
+    Raises:
+      ValueError: if the shapes do not fit, ids are no integers or there are fewer than two classes.
+
     >>> one_hot_cms(jnp.array([1]), jnp.array([[0]]), 2)[0, 0]
     Array([[1., 1.],
            [0., 0.]], dtype=float32)
     """
+    checks.ids("truth", truth)
+    checks.ids("labels", labels)
+    checks.shape("labels", labels, (None, *truth.shape), like="truth")
+    checks.at_least("num_classes", num_classes, 2)
     true = jnp.broadcast_to(truth.astype(jnp.int32), labels.shape)
     given = labels.astype(jnp.int32)
     given = jnp.where((given >= 0) & (given < num_classes), given, true)

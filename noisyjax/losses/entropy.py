@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from noisyjax.core import checks
+
 
 def clean_labels(
     labels: Integer[Array, "*S"], keep: Bool[Array, "*S"] | None, num_classes: int
@@ -46,10 +48,15 @@ def cross_entropy(
     Returns:
       The loss in nats, ``[*S]``; NaN where a label that counts is not in ``0..L-1``.
 
+    Raises:
+      ValueError: if the labels have another shape than the logits, or are no integers.
+
     >>> logits = jnp.array([[0.0, 0.0], [0.0, 0.0], [50.0, 0.0]])
     >>> cross_entropy(logits, jnp.array([1, 255, 0]), ignore=255).round(4)
     Array([0.6931, 0.    , 0.    ], dtype=float32)
     """
+    checks.ids("labels", labels)
+    checks.shape("labels", labels, logits.shape[:-1], like="logits")
     keep = where
     if ignore is not None:
         known = labels != ignore
@@ -78,9 +85,13 @@ def soft_cross_entropy(
     Returns:
       The loss in nats, ``[*S]``.
 
+    Raises:
+      ValueError: if the shapes differ.
+
     >>> soft_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.25, 0.75]])).round(4)
     Array([0.6931], dtype=float32)
     """
+    checks.shape("targets", targets, logits.shape, like="logits")
     if where is None:
         return optax.softmax_cross_entropy(logits, targets)
     targets = jnp.where(where[..., None], targets, 0.0)
@@ -109,7 +120,7 @@ def generalised_cross_entropy(
       The loss, ``[*S]``.
 
     Raises:
-      ValueError: if q is out of its range.
+      ValueError: if q is out of its range, or the shapes differ.
 
     References:
       Zhang and Sabuncu, Generalized cross entropy loss, NeurIPS 2018, Eq. 6.
@@ -119,6 +130,7 @@ def generalised_cross_entropy(
     """
     if not 0 < q <= 1:
         raise ValueError(f"q: expected a number in (0, 1], got {q}")
+    checks.shape("targets", targets, logits.shape, like="logits")
     if where is not None:
         targets = jnp.where(where[..., None], targets, 0.0)
     # By way of the logarithm, for the slope of p^q has no bound at 0.
@@ -149,7 +161,7 @@ def bootstrapped_cross_entropy(
       The loss in nats, ``[*S]``.
 
     Raises:
-      ValueError: if beta is out of its range.
+      ValueError: if beta is out of its range, or the shapes differ.
 
     References:
       Reed et al., Training deep neural networks on noisy labels with bootstrapping, 2014, Eq. 6
@@ -160,6 +172,7 @@ def bootstrapped_cross_entropy(
     """
     if not 0 <= beta <= 1:
         raise ValueError(f"beta: expected a number in [0, 1], got {beta}")
+    checks.shape("targets", targets, logits.shape, like="logits")
     own = jax.nn.softmax(logits)
     if hard:
         own = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=logits.dtype)

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from noisyjax.core import checks
+
 
 def soft_dice(
     probs: Float[Array, "*S L"],
@@ -32,7 +34,7 @@ def soft_dice(
       The loss, ``[]``. Its gradient is finite everywhere.
 
     Raises:
-      ValueError: if no class is left without the background.
+      ValueError: if the shapes differ, or no class is left without the background.
 
     References:
       Milletari et al., V-Net, 3DV 2016 (squares below). Drozdzal et al. 2016 (first powers).
@@ -41,6 +43,7 @@ def soft_dice(
     >>> float(soft_dice(mask, mask)), float(soft_dice(mask[::-1], mask, smooth=0.0))
     (0.0, 1.0)
     """
+    checks.shape("targets", targets, probs.shape, like="probs")
     if not include_background:
         if probs.shape[-1] < 2:
             raise ValueError(
@@ -91,7 +94,7 @@ def noise_robust_dice(
       The loss, ``[]``. Its gradient is finite everywhere.
 
     Raises:
-      ValueError: if gamma is not in ``[1, 2]``.
+      ValueError: if gamma is not in ``[1, 2]``, or the shapes differ.
 
     References:
       Wang et al., A noise-robust framework for automatic segmentation of COVID-19 pneumonia lesions
@@ -103,6 +106,7 @@ def noise_robust_dice(
     """
     if not 1 <= gamma <= 2:
         raise ValueError(f"gamma: expected a number in [1, 2], got {gamma}")
+    checks.shape("targets", targets, probs.shape, like="probs")
     if where is not None:
         probs = jnp.where(where[..., None], probs, 0.0)
         targets = jnp.where(where[..., None], targets, 0.0)

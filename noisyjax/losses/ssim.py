@@ -91,6 +91,7 @@ def ssim_loss(
     >>> float(ssim_loss(mask, mask))
     0.0
     """
+    checks.shape("targets", targets, probs.shape, like="probs")
     if not include_background:
         if probs.shape[-1] < 2:
             raise ValueError(

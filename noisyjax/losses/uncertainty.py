@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
+from noisyjax.core import checks
+
 Labels = Integer[Array, "M *S"] | Bool[Array, "M *S"]
 RaterMask = Bool[Array, "M"] | None
 
@@ -45,10 +47,14 @@ def weighted_cross_entropy(
       The loss in nats, ``[]``; 0 without any annotation. A label of probability 0 costs about 87
       in float32, without gradient.
 
+    Raises:
+      ValueError: if shapes do not fit, or the labels are neither integers nor bool.
+
     >>> p, labels = jnp.array([0.5, 0.5]), jnp.array([[0, 1]])
     >>> weighted_cross_entropy(p, labels, jnp.zeros((1, 2))).round(4)
     Array(0.6931, dtype=float32)
     """
+    _check("p", p, labels, sigma, rater_mask)
     probability = jnp.where(_foreground(labels), p[None], 1 - p[None])
     losses = -jnp.log(jnp.maximum(probability, jnp.finfo(p.dtype).tiny))
     return _weighted_mean(losses, sigma, rater_mask)
@@ -72,6 +78,7 @@ def weighted_cross_entropy_of_logits(
     Returns:
       The loss in nats, ``[]``.
     """
+    _check("logits", logits, labels, sigma, rater_mask)
     losses = jax.nn.softplus(jnp.where(_foreground(labels), -logits[None], logits[None]))
     return _weighted_mean(losses, sigma, rater_mask)
 
@@ -99,6 +106,7 @@ def weighted_dice(
     Returns:
       The loss, ``[]``; 0 without any annotation. The quotient is 0 if p and a label are both empty.
     """
+    _check("p", p, labels, sigma, rater_mask)
     targets = _foreground(labels).astype(p.dtype)
     sigma = _cleaned(sigma, rater_mask)
     above = _total(jnp.exp(-sigma) * jnp.square(p[None] - targets))
@@ -120,6 +128,8 @@ def calibration_maps(labels: Labels, sigma: Float[Array, "M *S"]) -> Float[Array
     >>> calibration_maps(jnp.array([[0, 1, 1]]), jnp.array([[0.0, 0.25, 1.0]]))
     Array([[0.  , 0.75, 0.  ]], dtype=float32)
     """
+    checks.ids("labels", labels, masks=True)
+    checks.shape("sigma", sigma, labels.shape, like="labels")
     return jnp.abs(_foreground(labels).astype(sigma.dtype) - sigma)
 
 
@@ -192,6 +202,15 @@ def agreement_score(
         return score
     present = _present(rater_mask, len(maps))
     return _ratio(score, 4 * (1 - 1 / jnp.maximum(present, 1)))
+
+
+def _check(name: str, p: Array, labels: Labels, sigma: Array, rater_mask: RaterMask) -> None:
+    """Raises unless labels and uncertainties ``[M, *S]`` fit an image ``[*S]``."""
+    checks.ids("labels", labels, masks=True)
+    checks.shape("labels", labels, (None, *p.shape), like=name)
+    checks.shape("sigma", sigma, labels.shape, like="labels")
+    if rater_mask is not None:
+        checks.shape("rater_mask", rater_mask, labels.shape[:1], like="labels")
 
 
 def _foreground(labels: Labels) -> Bool[Array, "M *S"]:

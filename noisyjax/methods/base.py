@@ -15,6 +15,8 @@ Variables = dict[str, Any]
 Batch = dict[str, Array]
 Sum = Float[Array, ""]
 
+DECISIONS = tuple(decisions.DECISIONS)
+
 
 class Prediction(NamedTuple):
     """What a trained method says about a batch of images.

@@ -59,7 +59,8 @@ def boundary_overlap(
       The overlaps.
 
     Raises:
-      ValueError: if shapes differ, `radius` is less than 1, or `outside` or `empty` is unknown.
+      ValueError: if shapes differ, masks are no integers or bool, `radius` is less than 1, or
+        `outside` or `empty` is unknown.
 
     References:
       Yeghiazaryan & Voiculescu, J. Med. Imaging 2018; as measured in Wang et al. (RAR-U-Net),
@@ -68,6 +69,8 @@ def boundary_overlap(
     >>> boundary_overlap(jnp.array([0, 1, 1, 1, 0]), jnp.array([0, 1, 1, 0, 0])).dbd_g
     Array(0.9, dtype=float32)
     """
+    checks.ids("pred", pred, masks=True)
+    checks.ids("truth", truth, masks=True)
     checks.shape("truth", truth, pred.shape, like="pred")
     checks.one_of("outside", outside, ("background", "ignored"))
     value = checks.lookup("empty", empty, _EMPTY)

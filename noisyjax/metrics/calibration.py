@@ -49,10 +49,13 @@ def bin_probabilities(
       The bins.
 
     Raises:
-      ValueError: if shapes differ or there is no bin.
+      ValueError: if shapes differ, the truth is neither integers nor bool or there is no bin.
     """
     checks.shape("truth", truth, probs.shape, like="probs")
     checks.positive("num_bins", num_bins)
+    checks.ids("truth", truth, masks=True)
+    if where is not None:
+        checks.shape("where", where, probs.shape, like="probs")
     weights = jnp.ones(probs.shape) if where is None else where.astype(jnp.float32)
     edges = jnp.linspace(0.0, 1.0, num_bins + 1)[1:-1]
     index = jnp.searchsorted(edges, probs.reshape(-1))
@@ -114,4 +117,5 @@ def brier_score(
       ValueError: if shapes differ.
     """
     checks.shape("truth", truth, probs.shape, like="probs")
+    checks.ids("truth", truth, masks=True)
     return jnp.mean(jnp.square(probs - (truth != 0)), where=where)

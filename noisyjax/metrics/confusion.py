@@ -16,6 +16,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 from scipy import optimize, stats
 
+from noisyjax.core import checks
+
+
+def _check_square(name: str, cms: Array | np.ndarray, ndim: int) -> None:
+    checks.rank(name, cms, ndim)
+    checks.shape(name, cms, (*[None] * (ndim - 1), cms.shape[-2]), like="a square matrix")
+
 
 def cm_rmse(
     estimated: Float[Array, "*#B L L"],
@@ -77,6 +84,9 @@ def true_column_error(
     Returns:
       (sum, count), float32 ``[R]`` each; count is the number of entries, L a pixel.
 
+    Raises:
+      ValueError: if the shapes do not fit, or ids are no integers.
+
     References:
       Zhang et al., NeurIPS 2020, Section 4 (root-MSE between estimated and real CMs).
 
@@ -85,6 +95,10 @@ def true_column_error(
     (Array([0.5], dtype=float32), Array([2.], dtype=float32))
     """
     num_classes = cms.shape[-1]
+    checks.ids("truth", truth)
+    checks.ids("labels", labels)
+    checks.shape("labels", labels, (len(cms), *truth.shape), like="cms and truth")
+    _check_square("cms", cms, labels.ndim + 2)
     classes = jnp.arange(num_classes)
     index = truth.astype(jnp.int32)[None, ..., None, None]
     columns = jnp.take_along_axis(cms, index, axis=-1)[..., 0]
@@ -200,9 +214,13 @@ def class_exchange(mean_cm: Float[np.ndarray, "L L"]) -> Integer[np.ndarray, "L"
       ``[L]``: entry j is the class the raters mean where the segmentation says j. The identity
       (``arange(L)``) is the healthy answer, and the answer to a tie.
 
+    Raises:
+      ValueError: if the matrix is not square.
+
     >>> class_exchange(np.array([[0.2, 0.9], [0.8, 0.1]])).tolist()
     [1, 0]
     """
+    _check_square("mean_cm", mean_cm, 2)
     rows, columns = optimize.linear_sum_assignment(mean_cm, maximize=True)
     identity = np.arange(len(mean_cm))
     gain = mean_cm[rows, columns].sum() - np.trace(mean_cm)
@@ -255,7 +273,13 @@ def orientation_warnings(
 
     Returns:
       One sentence per finding, none for a healthy panel.
+
+    Raises:
+      ValueError: if there are not as many names as square matrices.
     """
+    _check_square("mean_cms", mean_cms, 3)
+    if len(rater_names) != len(mean_cms):
+        raise ValueError(f"rater_names: expected {len(mean_cms)}, got {len(rater_names)}")
     num_classes = mean_cms.shape[-1]
     panel = mean_cms.mean(axis=0)
     found = []
@@ -285,9 +309,13 @@ def ranking_agreement(estimated: Float[np.ndarray, "R"], true: Float[np.ndarray,
     Returns:
       In ``[-1, 1]``; NaN with fewer than two raters or if either score is the same for all.
 
+    Raises:
+      ValueError: if the numbers of raters differ.
+
     >>> ranking_agreement(np.array([0.7, 0.9, 0.8]), np.array([0.1, 0.3, 0.2]))
     1.0
     """
+    checks.shape("estimated", estimated, true.shape, like="true")
     if len(true) < 2 or np.ptp(estimated) == 0 or np.ptp(true) == 0:
         return float("nan")
     return float(stats.spearmanr(estimated, true).statistic)

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from noisyjax.core import checks
+
 
 def precision(flagged: Bool[Array, "N"], noisy: Bool[Array, "N"]) -> Float[Array, ""]:
     """Returns the share of the flagged examples that are noisy.
@@ -14,9 +16,13 @@ def precision(flagged: Bool[Array, "N"], noisy: Bool[Array, "N"]) -> Float[Array
     Returns:
       ``[]``; NaN if none is flagged.
 
+    Raises:
+      ValueError: if the shapes differ.
+
     >>> precision(jnp.array([True, True, False]), jnp.array([True, False, True]))
     Array(0.5, dtype=float32)
     """
+    checks.shape("noisy", noisy, flagged.shape, like="flagged")
     return (flagged & noisy).sum() / flagged.sum()
 
 
@@ -38,9 +44,13 @@ def auc(scores: Float[Array, "N"], noisy: Bool[Array, "N"]) -> Float[Array, ""]:
     Returns:
       ``[]``; NaN if there are no noisy or no clean examples with a score.
 
+    Raises:
+      ValueError: if the shapes differ.
+
     >>> auc(jnp.array([0.1, 0.4, 0.4, 0.9]), jnp.array([False, False, True, True]))
     Array(0.875, dtype=float32)
     """
+    checks.shape("noisy", noisy, scores.shape, like="scores")
     known = ~jnp.isnan(scores)
     clean = known & ~noisy
     rising = jnp.sort(jnp.where(clean, scores, jnp.nan))  # NaN last

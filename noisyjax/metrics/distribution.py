@@ -28,6 +28,13 @@ def _similarities(
     return jnp.mean(jax.lax.map(one_class, classes), axis=0)
 
 
+def _check(samples: Array, labels: Array, num_classes: int) -> None:
+    checks.ids("samples", samples)
+    checks.ids("labels", labels)
+    checks.shape("samples", samples, (None, *labels.shape[1:]), like="labels")
+    checks.at_least("num_classes", num_classes, 2)
+
+
 def ged_squared(
     samples: Integer[Array, "N *S"],
     labels: Integer[Array, "R *S"],
@@ -56,7 +63,8 @@ def ged_squared(
       float32 ``[]``; 0 for equal sets, NaN if nobody labelled the image.
 
     Raises:
-      ValueError: if `distance` is unknown.
+      ValueError: if `distance` is unknown, shapes differ, ids are no integers or there are fewer
+        than two classes.
 
     References:
       Kohl et al., A Probabilistic U-Net, NeurIPS 2018 (Eq. 4).
@@ -65,7 +73,9 @@ def ged_squared(
     >>> float(ged_squared(samples, labels))
     1.0
     """
-    checks.shape("samples", samples, (None, *labels.shape[1:]), like="labels")
+    _check(samples, labels, num_classes)
+    if rater_mask is not None:
+        checks.shape("rater_mask", rater_mask, labels.shape[:1], like="labels")
     maps = jnp.concatenate([samples.astype(jnp.int32), labels.astype(jnp.int32)])
     classes = jnp.arange(0 if include_background else 1, num_classes)
     distances = 1.0 - _similarities(maps, classes, distance)
@@ -127,7 +137,7 @@ def summed_dice_score(
     >>> float(summed_dice_score(maps, maps))
     4.0
     """
-    checks.shape("samples", samples, (None, *labels.shape[1:]), like="labels")
+    _check(samples, labels, num_classes)
     count = samples.shape[0]
     maps = jnp.concatenate([samples.astype(jnp.int32), labels.astype(jnp.int32)])
     similar = _similarities(maps, jnp.arange(num_classes), "dice")

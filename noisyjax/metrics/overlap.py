@@ -54,11 +54,20 @@ def counts(
     Returns:
       Counts of ``[L]`` int32 (exact up to 2**31 voxels; add many volumes in int64 on the host).
 
+    Raises:
+      ValueError: if shapes differ, masks are no integers or bool, or there are fewer than two
+        classes.
+
     >>> counts(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2)
     Counts(tp=Array([1, 1], dtype=int32), fp=Array([0, 1], dtype=int32), \
 fn=Array([1, 0], dtype=int32), tn=Array([1, 1], dtype=int32))
     """
+    checks.ids("pred", pred, masks=True)
+    checks.ids("truth", truth, masks=True)
     checks.shape("truth", truth, pred.shape, like="pred")
+    checks.at_least("num_classes", num_classes, 2)
+    if where is not None:
+        checks.shape("where", where, pred.shape, like="pred")
     classes = jnp.arange(num_classes, dtype=jnp.int32).reshape((-1,) + (1,) * pred.ndim)
     # Classes lead, so that each is one contiguous pass over the voxels.
     in_pred = pred.astype(jnp.int32)[None] == classes

@@ -34,13 +34,15 @@ def joint_counts(
       int32 ``[R, L, L]`` (exact up to 2**31 voxels; add many images in int64 on the host).
 
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, ids are no integers or there are fewer than two classes.
 
     >>> joint_counts(jnp.array([[0, 1, 1]]), jnp.array([0, 0, 1]), 2)
     Array([[[1, 0],
             [1, 1]]], dtype=int32)
     """
+    checks.ids("truth", truth)
     checks.shape("labels", labels, (None, *truth.shape), like="truth")
+    _check(labels, num_classes, rater_mask)
     said, true = labels.astype(jnp.int32), truth.astype(jnp.int32)[None]
     counted = (said >= 0) & (said < num_classes) & (true >= 0) & (true < num_classes)
     if rater_mask is not None:
@@ -119,9 +121,13 @@ def agreement(
     Returns:
       ``[R]``; NaN for who did not label the image, or nobody else did.
 
+    Raises:
+      ValueError: as `joint_counts`.
+
     >>> agreement(jnp.array([[0, 1, 1], [0, 1, 1], [0, 0, 0]]), 2)
     Array([0.5, 0.5, 0. ], dtype=float32)
     """
+    _check(labels, num_classes, rater_mask)
     mask = jnp.ones(len(labels), bool) if rater_mask is None else rater_mask
 
     def to_others(one: Array) -> Array:
@@ -133,6 +139,13 @@ def agreement(
     number = others.sum(axis=1)
     mean = jnp.where(others, dice, 0.0).sum(axis=1) / jnp.maximum(number, 1)
     return jnp.where(number > 0, mean, jnp.nan)
+
+
+def _check(labels: Array, num_classes: int, rater_mask: Array | None) -> None:
+    checks.ids("labels", labels)
+    checks.at_least("num_classes", num_classes, 2)
+    if rater_mask is not None:
+        checks.shape("rater_mask", rater_mask, labels.shape[:1], like="labels")
 
 
 def _foreground_dice(one: Array, other: Array, num_classes: int) -> Array:

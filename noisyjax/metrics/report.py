@@ -153,13 +153,18 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
     """Reads what `write_rows` wrote.
 
     Raises:
-      ValueError: if the header is another.
+      ValueError: if it is no such table; it names the file.
     """
     with open(path, encoding="utf-8", newline="") as file:
-        header, *lines = csv.reader(file)
-    if tuple(header) != _COLUMNS:
-        raise ValueError(f"{path}: expected the columns {_COLUMNS}, got {tuple(header)}")
-    return [Row(case, label, metric, float(value)) for case, label, metric, value in lines]
+        try:
+            header, *lines = list(csv.reader(file)) or [()]
+            if tuple(header) != _COLUMNS:
+                raise ValueError(str(tuple(header)))
+            return [Row(case, label, metric, float(value)) for case, label, metric, value in lines]
+        except (ValueError, csv.Error) as error:
+            raise ValueError(
+                f"{path}: expected the columns {_COLUMNS} and a number in each row, got {error}"
+            ) from error
 
 
 def _plain(value: Any) -> Any:

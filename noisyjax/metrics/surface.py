@@ -92,8 +92,8 @@ def surface_metrics(
       Python floats, computed in float64.
 
     Raises:
-      ValueError: if shapes differ, `spacing` has not one number per axis, `tolerance` is negative,
-        or `convention` or `empty` is unknown.
+      ValueError: if shapes differ, masks are no integers or bool, `spacing` has not one positive
+        number per axis, `tolerance` is negative, or `convention` or `empty` is unknown.
 
     >>> pred, truth = np.zeros((2, 9), bool), np.zeros((2, 9), bool)
     >>> pred[0, 2], truth[0, 5] = True, True
@@ -102,7 +102,10 @@ def surface_metrics(
     """
     find, robust = checks.lookup("convention", convention, CONVENTIONS)
     checks.one_of("empty", empty, EMPTY)
+    checks.ids("pred", pred, masks=True)
+    checks.ids("truth", truth, masks=True)
     checks.shape("truth", truth, pred.shape, like="pred")
+    checks.rank("pred", pred, range(1, 9))
     checks.positive("tolerance", tolerance, or_zero=True)
     sizes = _sizes(spacing, pred.ndim)
     pred, truth = pred != 0, truth != 0
@@ -162,6 +165,7 @@ def surface_metrics_of_cases(
     if len(preds) != len(truths):
         raise ValueError(f"truths: expected {len(preds)} cases like preds, got {len(truths)}")
     checks.positive("processes", processes)
+    checks.at_least("num_classes", num_classes, 2)
     sizes = [spacing] * len(preds)
     if spacing is not None and np.ndim(spacing) == 2:
         checks.shape("spacing", np.asarray(spacing), (len(preds), None), like="preds")
@@ -196,6 +200,8 @@ def _sizes(spacing: Spacing | None, ndim: int) -> tuple[float, ...]:
         return (1.0,) * ndim
     sizes = tuple(float(size) for size in spacing)
     checks.shape("spacing", np.asarray(sizes), (ndim,), like="the axes of the masks")
+    for size in sizes:
+        checks.positive("spacing", size)
     return sizes
 
 

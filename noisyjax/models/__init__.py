@@ -1,5 +1,6 @@
 """Networks: `build` makes a segmenter by name, `annotators.build` the heads of the raters."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping
@@ -75,6 +76,21 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
       2
     """
     return checks.lookup("model", name, MODELS)(num_classes=num_classes, **options)
+
+
+def has_option(name: str, option: str) -> bool:
+    """Tells whether a segmenter has an attribute.
+
+    Args:
+      name: a key of `MODELS`.
+      option: the attribute's name.
+
+    >>> has_option("unet", "remat"), has_option("highres3dnet", "remat")
+    (True, False)
+    """
+    made = checks.lookup("model", name, MODELS)
+    network = made.func if isinstance(made, functools.partial) else made
+    return option in (field.name for field in dataclasses.fields(network))
 
 
 def init(module: nn.Module, key: Key[Array, ""], *inputs: Any) -> dict[str, Any]:

@@ -169,8 +169,7 @@ def check(*, overlap: Overlap, kinds: Sequence[str], num_classes: int) -> None:
         raise ValueError(f"kinds: expected different ones of {list(KINDS)}, got {tuple(kinds)}")
     for name in kinds:
         checks.one_of("kinds", name, KINDS)
-    if num_classes < 2:
-        raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
+    checks.at_least("num_classes", num_classes, 2)
 
 
 def first_voxels(

@@ -152,8 +152,7 @@ def _check(truths, target_dice, bounds, draws, num_classes):
     checks.positive("draws", draws)
     if not 0 < target_dice <= 1:
         raise ValueError(f"target_dice: expected a number in (0, 1], got {target_dice}")
-    if num_classes < 2:
-        raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
+    checks.at_least("num_classes", num_classes, 2)
     if bounds is not None and not 0 <= bounds[0] < bounds[1]:
         raise ValueError(f"bounds: expected 0 <= low < high, got {bounds}")
     if not np.any((np.asarray(truths) > 0) & (np.asarray(truths) < num_classes)):

@@ -18,6 +18,9 @@ from absl import logging
 from orbax import checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from noisyjax.core import files
+from noisyjax.train import distributed
+
 Tree = Any
 
 _SCORE = "score"
@@ -46,8 +49,30 @@ def digest(leaves: dict[str, np.ndarray]) -> dict[str, str]:
     }
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Lets Orbax wait for no other process."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="writer"
+    )
+
+
+class _Manager(ocp.CheckpointManager):
+    """Orbax's, which asks JAX in a thread of its own whether the run is to stop at an earlier step.
+
+    JAX would take that for the step this process has come to. The training loop asks.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class Checkpoints:
     """The checkpoints of a run: the latest few, and the best.
+
+    Of several processes, which all have the same state, one writes and reads; the others receive
+    what it has read. So a run goes on with any other number of devices or processes.
 
     Use it in a ``with``: on leaving, a save that is still being written is waited for.
     """
@@ -63,8 +88,12 @@ class Checkpoints:
         self._folder = pathlib.Path(folder).absolute()
         self._read_only = read_only
         self._manager: ocp.CheckpointManager | None = None
+        if not distributed.is_writer():
+            return
         for step in self._without_score():
             self._reject(step, "its score cannot be read")
+        if not read_only:
+            self._folder.mkdir(parents=True, exist_ok=True)
         # Orbax's own "keep the best n" deletes the newest when it is not among the best.
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
@@ -77,22 +106,25 @@ class Checkpoints:
             best_fn=None if read_only else lambda metrics: metrics[_SCORE],
             best_mode="min",
             preservation_policy=policy,
-            create=not read_only,
+            create=False,
             read_only=read_only,
+            multiprocessing_options=_alone(),
+            # What a process left behind that ended while it was writing.
+            cleanup_tmp_directories=not read_only,
         )
-        self._manager = ocp.CheckpointManager(
-            self._folder, options=options, item_names=("state", "digest")
-        )
+        self._manager = _Manager(self._folder, options=options, item_names=("state", "digest"))
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_) -> None:
-        self._manager.close()
+        if self._manager is not None:
+            with files.naming(self._folder):
+                self._manager.close()
 
     def steps(self) -> list[int]:
-        """Returns the steps with a checkpoint, oldest first."""
-        return sorted(self._manager.all_steps())
+        """Returns the steps with a checkpoint, oldest first; only the writer knows them."""
+        return sorted(self._manager.all_steps()) if self._manager is not None else []
 
     def save(self, step: int, state: Tree, *, score: float | None = None, wait: bool = False):
         """Writes a checkpoint in the background, unless there is one of this step already.
@@ -101,20 +133,25 @@ class Checkpoints:
           step: the number of updates done.
           state: a tree of arrays; it is copied before this returns.
           score: how good it is, smaller is better; None or NaN when that is not known.
-          wait: whether to return only when it is written.
+          wait: whether to return only when it is written, in all processes.
         """
-        if step not in self.steps():
-            leaves = _leaves(state)
-            known = score is not None and not math.isnan(score)
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(leaves), digest=ocp.args.JsonSave(digest(leaves))
-                ),
-                metrics={_SCORE: float(score) if known else math.inf},
-            )
+        # Orbax raises what went wrong in the background at the next of these calls.
+        with files.naming(self._folder):
+            if self._manager is not None and step not in self.steps():
+                leaves = _leaves(state)
+                known = score is not None and not math.isnan(score)
+                state_args = ocp.args.StandardSave(leaves)
+                self._manager.save(
+                    step,
+                    args=ocp.args.Composite(
+                        state=state_args, digest=ocp.args.JsonSave(digest(leaves))
+                    ),
+                    metrics={_SCORE: float(score) if known else math.inf},
+                )
+            if wait and self._manager is not None:
+                self._manager.wait_until_finished()
         if wait:
-            self._manager.wait_until_finished()
+            distributed.wait("checkpoint")
 
     def restore(self, like: Tree, *, which: str = "latest") -> Tree | None:
         """Reads the latest or the best checkpoint that is good.
@@ -132,6 +169,10 @@ class Checkpoints:
         Raises:
           Damaged: if there are checkpoints, but none is good.
         """
+        found = self._restore(like, which) if self._manager is not None else None
+        return distributed.from_writer(found, like)
+
+    def _restore(self, like: Tree, which: str) -> Tree | None:
         steps = self._ordered(which)
         for step in steps:
             try:
@@ -182,6 +223,8 @@ class Checkpoints:
         try:
             found = self._manager.restore(step, args=items)
             actual, expected = digest(found.state), dict(found.digest)
+        except MemoryError:
+            raise
         # Damage shows up as any of a dozen exceptions of three libraries.
         except Exception as error:
             raise Damaged(f"{type(error).__name__}: {error}") from error

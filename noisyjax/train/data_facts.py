@@ -1,15 +1,17 @@
 """What a run knows of its data, kept in its folder: it can predict where they are not."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+from absl import logging
 
+from noisyjax.core import files
 from noisyjax.metrics import report
+from noisyjax.train import distributed
 
 FILE = "source.json"
 
@@ -35,14 +37,42 @@ class DataFacts:
     about: Mapping[str, Any]
 
 
+@distributed.writes
 def write(folder: str | os.PathLike, facts: DataFacts) -> None:
-    """Writes the facts into a working directory, at once or not at all; one process does."""
-    if jax.process_index():
-        return
+    """Writes the facts into a working directory, at once or not at all."""
     shapes = {
         name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in facts.batch.items()
     }
     report.write_json(pathlib.Path(folder) / FILE, {**vars(facts), "batch": shapes})
+
+
+def check_same(folder: str | os.PathLike, facts: DataFacts) -> None:
+    """Checks that a run goes on with the data it began with; a damaged file is written anew.
+
+    Args:
+      folder: the working directory, with the facts.
+      facts: of the data as they are now.
+
+    Raises:
+      ValueError: if they are others; it names what differs.
+    """
+    try:
+        kept = read(folder)
+    except ValueError as error:
+        logging.warning("%s; written anew", error)
+        write(folder, facts)
+        return
+    # What else is known of the data decides on nothing that is trained.
+    names = ("class_names", "rater_names", "spacing", "num_examples", "batch")
+    differ = [name for name in names if getattr(kept, name) != getattr(facts, name)]
+    if differ:
+        listed = ", ".join(
+            f"{name} was {getattr(kept, name)}, now {getattr(facts, name)}" for name in differ
+        )
+        raise ValueError(
+            f"{folder}: expected the data that the run began with, got others ({listed}); "
+            "put them back, or choose another workdir"
+        )
 
 
 def read(folder: str | os.PathLike) -> DataFacts:
@@ -65,7 +95,7 @@ def read(folder: str | os.PathLike) -> DataFacts:
             "once more where its training data are: it writes the file, and what is trained stays"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = files.read_json(path)
         batch = {
             name: jax.ShapeDtypeStruct(tuple(leaf["shape"]), leaf["dtype"])
             for name, leaf in content["batch"].items()

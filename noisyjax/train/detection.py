@@ -16,9 +16,9 @@ import numpy as np
 from noisyjax.core import files
 from noisyjax.methods import adl, noise_rate
 from noisyjax.metrics import detection
+from noisyjax.train import distributed, writers
 from noisyjax.train import experiment as experiments
 from noisyjax.train import state as states
-from noisyjax.train import writers
 
 DETECTION_FILE = "detection.csv"
 SUSPECTS_FILE = "suspects.csv"
@@ -70,6 +70,7 @@ def measure(experiment: experiments.Experiment, state: states.TrainState) -> dic
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
+@distributed.writes
 def write(
     experiment: experiments.Experiment,
     state: states.TrainState,

@@ -17,12 +17,11 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.data import pipeline
 from noisyjax.methods import base
 from noisyjax.metrics import confusion, distribution, overlap, report
+from noisyjax.train import collect, distributed, surfaces
 from noisyjax.train import experiment as experiments
 from noisyjax.train import parallel as parallels
-from noisyjax.train import surfaces
 
 # What a checkpoint can be chosen by, and whether smaller is better.
 CRITERIA = {"nll": True, "ged2": True, "cm_rmse": True, "dice": False, "jaccard": False}
@@ -187,33 +186,6 @@ def _compiled(
     return parallel.map(measure)
 
 
-def _collect(
-    measure: Callable[[Any, Mapping[str, Any]], Values],
-    variables: Any,
-    examples: Any,
-    batch_size: int,
-    finish: Callable[[dict[str, np.ndarray], np.ndarray], dict[str, np.ndarray]] | None = None,
-) -> dict[str, np.ndarray]:
-    """Returns the values of all examples, in order.
-
-    They are fetched once, at the end; or batch by batch for `finish`, which gets values and truths
-    on the host and returns what is kept.
-    """
-    found, real = [], []
-    for batch in pipeline.eval_batches(examples, batch_size=batch_size):
-        values, rows = measure(variables, batch), np.flatnonzero(batch["weight"])
-        if finish is not None:
-            fetched = {name: array[rows] for name, array in jax.device_get(values).items()}
-            values, rows = finish(fetched, batch["truth"][rows]), np.arange(len(rows))
-        found.append(values)
-        real.append(rows)
-    parts = [
-        {name: array[rows] for name, array in values.items()}
-        for values, rows in zip(jax.device_get(found), real, strict=True)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
 def _per_class(values: Mapping[str, np.ndarray]) -> list[str]:
     """Returns the names of the values that there are of each class."""
     names = (*OVERLAPS, *surfaces.NAMES)
@@ -313,12 +285,16 @@ def build(
         examples = experiment.examples[split]
         variables = parallel.localise(variables)
         if surface and split == "test" and "truth" in examples[0]:
-            values = _collect(measure_surfaces, variables, examples, size, finish)
+            options = {"batch_size": size, "finish": finish}
+            values = collect.collect(measure_surfaces, variables, examples, **options)
         else:
-            values = _collect(measure, variables, examples, size)
+            values = collect.collect(measure, variables, examples, batch_size=size)
         cases = [data.case_name(int(i)) for i in examples.ids]
         rows = _rows(values, cases, data.class_names[1:], raters)
-        return Evaluation(_scalars(values, raters), rows, _mean_cms(values))
+        scalars = _scalars(values, raters)
+        if experiment.skipped is not None:
+            scalars["skipped_cases"] = float(experiment.skipped[split])
+        return Evaluation(scalars, rows, _mean_cms(values))
 
     return evaluate
 
@@ -342,6 +318,7 @@ def warn(evaluation: Evaluation, rater_names: Sequence[str], split: str) -> list
     return found
 
 
+@distributed.writes
 def write(
     evaluation: Evaluation, folder: str | os.PathLike, split: str, rater_names: Sequence[str]
 ) -> None:

@@ -18,6 +18,7 @@ from noisyjax.core import checks
 from noisyjax.data import (
     annotate,
     augment,
+    damaged,
     fused,
     panels,
     patches,
@@ -28,17 +29,16 @@ from noisyjax.data import (
     splits,
 )
 from noisyjax.methods import adl, base, sliding_window
-from noisyjax.train import data_facts
+from noisyjax.train import config_checks, data_facts, distributed
 
 Config = ml_collections.ConfigDict
 Batch = dict[str, Array]
 
 SPLITS_FILE = "splits.json"
 REPLACED_FILE = "replaced.csv"
+SKIPPED_FILE = "skipped.csv"
 # The raters' labels are the truth.
 _TRUTH_AS_LABEL = ("good",)
-# What can stand around a method while it is trained.
-STRATEGIES = ("none", "adl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Experiment:
       rater_names: R different names.
       method: the method.
       transform: ``(batch, key) -> batch``, the part of the input pipeline that runs on the device.
+      skipped: split to the number of its cases that are left out because they cannot be used; None
+        for a run that stops at such a case.
     """
 
     data: source.Source
@@ -58,6 +60,7 @@ class Experiment:
     rater_names: tuple[str, ...]
     method: base.Method
     transform: Callable[[Batch, Array], Batch]
+    skipped: dict[str, int] | None = None
 
     def example_batch(self) -> Batch:
         """Returns a training batch of one, to take shapes from."""
@@ -99,6 +102,39 @@ def _division(
     return parts
 
 
+def _skips(config: Config) -> bool:
+    # Runs from before this field have none.
+    return config.data.get("skip_damaged", False)
+
+
+def _without_damaged(
+    data: source.Source, parts: dict[str, np.ndarray], folder: pathlib.Path | None
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Leaves out the cases that cannot be used: those of the run's folder, or those found now.
+
+    Returns:
+      (split to the ids that are left, split to the number of those that are not).
+    """
+    path = folder / SKIPPED_FILE if folder else None
+    if path and path.exists():
+        errors = damaged.load(path, data)
+    else:
+        errors = damaged.find(data, np.concatenate(list(parts.values())))
+        if path:
+            damaged.save(path, errors, parts, data)
+    for example_id, error in errors.items():
+        logging.warning("left out: %s: %s", data.case_name(example_id), error)
+    left = damaged.without(parts, errors)
+    return left, {split: len(ids) - len(left[split]) for split, ids in parts.items()}
+
+
+def _parts(
+    config: Config, data: source.Source, folder: pathlib.Path | None
+) -> tuple[dict[str, np.ndarray], dict[str, int] | None]:
+    parts = _division(config, data, folder)
+    return _without_damaged(data, parts, folder) if _skips(config) else (parts, None)
+
+
 def _panel_names(config: Config) -> tuple[str, ...]:
     """Returns who labels the examples: the truth is the label that replacements replace."""
     names = tuple(config.data.panel)
@@ -117,6 +153,14 @@ def _panel_names(config: Config) -> tuple[str, ...]:
 
 def _rater_names(config: Config, data: source.Source) -> tuple[str, ...]:
     names = _panel_names(config) or tuple(config.data.raters or data.rater_names)
+    if not names:
+        raise ValueError(f"data.panel: expected names, for {data.name} has no raters of its own")
+    if config.data.panel and config.data.raters:
+        raise ValueError(
+            f"data.raters: expected none beside data.panel, got {tuple(config.data.raters)}"
+        )
+    for name in config.data.raters:
+        checks.one_of("data.raters", name, data.rater_names)
     if len(set(names)) == len(names):
         return names
     return tuple(f"{name}_{rater}" for rater, name in enumerate(names))
@@ -134,11 +178,13 @@ def _annotate(
     # Runs from before this field have none.
     judged = config.evaluate.get("train", False)
     train_truth = method.needs_truth or config.data.resample or judged
-    read_truth = not gold and ("truth" in data.examples[0] or train_truth)
+    every = np.concatenate(list(parts.values()))
+    known = len(every) > 0 and "truth" in source.read(data, int(every[0]))
+    read_truth = not gold and (known or train_truth)
     # All at once, for the panel is slow to compile.
     whole = annotate.annotate(
         data,
-        np.concatenate(list(parts.values())),
+        every,
         panel=panel,
         seed=config.seed,
         raters=tuple(config.data.raters),
@@ -223,9 +269,16 @@ def build_method(config: Config, *, num_raters: int, num_classes: int, **model: 
       The method.
 
     Raises:
-      ValueError: if a name is unknown.
+      ValueError: if a name is unknown, or the network cannot recompute its activations.
     """
     options = config.model.to_dict()
+    # Runs from before these fields have none.
+    if config.get("dtype", "float32") != "float32":
+        options["dtype"] = jnp.dtype(config.dtype)
+    if config.get("remat", False):
+        if not models.has_option(options["name"], "remat"):
+            raise ValueError(f"remat: {config.model.name} has no such option, expected False")
+        options["remat"] = True
     segmenter = models.build(options.pop("name"), num_classes, **options, **model)
     family = methods.FAMILIES.get(config.method)
     settings = config[family].to_dict() if family else {}
@@ -248,7 +301,7 @@ def with_strategy(config: Config, method: base.Method, *, num_examples: int) -> 
     Raises:
       ValueError: if the strategy is unknown, or the labels do not stay as they are.
     """
-    checks.one_of("train.strategy", config.train.strategy, STRATEGIES)
+    checks.one_of("train.strategy", config.train.strategy, config_checks.STRATEGIES)
     if config.train.strategy == "none":
         return method
     if config.data.resample:
@@ -301,8 +354,10 @@ def build(
     Raises:
       ValueError: if the config does not fit together, or the data do not fit the config.
     """
-    data = sources.load(config.data.name, **config.data.options.to_dict())
-    parts = _division(config, data, pathlib.Path(folder) if folder else None)
+    config_checks.check(config)
+    folder = pathlib.Path(folder) if folder else None
+    options = config.data.options.to_dict()
+    data = sources.load(config.data.name, skip_damaged=_skips(config), **options)
     names = _rater_names(config, data)
     method = build_method(
         config, num_raters=len(names), num_classes=data.num_classes, axis_name=axis_name
@@ -314,12 +369,14 @@ def build(
         **config.data.panel_options.to_dict(),
     )
     transform = _transform(config, panel, data.spacing, method)
+    # Not before, for it leaves files in the folder.
+    parts, skipped = distributed.in_turn(lambda: _parts(config, data, folder), SPLITS_FILE)
     examples = _annotate(config, data, parts, panel, method)
-    if folder and examples["train"].replaced is not None:
-        replaced.save(pathlib.Path(folder) / REPLACED_FILE, examples["train"])
+    if folder and distributed.is_writer() and examples["train"].replaced is not None:
+        replaced.save(folder / REPLACED_FILE, examples["train"])
     method = with_strategy(config, method, num_examples=len(examples["train"]))
     method = with_windows(config, method)
-    return Experiment(data, examples, names, method, transform)
+    return Experiment(data, examples, names, method, transform, skipped)
 
 
 def warn_about_raters(experiment: Experiment, variables: Any, batch: Any) -> None:

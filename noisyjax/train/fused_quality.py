@@ -29,13 +29,13 @@ def measure(experiment: experiments.Experiment) -> dict[str, float]:
       method trains on no fused labels or the truth is not known.
     """
     name, train = experiment.method.target, experiment.examples["train"]
-    known = train.truths is not None or "truth" in experiment.data.examples[0]
+    known = train.truths is not None or "truth" in source.read(experiment.data, int(train.ids[0]))
     if not name or not known:
         return {}
     train = train.part(slice(0, _MOST), every_label=False, include_truth=True)
     truths = train.truths
     if truths is None:
-        truths = source.take(experiment.data.examples, train.ids)["truth"]
+        truths = source.read_several(experiment.data, train.ids)["truth"]
     num_classes = experiment.data.num_classes
     fuse = fused.by_name(name, num_classes=num_classes)
 

@@ -12,17 +12,21 @@ import ml_collections
 import numpy as np
 
 from noisyjax import models
-from noisyjax.core import rng
+from noisyjax.core import files, rng
 from noisyjax.methods import base
 from noisyjax.train import (
     checkpoints,
+    config_checks,
     data_facts,
     detection,
+    distributed,
     evaluate,
     fused_quality,
+    lock,
     progress,
     quality,
     records,
+    shortage,
     signals,
     step,
     writers,
@@ -48,7 +52,8 @@ class Window:
         """Adds a step."""
         ids = batch["id"][batch["weight"] > 0]
         self._steps.append((now, ids, report))
-        self._images += len(ids)
+        # As many as in this one; all but the last batch of an epoch are full.
+        self._images += len(ids) * jax.process_count()
 
     def restart_clock(self) -> None:
         """Leaves what happened up to now out of the speed."""
@@ -68,6 +73,7 @@ class Window:
         for (now, ids, _), report in zip(steps, reports, strict=True):
             if not report.healthy:
                 loss, norm = (np.divide(*report.metrics[name]) for name in ("loss", "grad_norm"))
+                ids = distributed.gather({"ids": ids})["ids"]
                 raise FloatingPointError(
                     f"step {now}: loss {loss}, norm of the gradient {norm} in the batch with the "
                     f"example ids {ids.tolist()}"
@@ -113,7 +119,8 @@ def train(
     start = int(state.step)
     key = run.parallel.replicate(rng.root_key(config.seed))
     window = Window()
-    with progress.Progress(run.num_steps, done=start, shown=config.progress) as bar:
+    shown = config.progress and distributed.is_writer()
+    with progress.Progress(run.num_steps, done=start, shown=shown) as bar:
         for now, batch in enumerate(run.batches(start), start + 1):
             state, report = run.step(state, run.parallel.put(batch), key)
             window.append(now, batch, report)
@@ -123,7 +130,8 @@ def train(
                 window.restart_clock()
             validating = run.due(now, config.evaluate.every_epochs)
             saving = validating or run.due(now, config.checkpoint.every_epochs)
-            if not (saving or stop.signal or now % config.log_every_steps == 0):
+            stopping = stop.reached(now)
+            if not (saving or stopping or now % config.log_every_steps == 0):
                 continue
             row = _look(window, state, store)
             seconds = writer.seconds + time.perf_counter() - begun - compiled
@@ -135,11 +143,13 @@ def train(
             if result:
                 writer.write(now, {f"val_{name}": value for name, value in result.scalars.items()})
                 bar.update(now, {"Dice": result.scalars.get("dice", math.nan)})
-            if saving or stop.signal:
+            if saving or stopping:
                 score = evaluate.score(result, config.evaluate.select) if result else None
-                store.save(now, state, score=score, wait=bool(stop.signal))
+                store.save(now, state, score=score, wait=stopping)
                 window.restart_clock()
-            stop.obey()
+            # Not if it was asked for since: nothing of this step may be saved.
+            if stopping:
+                stop.obey()
     seconds = writer.seconds + time.perf_counter() - begun - compiled
     return state, {"seconds_compile": compiled, "seconds_train": seconds}
 
@@ -198,6 +208,8 @@ def finish(
             result = run.evaluate(variables, split)
             evaluate.write(result, run.folder, split, run.experiment.rater_names)
             summary |= {f"{split}_{name}": value for name, value in result.scalars.items()}
+    if run.experiment.skipped is not None:
+        summary["skipped_cases"] = float(sum(run.experiment.skipped.values()))
     summary |= fused_quality.measure(run.experiment)
     summary |= detection.measure(run.experiment, state)
     detection.write(run.experiment, state, run.folder, steps_per_epoch=run.steps_per_epoch)
@@ -229,16 +241,32 @@ def train_and_evaluate(
 
     Raises:
       ValueError: if the config does not fit together, or the directory holds another run.
+      lock.Held: if another process trains there.
       FloatingPointError: if a loss or a gradient is not finite.
+      MemoryError: if memory runs out; it says what takes less.
+      OSError: if the directory cannot be written to, or its disk is full.
       SystemExit: on SIGTERM or SIGINT, with 128 + its number, after a checkpoint.
     """
-    folder = records.prepare(config, workdir)
+    config_checks.check(config)
+    folder = pathlib.Path(workdir).absolute()
+    written = [folder] if distributed.is_writer() else []
+    with shortage.explained(config, folder / CHECKPOINTS), lock.held(written):
+        for each in written:
+            files.check_writable(each / CHECKPOINTS)
+        return _train_and_evaluate(config, records.prepare(config, folder))
+
+
+def _train_and_evaluate(
+    config: ml_collections.ConfigDict, folder: pathlib.Path
+) -> tuple[states.TrainState, dict[str, float]]:
     run = runs.set_up(config, folder)
     store = checkpoints.Checkpoints(folder / CHECKPOINTS, keep=config.checkpoint.keep)
     with signals.StopRequest() as stop, store:
         restored = store.restore(jax.eval_shape(run.init))
         if restored is None or not (folder / data_facts.FILE).exists():
             data_facts.write(folder, run.facts)
+        else:
+            data_facts.check_same(folder, run.facts)
         state = run.parallel.replicate(run.init() if restored is None else restored)
         summary = records.read_summary(folder)
         if summary is None or restored is None:

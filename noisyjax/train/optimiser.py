@@ -63,8 +63,8 @@ def schedule(
       A function from the number of updates done to the rate.
 
     Raises:
-      ValueError: if the name is unknown, the warm-up does not fit into the run, or the decay is out
-        of its range.
+      ValueError: if the name is unknown, the warm-up does not fit into the run, or the rate or the
+        decay is out of its range.
 
     >>> rate = schedule("constant", learning_rate=0.3, total_steps=9, warmup_steps=2)
     >>> [round(float(rate(step)), 3) for step in range(4)]
@@ -76,6 +76,7 @@ def schedule(
             f"warmup_steps: expected 0 <= warmup_steps < {total_steps} (the run's steps), "
             f"got {warmup_steps}"
         )
+    checks.positive("learning_rate", learning_rate, or_zero=True)
     checks.positive("steps_per_epoch", steps_per_epoch)
     if not 0 < decay_rate <= 1:
         raise ValueError(f"decay_rate: expected a number in (0, 1], got {decay_rate}")

@@ -154,9 +154,7 @@ class Parallel:
             )
         if self.kind == "spatial":
             # The compiler might leave parts of the state on one device each.
-            return jax.jit(
-                function, donate_argnums=0, out_shardings=self._everywhere(self.devices)
-            )
+            return jax.jit(function, donate_argnums=0, out_shardings=self._everywhere(self.devices))
         return jax.jit(function, donate_argnums=0)
 
     def put(self, batch: HostBatch) -> dict[str, jax.Array]:

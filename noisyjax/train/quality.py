@@ -16,8 +16,9 @@ from absl import logging
 from jaxtyping import Integer
 
 from noisyjax.core import files
-from noisyjax.data import pipeline, source
+from noisyjax.data import source
 from noisyjax.metrics import confusion, overlap
+from noisyjax.train import collect, distributed
 from noisyjax.train import experiment as experiments
 from noisyjax.train import parallel as parallels
 
@@ -46,7 +47,7 @@ def truths(
     kept = experiment.examples["train"].truths
     if kept is not None:
         return kept[batch["index"]]
-    return source.take(experiment.data.examples, batch["id"]).get("truth")
+    return source.read_several(experiment.data, batch["id"]).get("truth")
 
 
 def rank(
@@ -109,7 +110,8 @@ def write(
         if name in table:
             written[name] = [f"{value:.9g}" for value in table[name]]
     rows = zip(*written.values(), strict=True)
-    files.write_text(pathlib.Path(folder) / QUALITY_FILE, files.to_csv(list(written), rows))
+    if distributed.is_writer():
+        files.write_text(pathlib.Path(folder) / QUALITY_FILE, files.to_csv(list(written), rows))
     values = {"quality_mean": float(table["quality"].mean())}
     if values["quality_mean"] < _FEW:
         logging.warning(
@@ -148,15 +150,14 @@ def _measure(
             values["dice"] = jax.vmap(dice)(batch["labels"], batch[_KNOWN], batch["rater_mask"])
         return values
 
-    measure, variables, parts = parallel.map(judge), parallel.localise(variables), []
-    for batch in pipeline.eval_batches(examples, batch_size=batch_size):
-        rows = np.flatnonzero(batch["weight"])
+    def with_truth(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         known = truths(experiment, batch)
-        if known is not None:
-            batch[_KNOWN] = known
-        parts.append((measure(variables, batch), rows))
-    fetched = [
-        {name: array[rows] for name, array in values.items()}
-        for values, rows in jax.device_get(parts)
-    ]
-    return {name: np.concatenate([part[name] for part in fetched]) for name in fetched[0]}
+        return {} if known is None else {_KNOWN: known}
+
+    return collect.collect(
+        parallel.map(judge),
+        parallel.localise(variables),
+        examples,
+        batch_size=batch_size,
+        extend=with_truth,
+    )

@@ -13,9 +13,12 @@ from typing import Any
 
 import jax
 import ml_collections
+from absl import logging
 
 import noisyjax
+from noisyjax.core import files
 from noisyjax.metrics import report
+from noisyjax.train import distributed
 
 CONFIG_FILE = "config.json"
 VERSIONS_FILE = "versions.json"
@@ -25,7 +28,20 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "nump
 
 # What may differ when a run is taken up again: it changes how a run is shown or spread, not what
 # comes out.
-FREE = ("progress", "parallel", "log_every_steps", "checkpoint.every_epochs", "checkpoint.keep")
+FREE = (
+    "progress",
+    "parallel",
+    "slabs",
+    "log_every_steps",
+    "checkpoint.every_epochs",
+    "checkpoint.keep",
+    "train.accumulate",
+    "evaluate.batch_size",
+    "remat",
+)
+
+# What fields that came later are in the runs from before: what was always done.
+_BEFORE = {"dtype": "float32", "data.skip_damaged": False}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -49,8 +65,10 @@ def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
 
     >>> differences({"train": {"epochs": 3}, "seed": 0}, {"train": {"epochs": 4}, "seed": 0})
     {'train.epochs': (3, 4)}
+    >>> differences({"seed": 0}, {"seed": 0, "dtype": "float32"})
+    {}
     """
-    one, other = _flat(saved), _flat(given)
+    one, other = _BEFORE | _flat(saved), _BEFORE | _flat(given)
     names = [name for name in one | other if name not in FREE]
     return {n: (one.get(n), other.get(n)) for n in names if one.get(n) != other.get(n)}
 
@@ -85,8 +103,18 @@ def versions() -> dict[str, Any]:
     }
 
 
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return files.read_json(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: expected the fields that the run has written there, got a damaged file "
+            f"({error}); put back what was there, or choose another workdir"
+        ) from error
+
+
 def _check_same(folder: pathlib.Path, plain: Mapping[str, Any]) -> None:
-    wrong = differences(json.loads((folder / CONFIG_FILE).read_text()), plain)
+    wrong = differences(_read_json(folder / CONFIG_FILE), plain)
     if wrong:
         listed = ", ".join(f"{n} was {a!r}, now {b!r}" for n, (a, b) in wrong.items())
         raise ValueError(
@@ -110,13 +138,21 @@ def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pat
         `FREE` may change.
     """
     folder = pathlib.Path(folder).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
     plain = _plain(config)
-    if (folder / CONFIG_FILE).exists():
-        _check_same(folder, plain)
-    elif jax.process_index() == 0:
-        report.write_json(folder / CONFIG_FILE, plain)
-    if jax.process_index() == 0:
+
+    def check() -> None:
+        if (folder / CONFIG_FILE).exists():
+            _check_same(folder, plain)
+        elif distributed.is_writer():
+            report.write_json(folder / CONFIG_FILE, plain)
+        else:
+            raise FileNotFoundError(
+                f"{folder / CONFIG_FILE}: process 0 has written it, and it is not here; expected a "
+                "workdir on a file system that all hosts share"
+            )
+
+    distributed.in_turn(check, CONFIG_FILE)
+    if distributed.is_writer():
         report.write_json(folder / VERSIONS_FILE, versions())
     return folder
 
@@ -154,18 +190,23 @@ def load_config(folder: str | os.PathLike) -> ml_collections.ConfigDict:
     path = pathlib.Path(folder) / CONFIG_FILE
     if not path.exists():
         raise FileNotFoundError(f"{path}: not there, so {folder} is no working directory of a run")
-    return ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))).lock()
+    return ml_collections.ConfigDict(_tuples(_read_json(path))).lock()
 
 
 def read_summary(folder: str | os.PathLike) -> dict[str, float] | None:
-    """Returns the summary of a finished run, or None."""
+    """Returns the summary of a finished run, or None; also where it is damaged, with a warning."""
     path = pathlib.Path(folder) / SUMMARY_FILE
     if not path.exists():
         return None
-    numbers = json.loads(path.read_text())
-    return {name: math.nan if n is None else float(n) for name, n in numbers.items()}
+    try:
+        numbers = _read_json(path)
+        return {name: math.nan if n is None else float(n) for name, n in numbers.items()}
+    except (ValueError, TypeError) as error:
+        logging.warning("%s; the run counts as not finished", error)
+        return None
 
 
+@distributed.writes
 def write_summary(folder: str | os.PathLike, summary: Mapping[str, float]) -> None:
     """Writes the summary, which marks a run as finished."""
     report.write_json(pathlib.Path(folder) / SUMMARY_FILE, dict(summary))

@@ -23,6 +23,7 @@ import numpy as np
 from noisyjax.core import rng
 from noisyjax.train import (
     checkpoints,
+    config_checks,
     data_facts,
     detection,
     evaluate,
@@ -56,11 +57,13 @@ def train_seeds(
     Raises:
       ValueError: if the configs differ in more than the seed, a directory holds another run, or
         there are several processes.
+      lock.Held: if another process trains in one of the directories.
       FloatingPointError: if a loss or a gradient is not finite.
     """
     _check(configs)
     if jax.process_count() > 1:
         raise ValueError(f"train_seeds: expected one process, got {jax.process_count()}")
+    config_checks.check(configs[0])
     pairs = list(zip(configs, workdirs, strict=True))
     summaries = [records.finished(config, folder) for config, folder in pairs]
     if None not in summaries:

@@ -4,6 +4,9 @@ import signal
 import threading
 from typing import Any
 
+import jax
+from jax.experimental import multihost_utils
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -12,6 +15,8 @@ class StopRequest:
 
     A second request of the same kind has its usual effect. Outside of the main thread Python cannot
     be told, and requests keep their usual effect.
+
+    In several processes JAX takes note of SIGTERM to any of them, and has them agree on a step.
 
     Attributes:
       signal: the signal's number, or None as long as nobody asked.
@@ -26,7 +31,8 @@ class StopRequest:
         signal.signal(number, self._before[number])
 
     def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is threading.main_thread():
+        alone = jax.process_count() == 1
+        if alone and threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 self._before[number] = signal.signal(number, self._note)
         return self
@@ -34,6 +40,19 @@ class StopRequest:
     def __exit__(self, *_) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def reached(self, step: int) -> bool:
+        """Tells whether the run is to end after a step; to be asked after every one.
+
+        Args:
+          step: number of updates done.
+
+        Returns:
+          Whether it is, the same in all processes.
+        """
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+            self.signal = signal.SIGTERM
+        return self.signal is not None
 
     def obey(self) -> None:
         """Ends the process if that was asked for, with the code expected: 143 for SIGTERM.

@@ -1,5 +1,6 @@
 """Where a run's numbers go: JSON lines and TensorBoard events."""
 
+import contextlib
 import json
 import math
 import os
@@ -7,9 +8,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import tensorboardX
+from absl import logging
 
 from noisyjax.core import files
+from noisyjax.train import distributed, events
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -22,25 +24,35 @@ def read_metrics(path: str | os.PathLike, *, last_step: int | None = None) -> li
       last_step: drop lines of later steps, None to keep all.
 
     Returns:
-      The lines; one that was cut off by the end of its process is dropped.
+      The lines. One that was cut off by the end of its process is dropped; so is a damaged one,
+      with a warning.
     """
     path = pathlib.Path(path)
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if last_step is None or row["step"] <= last_step:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    rows, lines = [], text.splitlines()
+    for number, line in enumerate(lines, 1):
+        row = _row(line)
+        if row is None:
+            if number < len(lines):
+                logging.warning("%s: line %d is damaged and left out", path, number)
+        elif last_step is None or row["step"] <= last_step:
             rows.append(row)
     return rows
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 class MetricsWriter:
     """Appends rows to ``metrics.jsonl`` and the numbers in them to TensorBoard's events.
 
     A run that resumes from a step takes back what was written after it, so that every step stands
-    in the file once.
+    in the file once. Of several processes one writes, and the others do nothing.
     """
 
     def __init__(self, folder: str | os.PathLike, *, step: int = 0):
@@ -50,21 +62,25 @@ class MetricsWriter:
           folder: the working directory.
           step: the step the run starts from.
         """
-        path = pathlib.Path(folder) / METRICS_FILE
-        rows = read_metrics(path, last_step=step)
-        files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        self.seconds, self._file = 0.0, None
+        if not distributed.is_writer():
+            return
+        self._path = pathlib.Path(folder) / METRICS_FILE
+        rows = read_metrics(self._path, last_step=step)
+        files.write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
         self.seconds = max((row.get("seconds", 0.0) for row in rows), default=0.0)
-        self._file = path.open("a", encoding="utf-8")
-        self._events = tensorboardX.SummaryWriter(
-            os.fspath(pathlib.Path(folder) / "events"), purge_step=step + 1 if step else None
-        )
+        self._file = self._path.open("a", encoding="utf-8")
+        self._events = events.EventsWriter(self._path.with_name("events"), step=step)
 
     def __enter__(self) -> "MetricsWriter":
         return self
 
     def __exit__(self, *_) -> None:
-        self._file.close()
-        self._events.close()
+        if self._file is None:
+            return
+        # Closing may fail as well, where the disk is full.
+        with contextlib.closing(self._events), files.naming(self._path):
+            self._file.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one row.
@@ -73,9 +89,11 @@ class MetricsWriter:
           step: number of updates done.
           values: name to number.
         """
+        if self._file is None:
+            return
         # Strict JSON has no NaN.
         row = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **row}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+        with files.naming(self._path):
+            self._file.write(json.dumps({"step": step, **row}) + "\n")
+            self._file.flush()
+        self._events.write(step, values)

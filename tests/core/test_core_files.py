@@ -1,5 +1,7 @@
 """Files that are there completely or not at all."""
 
+import pathlib
+
 import pytest
 
 from noisyjax.core import files
@@ -32,3 +34,26 @@ def test_after_an_error_the_old_file_stands_and_nothing_else(tmp_path):
 def test_csv_quotes_what_needs_it_and_numbers_read_back():
     text = files.to_csv(("case", "note"), [(0.1, 'says "no", twice'), (2, "")])
     assert text == 'case,note\n0.1,"says ""no"", twice"\n2,\n'
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="no device that is always full")
+def test_an_error_of_a_full_disk_names_the_file():
+    def save():
+        with files.naming("table.csv"), open("/dev/full", "w") as full:
+            full.write("text")
+
+    with pytest.raises(OSError, match=r"No space left on device: 'table\.csv'"):
+        save()
+
+
+def test_an_error_that_names_a_file_keeps_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent'"), files.naming("other"):
+        (tmp_path / "absent").read_text()
+
+
+def test_a_folder_is_tried_out(tmp_path):
+    files.check_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match=r"folder that can be written to.*file'"):
+        files.check_writable(tmp_path / "file")

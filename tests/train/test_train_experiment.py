@@ -257,3 +257,33 @@ def test_training_on_patches_of_the_images():
     changes |= {"train.strategy": "adl"}
     with pytest.raises(ValueError, match=r"data.patches.count: .* expected 1, got 2"):
         experiments.build(train_fakes.config(**changes))
+
+
+def test_half_precision_and_recomputation_reach_the_network_and_not_the_loss():
+    fields = {
+        "method": "mean",
+        "model": {"name": "unet", "widths": (2, 4)},
+        "fused": {"loss": "cross_entropy"},
+        "dtype": "bfloat16",
+        "remat": True,
+    }
+    sizes = {"num_raters": 2, "num_classes": 2}
+    method = experiments.build_method(ml_collections.ConfigDict(fields), **sizes)
+    batch = experiments.build(train_fakes.config()).example_batch()
+    key = rng.root_key(0)
+    variables = jax.eval_shape(method.init, key, batch)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+    assert jax.eval_shape(method.predict, variables, batch["image"]).probs.dtype == np.float32
+
+    def loss(variables):
+        return method.loss_fn(variables, batch, key, batch["epoch"][0])[0]
+
+    found = jax.eval_shape(jax.value_and_grad(loss), variables)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype("float32")}
+    program = str(jax.make_jaxpr(loss)(variables))
+    assert "bf16" in program
+    assert "remat" in program
+    with pytest.raises(ValueError, match="remat: highres3dnet has no such option"):
+        experiments.build_method(
+            ml_collections.ConfigDict(fields | {"model": {"name": "highres3dnet"}}), **sizes
+        )

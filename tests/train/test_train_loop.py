@@ -1,10 +1,7 @@
 import json
 import logging
-import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -44,7 +41,7 @@ def test_a_workdir_holds_everything(uninterrupted):
     assert names == {
         "config.json", "versions.json", "splits.json", "metrics.jsonl", "events", "checkpoints",
         "summary.json", "val_cases.csv", "val_report.json", "test_cases.csv", "test_report.json",
-        "source.json",
+        "source.json", "run.lock",
     }  # fmt: skip
     rows = writers.read_metrics(folder / "metrics.jsonl")
     training = [row for row in rows if "train_loss" in row]
@@ -128,27 +125,6 @@ def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(uninterrupted, tmp_path, 
     rows = writers.read_metrics(tmp_path / "metrics.jsonl")
     steps = [row["step"] for row in rows if "train_loss" in row]
     assert steps == list(range(1, STEPS + 1))
-
-
-@pytest.mark.slow
-def test_kill_at_any_step_and_the_run_goes_on_bit_for_bit(uninterrupted, tmp_path):
-    _, expected, summary = uninterrupted
-    step = int(np.random.default_rng().integers(1, STEPS))
-    program = [sys.executable, train_fakes.__file__, str(tmp_path), str(step), "8"]
-    root = pathlib.Path(__file__).parents[2]
-    killed = subprocess.run(program, cwd=root, env=_environment(root), capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert not (tmp_path / "summary.json").exists()
-    state, other = train.train_and_evaluate(train_fakes.config(), tmp_path)
-    print(f"killed at step {step}")
-    assert_same(jax.device_get(state), expected)
-    assert other["test_nll"] == summary["test_nll"]
-
-
-def _environment(root):
-    import os
-
-    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{pathlib.Path(__file__).parent}"}
 
 
 def test_a_bad_newest_checkpoint_costs_an_epoch_only(uninterrupted, tmp_path, monkeypatch, caplog):

@@ -1,11 +1,6 @@
-"""A source, a network and a method small enough to train in milliseconds.
-
-Run as a program it trains in the folder given, and kills itself at the step given.
-"""
+"""A source, a network and a method small enough to train in milliseconds."""
 
 import os
-import signal
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -164,12 +159,3 @@ def stop_at(step, number):
             yield batch
 
     return stopping
-
-
-if __name__ == "__main__":
-    jax.config.update("jax_num_cpu_devices", int(sys.argv[3]))
-    install()
-    from noisyjax import train
-
-    pipeline.train_batches = stop_at(int(sys.argv[2]), signal.SIGKILL)
-    train.train_and_evaluate(config(), sys.argv[1])

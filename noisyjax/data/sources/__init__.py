@@ -34,12 +34,17 @@ SOURCES = {
     "tumours": tumours.load,
 }
 
+# Those with a file for each case, which may be damaged by itself.
+_FILES = ("folder",)
 
-def load(name: str, **options: Any) -> source.Source:
+
+def load(name: str, *, skip_damaged: bool = False, **options: Any) -> source.Source:
     """Loads a data set by its name.
 
     Args:
       name: a key of `SOURCES`.
+      skip_damaged: whether a case that cannot be used fails when it is read, so that it can be left
+        out, in place of the whole data set.
       **options: of the data set's own `load`.
 
     Returns:
@@ -51,4 +56,7 @@ def load(name: str, **options: Any) -> source.Source:
     >>> load("digits").class_names
     ('background', 'digit')
     """
-    return checks.lookup("source", name, SOURCES)(**options)
+    load_by_name = checks.lookup("source", name, SOURCES)
+    if skip_damaged and name in _FILES:
+        options["skip_damaged"] = True
+    return load_by_name(**options)

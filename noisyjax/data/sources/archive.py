@@ -1,6 +1,8 @@
 """Reading the arrays of an ``.npz`` file, with errors that name the file and the array."""
 
 import contextlib
+import lzma
+import math
 import os
 import zipfile
 import zlib
@@ -10,7 +12,21 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
+# Of all arrays of a file together, unpacked.
+MAX_BYTES = 2**33
+
 _KINDS = {"integer": "iu", "text": "U"}
+# What a damaged or forged archive fails by.
+_FAULTS = (
+    ValueError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    KeyError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 @contextlib.contextmanager
@@ -23,8 +39,30 @@ def _opened(path: str, content: str) -> Iterator[np.lib.npyio.NpzFile]:
                 f"{path}: expected an .npz archive; the file is cut off or another one"
             )
         file.seek(0)
-        with np.load(file, allow_pickle=False) as archive:
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except _FAULTS as error:
+            raise ValueError(f"{path}: expected an .npz archive, got {error}") from error
+        with archive:
             yield archive
+
+
+def _size(archive: np.lib.npyio.NpzFile, name: str) -> int:
+    """Returns the bytes of an array by its header, which is all that is read of it."""
+    info = archive.zip.getinfo(f"{name}.npy")
+    with archive.zip.open(info) as member:
+        major, _ = np.lib.format.read_magic(member)
+        read = "read_array_header_1_0" if major == 1 else "read_array_header_2_0"
+        shape, _, dtype = getattr(np.lib.format, read)(member)
+    if dtype.hasobject:
+        raise ValueError(f"{name}: objects; Object arrays cannot be loaded when allow_pickle=False")
+    # Python's integers do not overflow.
+    size = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or size > info.file_size:
+        raise ValueError(
+            f"{name}: {size} bytes {list(shape)} by its header, {info.file_size} in the archive"
+        )
+    return size
 
 
 def names(path: str, *, content: str) -> tuple[str, ...]:
@@ -45,7 +83,9 @@ def names(path: str, *, content: str) -> tuple[str, ...]:
         return tuple(archive.files)
 
 
-def read(path: str, layout: Mapping[str, str], *, content: str) -> Arrays:
+def read(
+    path: str, layout: Mapping[str, str], *, content: str, max_bytes: int = MAX_BYTES
+) -> Arrays:
     """Reads arrays and checks their dtypes and shapes against each other.
 
     Args:
@@ -54,22 +94,26 @@ def read(path: str, layout: Mapping[str, str], *, content: str) -> Arrays:
         "shape": "integer N 2"}``. The dtype is a NumPy dtype or ``integer`` or ``text``; a
         number is a size, and a name is a size that is the same everywhere; none is zero.
       content: what the file should hold, for the message.
+      max_bytes: the most that is unpacked; the headers are asked before anything is.
 
     Returns:
       The arrays named by the layout.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is not an ``.npz`` archive, if an array is missing, or if one has another
-        dtype or shape.
+      ValueError: if it is not an ``.npz`` archive, if an array is missing, if they are too large,
+        or if one has another dtype or shape.
     """
     with _opened(path, content) as archive:
         missing = [name for name in layout if name not in archive.files]
         if missing:
             raise ValueError(f"{path}: expected arrays {tuple(layout)}, missing {missing}")
         try:
+            size = sum(_size(archive, name) for name in layout)
+            if size > max_bytes:
+                raise ValueError(f"{size} bytes, more than the {max_bytes} allowed")
             arrays = {name: archive[name] for name in layout}
-        except (ValueError, zipfile.BadZipFile, zlib.error) as error:
+        except _FAULTS as error:
             raise ValueError(f"{path}: expected plain arrays, got {error}") from error
     sizes: dict[str, int] = {}
     for name, array in arrays.items():

@@ -41,7 +41,8 @@ class FolderExamples:
       cases: their files.
       layout: the folder's.
       prepared: ``image`` ``[*T, K]``, ``labels`` ``[1 + R, *T]`` with the truth first, ``mask``
-        ``[1 + R]``, who labelled it, and ``grid``; T differs from case to case.
+        ``[1 + R]``, who labelled it, and ``grid``; T differs from case to case. Or a text, what is
+        wrong with a case that is kept to be left out.
       size: S, of every example.
       spacing: of every example, in mm.
       options: how cases were prepared, see `folder_cases.prepare`.
@@ -49,7 +50,7 @@ class FolderExamples:
 
     cases: tuple[folder_layout.Case, ...]
     layout: folder_layout.Layout
-    prepared: tuple[dict[str, np.ndarray], ...]
+    prepared: tuple[dict[str, np.ndarray] | str, ...]
     size: tuple[int, ...]
     spacing: tuple[float, ...]
     options: Mapping[str, Any]
@@ -61,6 +62,8 @@ class FolderExamples:
     def __getitem__(self, index: int) -> source.Example:
         """Returns one example; the image is filled up by its darkest value."""
         arrays = self.prepared[index]
+        if isinstance(arrays, str):
+            raise ValueError(arrays)
         image = folder_cases.fit(arrays["image"], self.size)
         labels = np.stack([preprocess.fit(label, self.size) for label in arrays["labels"]])
         example = {"image": image, "id": np.int32(index)}
@@ -89,9 +92,13 @@ class FolderExamples:
         folder_cases.write(path, labels, grid=self.prepared[index]["grid"], like=like)
 
 
+def _fatal(problems: Sequence[folder_problems.Problem]) -> list[folder_problems.Problem]:
+    return [found for found in problems if found.kind not in folder_problems.HARMLESS]
+
+
 def _refuse(root: str, problems: Sequence[folder_problems.Problem]) -> None:
     """Raises for what a folder cannot be trained on."""
-    fatal = [found for found in problems if found.kind not in folder_problems.HARMLESS]
+    fatal = _fatal(problems)
     if fatal:
         listed = "\n  ".join(str(found) for found in fatal[:5])
         more = f"\n  and {len(fatal) - 5} more" if len(fatal) > 5 else ""
@@ -146,8 +153,36 @@ def _peek(case: folder_layout.Case, layout: folder_layout.Layout) -> volumes.Vol
         raise
 
 
+def _left_out(layout: folder_layout.Layout) -> dict[str, str]:
+    """Returns the cases that cannot be used, as far as names and headers tell, and why."""
+    cases = {case.name: case for case in layout.cases}
+    errors, rest = {}, []
+    for found in _fatal(layout.problems):
+        if found.case in cases:
+            errors.setdefault(found.case, str(found))
+        else:
+            rest.append(found)
+    _refuse(str(layout.root), rest)
+    for name, case in cases.items():
+        try:
+            _peek(case, layout)
+        except (OSError, ValueError) as error:
+            errors.setdefault(name, str(error))
+    return errors
+
+
+def _prepared_or_not(case: folder_layout.Case, *how: Any) -> dict[str, np.ndarray] | str:
+    """Returns a prepared case, or what is wrong with it."""
+    try:
+        return _kept(case, *how)
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
 def _spacing(layout: folder_layout.Layout, wanted: Sequence[float | int]) -> tuple[float, ...]:
     """Returns the spacing to resample to: the one that is wanted, or the median of the cases."""
+    for size in wanted:
+        checks.positive("spacing", size)
     if len(wanted):
         return tuple(float(size) for size in wanted)
     peeked = [_peek(case, layout) for case in layout.cases]
@@ -221,6 +256,7 @@ def load(
     cache: str = "",
     seed: int = 0,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    skip_damaged: bool = False,
 ) -> source.Source:
     """Loads a folder.
 
@@ -243,6 +279,8 @@ def load(
       fractions: of training, validation and test, where there is no labelsTs; else the cases of
         imagesTs test and the share of the test trains. Where dataset.json names patients, these are
         shares of the patients, and all cases of one are in one part.
+      skip_damaged: whether a case that cannot be used fails when it is read, in place of the whole
+        folder.
 
     Returns:
       The source: the raters of ratersTr, who are the same persons in every case, with a mask of who
@@ -256,8 +294,13 @@ def load(
     """
     checks.one_of("normalise", normalise, preprocess.NORMALISATIONS)
     layout = folder_layout.read(root)
-    _refuse(root, layout.problems)
-    to = _spacing(layout, spacing)
+    left_out: dict[str, str] = {}
+    if skip_damaged:
+        left_out = _left_out(layout)
+    else:
+        _refuse(root, layout.problems)
+    usable = tuple(case for case in layout.cases if case.name not in left_out)
+    to = _spacing(dataclasses.replace(layout, cases=usable), spacing)
     options = {
         "normalisation": normalise,
         "cut": float(cut),
@@ -265,10 +308,17 @@ def load(
         "box": box,
         "margin": margin,
     }
-    prepared = tuple(_kept(case, layout, to, options, cache) for case in layout.cases)
-    shapes = [arrays["image"].shape for arrays in prepared]
+    prepare = _prepared_or_not if skip_damaged else _kept
+    prepared = tuple(
+        left_out.get(case.name) or prepare(case, layout, to, options, cache)
+        for case in layout.cases
+    )
+    usable = [pair for pair in zip(layout.cases, prepared) if not isinstance(pair[1], str)]
+    if not usable:
+        raise ValueError(f"{root}: expected a case that can be used, got none: {prepared[0]}")
+    shapes = [arrays["image"].shape for _, arrays in usable]
     if len({len(shape) for shape in shapes}) > 1 or len({shape[-1] for shape in shapes}) > 1:
-        facts = [(case, len(shape) - 1, shape[-1], to) for case, shape in zip(layout.cases, shapes)]
+        facts = [(case, len(s) - 1, s[-1], to) for (case, _), s in zip(usable, shapes)]
         _refuse(root, list(folder_check.across(facts)))
     axes = len(shapes[0]) - 1
     if len(size) not in (0, axes):

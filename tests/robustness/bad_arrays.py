@@ -1,0 +1,391 @@
+"""Arrays of wrong shapes, dtypes and values for losses, metrics, fusion and noise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from bad_inputs import Bad
+
+from noisyjax import decisions, fusion
+from noisyjax.core import blur, distance, morphology, warp
+from noisyjax.data import annotate, fused, patches, source, splits
+from noisyjax.losses import confusion as cm_losses
+from noisyjax.losses import entropy, overlap, ssim, uncertainty
+from noisyjax.metrics import (
+    boundary,
+    calibration,
+    detection,
+    distribution,
+    raters,
+    report,
+    statistics,
+    surface,
+)
+from noisyjax.metrics import confusion as cm_metrics
+from noisyjax.metrics import overlap as overlap_metrics
+from noisyjax.noise import annotators, gaussian_field, replacement, severity
+
+NAN = float("nan")
+F, I, B = np.float32, np.int32, bool
+
+
+def zeros(*shape, dtype=I):
+    return np.zeros(shape, dtype)
+
+
+def key():
+    return jax.random.key(0)
+
+
+def _source(**changes):
+    """Four images of two raters, with some arrays replaced."""
+    arrays = {
+        "images": zeros(4, 6, 6, 1, dtype=F),
+        "truths": zeros(4, 6, 6, dtype=np.uint8),
+        "labels": zeros(4, 2, 6, 6, dtype=np.uint8),
+        **changes,
+    }
+    return source.Source(
+        name="toy",
+        examples=source.ArrayExamples(**arrays),
+        num_classes=2,
+        class_names=("background", "organ"),
+        spacing=(1.0, 1.0),
+        rater_names=("anna", "bert"),
+    )
+
+
+def annotated(**changes):
+    """The labelled examples of a toy source with some arrays replaced."""
+    options = {"panel": None, "seed": 0, "include_truth": True}
+    return annotate.annotate(_source(**changes), np.arange(4), **options)
+
+
+def _row(name, call, match, error=ValueError):
+    return Bad(f"array: {name}", lambda folder: None, lambda _: call(), error, match)
+
+
+_LOSSES = [
+    _row(
+        "labels of another shape than the logits",
+        lambda: entropy.cross_entropy(zeros(4, 4, 2, dtype=F), zeros(4, 5)),
+        r"labels: expected shape \[4, 4\] like logits, got \[4, 5\]",
+    ),
+    _row(
+        "float labels for the cross-entropy",
+        lambda: entropy.cross_entropy(zeros(4, 2, dtype=F), zeros(4, dtype=F)),
+        r"labels: expected integers \(class ids\), got float32",
+    ),
+    _row(
+        "ids in place of one-hot targets",
+        lambda: entropy.soft_cross_entropy(zeros(4, 2, dtype=F), zeros(4, dtype=F)),
+        r"targets: expected shape \[4, 2\] like logits, got \[4\]",
+    ),
+    _row(
+        "q of NaN",
+        lambda: entropy.generalised_cross_entropy(*[zeros(4, 2, dtype=F)] * 2, q=NAN),
+        r"q: expected a number in \(0, 1\], got nan",
+    ),
+    _row(
+        "targets of other classes for Dice",
+        lambda: overlap.soft_dice(zeros(4, 2, dtype=F), zeros(4, 3, dtype=F)),
+        r"targets: expected shape \[4, 2\] like probs, got \[4, 3\]",
+    ),
+    _row(
+        "one class without background",
+        lambda: overlap.soft_dice(zeros(4, 1, dtype=F), zeros(4, 1, dtype=F)),
+        "probs: expected at least two classes",
+    ),
+    _row(
+        "gamma beyond 2",
+        lambda: overlap.noise_robust_dice(*[zeros(4, 2, dtype=F)] * 2, gamma=3),
+        r"gamma: expected a number in \[1, 2\], got 3",
+    ),
+    _row(
+        "targets of another size for SSIM",
+        lambda: ssim.ssim_loss(zeros(8, 8, 2, dtype=F), zeros(8, 7, 2, dtype=F)),
+        r"targets: expected shape \[8, 8, 2\] like probs",
+    ),
+    _row(
+        "an even window",
+        lambda: ssim.ssim(*[zeros(8, 8, dtype=F)] * 2, window=4),
+        "window: expected an odd number > 0, got 4",
+    ),
+    _row(
+        "matrices of other classes",
+        lambda: cm_losses.mix(zeros(4, 2, dtype=F), zeros(3, 4, 3, 3, dtype=F)),
+        r"cms: expected shape \[\*, 4, 2, 2\] like probs, got \[3, 4, 3, 3\]",
+    ),
+    _row(
+        "matrices without the rater axis",
+        lambda: cm_losses.log_mix(zeros(4, 2, dtype=F), zeros(4, 2, 2, dtype=F)),
+        r"cms: expected 4 axes, got shape \(4, 2, 2\)",
+    ),
+    _row(
+        "labels of another number of raters",
+        lambda: cm_losses.mixed_nll(zeros(4, 2, dtype=F), zeros(3, 1, 2, 2, dtype=F), zeros(2, 4)),
+        r"labels: expected shape \[3, 4\] like cms and logits, got \[2, 4\]",
+    ),
+    _row(
+        "no foreground for one-hot matrices",
+        lambda: cm_losses.one_hot_cms(zeros(4), zeros(2, 4), 1),
+        "num_classes: expected at least 2, got 1",
+    ),
+    _row(
+        "uncertainties of another shape",
+        lambda: uncertainty.weighted_dice(
+            zeros(4, dtype=F), zeros(2, 4, dtype=np.uint8), zeros(2, 3, dtype=F)
+        ),
+        r"sigma: expected shape \[2, 4\] like labels, got \[2, 3\]",
+    ),
+]
+
+_FUSION = [
+    _row(
+        "float votes",
+        lambda: fusion.majority(zeros(3, 4, dtype=F), 2),
+        r"labels: expected integers \(class ids\), got float32",
+    ),
+    _row(
+        "bool votes",
+        lambda: fusion.mean(zeros(3, 4, dtype=B), 2),
+        r"labels: expected integers \(class ids\), got bool",
+    ),
+    _row(
+        "votes without the rater axis",
+        lambda: fusion.staple(zeros(4), 2),
+        r"labels: expected \[R, \*S\], none of it 0, got \[4\]",
+    ),
+    _row(
+        "no raters",
+        lambda: fusion.staple(zeros(0, 4), 2),
+        r"labels: expected \[R, \*S\], none of it 0, got \[0, 4\]",
+    ),
+    _row(
+        "an image of no voxels",
+        lambda: fusion.spatial_staple(zeros(3, 0), 2),
+        r"labels: expected \[R, \*S\], none of it 0, got \[3, 0\]",
+    ),
+    _row(
+        "no classes",
+        lambda: fusion.mean(zeros(3, 4), 0),
+        "num_classes: expected at least 2, got 0",
+    ),
+    _row(
+        "one class",
+        lambda: fusion.spatial_staple(zeros(3, 4), 1),
+        "num_classes: expected at least 2, got 1",
+    ),
+    _row(
+        "a mask of other raters",
+        lambda: fusion.majority(zeros(3, 4), 2, rater_mask=zeros(2, dtype=B)),
+        r"rater_mask: expected shape \[3\] like labels, got \[2\]",
+    ),
+    _row(
+        "a prior of other classes",
+        lambda: fusion.pooled_staple(zeros(2, 3, 4), 2, prior=jnp.ones(3)),
+        r"prior: expected shape \[2\] like labels, got \[3\]",
+    ),
+    _row(
+        "a bias of NaN",
+        lambda: fusion.spatial_staple(zeros(3, 4), bias=NAN),
+        "bias: expected a number from 0 to 1, got nan",
+    ),
+    _row(
+        "unknown fusion",
+        lambda: fused.gold_standard(
+            zeros(2, 3, 4), zeros(2, 3, dtype=B), name="best", num_classes=2
+        ),
+        "fusion: expected one of 'staple', 'spatial_staple', got 'best'",
+    ),
+]
+
+_METRICS = [
+    _row(
+        "a float mask",
+        lambda: overlap_metrics.counts(np.full(4, 0.5, F), zeros(4), 2),
+        r"pred: expected integers \(class ids\) or bool \(a mask\), got float32",
+    ),
+    _row(
+        "masks of two shapes",
+        lambda: overlap_metrics.counts(zeros(4), zeros(5), 2),
+        r"truth: expected shape \[4\] like pred, got \[5\]",
+    ),
+    _row(
+        "one class to count",
+        lambda: overlap_metrics.counts(zeros(4), zeros(4), 1),
+        "num_classes: expected at least 2, got 1",
+    ),
+    _row(
+        "raters of another image",
+        lambda: raters.joint_counts(zeros(2, 4), zeros(5), 2),
+        r"labels: expected shape \[\*, 5\] like truth, got \[2, 4\]",
+    ),
+    _row(
+        "a radius of zero",
+        lambda: boundary.boundary_overlap(zeros(4), zeros(4), radius=0),
+        "radius: expected a number > 0, got 0",
+    ),
+    _row(
+        "spacing of NaN",
+        lambda: surface.surface_metrics(zeros(4, 4), zeros(4, 4), spacing=(NAN, 1.0)),
+        "spacing: expected a number > 0, got nan",
+    ),
+    _row(
+        "spacing of zero",
+        lambda: surface.surface_metrics(zeros(4, 4), zeros(4, 4), spacing=(0.0, 1.0)),
+        "spacing: expected a number > 0, got 0",
+    ),
+    _row(
+        "spacing of other axes",
+        lambda: surface.surface_metrics(zeros(4, 4), zeros(4, 4), spacing=(1.0,) * 3),
+        r"spacing: expected shape \[2\] like the axes of the masks, got \[3\]",
+    ),
+    _row(
+        "probabilities in place of a mask",
+        lambda: surface.surface_metrics(np.full((4, 4), NAN), zeros(4, 4)),
+        "pred: expected integers .* or bool .*, got float64",
+    ),
+    _row(
+        "as many truths as predictions, less one",
+        lambda: surface.surface_metrics_of_cases(zeros(2, 4, 4), zeros(1, 4, 4)),
+        "truths: expected 2 cases like preds, got 1",
+    ),
+    _row(
+        "no bins",
+        lambda: calibration.bin_probabilities(zeros(4, dtype=F), zeros(4), num_bins=0),
+        "num_bins: expected a number > 0, got 0",
+    ),
+    _row(
+        "scores of other examples",
+        lambda: detection.auc(zeros(4, dtype=F), zeros(3, dtype=B)),
+        r"noisy: expected shape \[4\] like scores, got \[3\]",
+    ),
+    _row(
+        "float samples",
+        lambda: distribution.ged_squared(zeros(2, 4, dtype=F), zeros(3, 4)),
+        r"samples: expected integers \(class ids\), got float32",
+    ),
+    _row(
+        "a matrix that is not square",
+        lambda: cm_metrics.class_exchange(zeros(2, 3, dtype=F)),
+        r"mean_cm: expected shape \[\*, 2\] like a square matrix, got \[2, 3\]",
+    ),
+    _row(
+        "names of other raters",
+        lambda: cm_metrics.orientation_warnings(zeros(3, 2, 2, dtype=F), ["anna"]),
+        "rater_names: expected 3, got 1",
+    ),
+    _row(
+        "pairs without a partner",
+        lambda: statistics.paired([0.1, 0.2], [0.1]),
+        r"second: expected \(2,\) values like first, got \(1,\)",
+    ),
+    _row(
+        "values of other cases",
+        lambda: report.case_rows("dice", zeros(3, dtype=F), ["a"]),
+        r"values: expected shape \(1,\) like cases and classes, got \(3,\)",
+    ),
+    _row(
+        "probabilities above one",
+        lambda: decisions.dice_optimal_threshold(jnp.array([0.5, 1.5])),
+        "m: expected .*0.* to 1|m: expected .*0, 1",
+    ),
+]
+
+_CORE = [
+    _row(
+        "spacing of minus one",
+        lambda: distance.distance_transform(zeros(4, 4, dtype=B), spacing=(1.0, -1.0)),
+        r"spacing: expected a number > 0, got -1",
+    ),
+    _row(
+        "a radius of inf",
+        lambda: morphology.dilate(zeros(4, 4, dtype=B), radius=float("inf")),
+        "radius: expected a number >= 0, got inf",
+    ),
+    _row(
+        "a blur of other axes",
+        lambda: blur.gaussian_blur(zeros(4, 4, dtype=F), (1.0, 1.0, 1.0)),
+        "sigma: expected 1 or 2 numbers, got 3",
+    ),
+    _row(
+        "a displacement of other axes",
+        lambda: warp.warp(zeros(4, 4), zeros(3, 4, 4, dtype=F)),
+        r"displacement: expected shape \[2, 4, 4\], got \[3, 4, 4\]",
+    ),
+    _row(
+        "a patch larger than the image",
+        lambda: patches.sample_corners(key(), zeros(4, 4, dtype=B), size=(8, 8), count=1),
+        r"size: expected one of 1 to \[4, 4\] voxels along each axis, got \[8, 8\]",
+    ),
+    _row(
+        "noise of NaN",
+        lambda: gaussian_field.deform(key(), zeros(8, 8), a=NAN),
+        "a: expected numbers >= 0, got nan",
+    ),
+    _row(
+        "noise on a line",
+        lambda: gaussian_field.deform(key(), zeros(8), a=0.1),
+        r"label: expected 2 or 3 axes, got shape \(8,\)",
+    ),
+    _row(
+        "an annotator of negative strength",
+        lambda: annotators.panel(("over",), over=-1.0),
+        "over: expected a number >= 0, got -1.0",
+    ),
+    _row(
+        "a target that is no class",
+        lambda: annotators.panel(("good",), target=2),
+        "target: expected one of 1, got 2",
+    ),
+    _row(
+        "a wanted Dice of zero",
+        lambda: severity.solve_severity(lambda *_: None, zeros(1, 4, 4), 0.0, key()),
+        r"target_dice: expected a number in \(0, 1\], got 0.0",
+    ),
+    _row(
+        "a share of more than all",
+        lambda: replacement.choose_cases(key(), np.arange(4), share=1.5),
+        r"share: expected a number in \[0, 1\], got 1.5",
+    ),
+    _row(
+        "shares that do not add up",
+        lambda: splits.split(10, seed=0, fractions=(0.5, 0.1, 0.1)),
+        "fractions: expected three that add up to 1",
+    ),
+    _row(
+        "a split without examples",
+        lambda: splits.split(3, seed=0, fractions=(0.99, 0.0, 0.01)),
+        "test: expected a fraction of 0.01, got no example at all",
+    ),
+]
+
+_EXAMPLES = [
+    _row(
+        "an image with NaN",
+        lambda: annotated(images=np.full((4, 6, 6, 1), NAN, F)),
+        r"toy\[0\]: image: expected finite intensities, got NaN or inf",
+    ),
+    _row(
+        "labels beyond the classes",
+        lambda: annotated(labels=np.full((4, 2, 6, 6), 7, np.uint8)),
+        r"toy\[0\]: labels: expected classes in 0\.\.1, got 7",
+    ),
+    _row(
+        "a negative truth",
+        lambda: annotated(truths=np.full((4, 6, 6), -1, np.int8)),
+        r"toy\[0\]: truth: expected classes in 0\.\.1, got -1",
+    ),
+    _row(
+        "a float truth",
+        lambda: annotated(truths=np.full((4, 6, 6), 0.5, F)),
+        r"toy\[0\]: truth: expected integers \(class ids\), got float32",
+    ),
+    _row(
+        "labels of another size than the image",
+        lambda: annotated(labels=zeros(4, 2, 6, 5, dtype=np.uint8)),
+        r"toy\[0\]: labels: expected shape \[\*, 6, 6\] like image, got \[2, 6, 5\]",
+    ),
+]
+
+ROWS = [*_LOSSES, *_FUSION, *_METRICS, *_CORE, *_EXAMPLES]

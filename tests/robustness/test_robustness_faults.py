@@ -1,0 +1,468 @@
+"""What can happen to a run, and what becomes of it: a row for each fault.
+
+Each fault is a real one: files are damaged, disks are full, memory is asked for that is not there.
+The rows that are tested elsewhere name the test. The last test counts the rows.
+"""
+
+import ast
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, NamedTuple
+
+import fault_tools as tools
+import jax
+import numpy as np
+import pytest
+import train_fakes
+
+from noisyjax import methods, models, train
+from noisyjax.data import disk_cache, pipeline, source, sources
+from noisyjax.train import checkpoints, data_facts, loop, writers
+from noisyjax.train import run as runs
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+# What becomes of a run. The last is not survived.
+GOES_ON = "goes on with the same result"
+TOLD = "ends with one clear message, nothing is lost"
+LOST = "is not survived"
+
+
+class World(NamedTuple):
+    """What a check works with.
+
+    Attributes:
+      folder: empty, its own.
+      patch: pytest's monkeypatch.
+      log: pytest's caplog.
+      whole: a run that nothing happened to: folder, state and summary.
+      part: the folder of the same run, ended after step 9 of 12; checkpoints of steps 8 and 9.
+    """
+
+    folder: pathlib.Path
+    patch: Any
+    log: Any
+    whole: tuple[pathlib.Path, Any, dict[str, float]]
+    part: pathlib.Path
+
+    def copy(self, whole: bool = False) -> pathlib.Path:
+        """Returns a copy of a run."""
+        return shutil.copytree(self.whole[0] if whole else self.part, self.folder / "run")
+
+    def goes_on(self, folder: pathlib.Path, **changes: Any) -> None:
+        """Gives the command again, and compares with the run that nothing happened to."""
+        state, summary = train.train_and_evaluate(train_fakes.config(**changes), folder)
+        tools.assert_same(state, self.whole[1])
+        tools.assert_same_numbers(summary, self.whole[2])
+        rows, expected = (
+            writers.read_metrics(each / writers.METRICS_FILE) for each in (folder, self.whole[0])
+        )
+        assert [row["step"] for row in rows] == [row["step"] for row in expected]
+
+    def good(self, folder: pathlib.Path) -> int:
+        """Returns the step of the newest checkpoint, which is good."""
+        with checkpoints.Checkpoints(folder / "checkpoints", keep=2, read_only=True) as store:
+            found = store.restore(self.whole[1])
+            assert int(found.step) == store.steps()[-1]
+            return int(found.step)
+
+
+def the_disk_is_full(world):
+    def running_out(step, leave):
+        stream = pipeline.train_batches
+
+        def batches(*args, start_step=0, **options):
+            given = stream(*args, start_step=start_step, **options)
+            for done, batch in enumerate(given, start_step):
+                if done == step:
+                    # It is written beside the training.
+                    tools.wait_for(folder / "checkpoints" / "4")
+                    tools.fill(disk, leave)
+                yield batch
+
+        return batches
+
+    def run(match):
+        with pytest.raises(OSError, match=f"disk is full.*{match}") as error:
+            train.train_and_evaluate(train_fakes.config(), folder)
+        tools.make_room(disk)
+        return str(error.value)
+
+    with tools.small_disk(world.folder / "disk") as disk:
+        folder = disk / "run"
+        # The metrics take a page of the disk every few steps.
+        with world.patch.context() as patch:
+            patch.setattr(pipeline, "train_batches", running_out(4, 0))
+            message = run(r"(metrics\.jsonl|events)")
+        assert f"latest checkpoint is {folder}/checkpoints/4" in message
+        assert world.good(folder) == 4
+        # A checkpoint takes more than is left, the metrics do not.
+        with world.patch.context() as patch:
+            patch.setattr(pipeline, "train_batches", running_out(7, 32_000))
+            assert "checkpoints/4;" in run(r"checkpoints/8\.orbax")
+        assert world.good(folder) == 4
+        finish = loop.finish
+
+        def without_space(run, state, store, seconds):
+            store.save(int(state.step), state, wait=True)
+            tools.fill(disk, 0)
+            return finish(run, state, store, seconds)
+
+        with world.patch.context() as patch:
+            patch.setattr(loop, "finish", without_space)
+            assert "checkpoints/12;" in run(r"val_(cases.csv|report.json)")
+        world.goes_on(folder)
+
+
+def any_file_of_the_newest_checkpoint_is_damaged(world):
+    folder = world.copy() / "checkpoints"
+    paths = sorted(path for path in (folder / "9").rglob("*") if path.is_file())
+    assert len(paths) > 5
+    before = folder.with_name("before")
+    shutil.copytree(folder, before)
+    kinds = list(tools.DAMAGE.values())
+    for number, path in enumerate(paths):
+        kinds[number % len(kinds)](path)
+        with checkpoints.Checkpoints(folder, keep=2) as store:
+            found = store.restore(world.whole[1])
+        # Not all files matter; nothing but one of the two states may come back.
+        expected = {8: before / "8", 9: before / "9"}[int(found.step)]
+        assert expected.is_dir()
+        tools.assert_same(found, tools.state_of(before, int(found.step), world.whole[1]))
+        shutil.rmtree(folder)
+        shutil.copytree(before, folder)
+
+
+def the_folder_of_the_newest_checkpoint_is_empty(world):
+    folder = world.copy()
+    for path in (folder / "checkpoints" / "9").iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    world.goes_on(folder)
+    assert f"checkpoint {folder}/checkpoints/9 is bad" in world.log.text
+
+
+def no_checkpoint_is_good(world):
+    folder = world.copy()
+    for path in (folder / "checkpoints").rglob("*"):
+        if path.is_file() and path.name != "metrics":
+            tools.cut_off(path)
+    with pytest.raises(checkpoints.Damaged, match=r"none of the checkpoints of steps \[8, 9\]"):
+        train.train_and_evaluate(train_fakes.config(), folder)
+    assert len(list((folder / "damaged").iterdir())) == 2
+
+
+def a_checkpoint_was_half_written(world):
+    folder = world.copy()
+    half = folder / "checkpoints" / "12.orbax-checkpoint-tmp"
+    shutil.copytree(folder / "checkpoints" / "9", half)
+    world.goes_on(folder)
+    assert not half.exists()
+
+
+def the_workdir_cannot_be_written_to(world):
+    def not_reached(*_, **__):
+        raise AssertionError("told too late")
+
+    world.patch.setattr(runs, "set_up", not_reached)
+    for name in ("run", "other/checkpoints"):
+        path = world.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a file where the folder should be")
+        workdir = world.folder / name.partition("/")[0]
+        with pytest.raises(OSError, match=f"folder that can be written to.*{path}"):
+            train.train_and_evaluate(train_fakes.config(), workdir)
+    with (
+        tools.small_disk(world.folder / "disk", "ro") as disk,
+        pytest.raises(OSError, match=f"Read-only file system.*{disk}"),
+    ):
+        train.train_and_evaluate(train_fakes.config(), disk)
+
+
+def the_clock_is_set_back(world):
+    folder, clock = world.folder / "run", time.time
+    with world.patch.context() as patch:
+        patch.setattr(time, "time", lambda: clock() + 3e8)
+        patch.setattr(pipeline, "train_batches", train_fakes.stop_at(6, signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            train.train_and_evaluate(train_fakes.config(), folder)
+    stopped = world.good(folder)
+    for number, path in enumerate(sorted(folder.rglob("*"))):
+        moment = (1e8, 4e9)[number % 2]
+        os.utime(path, (moment, moment))
+    with world.patch.context() as patch:
+        patch.setattr(time, "time", lambda: clock() - 1e9)
+        world.goes_on(folder)
+    names = sorted(path.name for path in (folder / "events").iterdir())
+    assert [name.rpartition(".")[2] for name in names] == [f"{0:010d}", f"{stopped:010d}"]
+
+
+def two_runs_in_one_workdir(world):
+    folder = world.copy()
+    before = tools.content(folder)
+    with tools.other_process_holding(folder) as pid:
+        for start in (
+            lambda: train.train_and_evaluate(train_fakes.config(), folder),
+            lambda: train.train_seeds([train_fakes.config()], [folder]),
+        ):
+            with pytest.raises(RuntimeError, match=rf"{folder}: .*process {pid} on .*{folder}"):
+                start()
+    assert tools.content(folder) == before
+
+
+def a_case_vanishes(world, split, place, at):
+    """A file that was there at the start is not there when it is read again, and then comes back.
+
+    Five epochs, for batches are read ahead.
+    """
+    root, alone, folder = (world.folder / name for name in ("cases", "alone", "run"))
+    config = tools.files_config(tools.write_cases(root), epochs=5)
+    expected = train.train_and_evaluate(config, alone)[0]
+    missing = tools.case(root, alone, split, place)
+    with world.patch.context() as patch:
+        patch.setattr(pipeline, "train_batches", tools.vanishing(missing, at))
+        match = rf"{missing.stem}: expected a case that can be read, got FileNotFound.*{missing}"
+        with pytest.raises(source.UnreadableCase, match=match):
+            train.train_and_evaluate(config, folder)
+    assert tools.newest(folder) >= 4
+    missing.with_suffix(".gone").rename(missing)
+    tools.assert_same(train.train_and_evaluate(config, folder)[0], expected)
+
+
+def a_case_vanishes_after_the_check(world):
+    a_case_vanishes(world, "train", 3, at=5)
+
+
+def an_evaluation_fails_in_the_middle(world):
+    a_case_vanishes(world, "val", 1, at=6)
+
+
+def damaged_cases_are_skipped(world):
+    root, alone, folder = (world.folder / name for name in ("cases", "alone", "run"))
+    tools.write_cases(root)
+    config = tools.files_config(root, skip=True)
+    runs.set_up(tools.files_config(root), alone)
+    bad = [tools.case(root, alone, split, 2) for split in ("train", "test")]
+    for path in bad:
+        tools.cut_off(path)
+    shutil.rmtree(alone)
+    with pytest.raises(source.UnreadableCase, match=bad[0].stem):
+        train.train_and_evaluate(tools.files_config(root), alone)
+    shutil.rmtree(alone)
+    expected, summary = train.train_and_evaluate(config, alone)
+    counts = {name: n for name, n in summary.items() if name.endswith("skipped_cases")}
+    assert counts == {"skipped_cases": 2, "val_skipped_cases": 0, "test_skipped_cases": 1}
+    listed = (alone / "skipped.csv").read_text().splitlines()
+    assert [line.split(",")[1:3] for line in listed[1:]] == [
+        [bad[0].stem, "train"], [bad[1].stem, "test"],
+    ]  # fmt: skip
+    assert f"left out: {bad[1].stem}: " in world.log.text
+    # It is decided once: a file that is whole again by the time of the second part is still out.
+    with world.patch.context() as patch:
+        patch.setattr(pipeline, "train_batches", train_fakes.stop_at(5, signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            train.train_and_evaluate(config, folder)
+    tools.write_cases(root)
+    state, again = train.train_and_evaluate(config, folder)
+    tools.assert_same(state, expected)
+    tools.assert_same_numbers(again, summary)
+    assert (folder / "skipped.csv").read_text() == (alone / "skipped.csv").read_text()
+
+
+def memory_runs_out(world, method, step, names):
+    folder = world.copy()
+    methods.METHODS["fake"] = method
+    with pytest.raises(MemoryError, match=f"out of memory.*{names}") as error:
+        train.train_and_evaluate(train_fakes.config(), folder)
+    message = str(error.value)
+    assert f"latest checkpoint is {folder}/checkpoints/{step};" in message
+    for field in ("train.batch_size (now 5)", "evaluate.batch_size (now 3)", "parallel"):
+        assert field in message
+    methods.METHODS["fake"] = train_fakes.method
+    world.goes_on(folder, **{"evaluate.batch_size": 2})
+
+
+def memory_runs_out_in_the_step(world):
+    memory_runs_out(world, tools.hungry("loss_fn"), 9, "RESOURCE_EXHAUSTED")
+
+
+def memory_runs_out_in_the_evaluation(world):
+    memory_runs_out(world, tools.hungry("predict"), 9, "RESOURCE_EXHAUSTED")
+
+
+def memory_runs_out_on_the_host(world):
+    folder, take = world.copy(), source.take
+    with world.patch.context() as patch:
+        patch.setattr(source, "take", lambda *args: (np.empty(10**15), take(*args))[1])
+        with pytest.raises(MemoryError, match="Unable to allocate(.|\n)*latest checkpoint"):
+            train.train_and_evaluate(train_fakes.config(), folder)
+    world.goes_on(folder)
+
+
+def config_or_splits_are_damaged(world):
+    folder = world.copy()
+    for name in ("config.json", "splits.json"):
+        content = (folder / name).read_bytes()
+        tools.cut_off(folder / name)
+        with pytest.raises(ValueError, match=f"{folder}/{name}: expected"):
+            train.train_and_evaluate(train_fakes.config(), folder)
+        (folder / name).write_bytes(content)
+    assert world.good(folder) == 9
+
+
+def metrics_or_facts_are_damaged(world):
+    folder = world.copy()
+    tools.cut_off(folder / data_facts.FILE)
+    lines = (folder / writers.METRICS_FILE).read_bytes().splitlines(keepends=True)
+    later = b'{"step": 10, "train_lo'
+    (folder / writers.METRICS_FILE).write_bytes(b"".join(lines) + b"\xff\x00\n" + later)
+    world.goes_on(folder)
+    for name in (data_facts.FILE, "config.json"):
+        assert (folder / name).read_bytes() == (world.whole[0] / name).read_bytes()
+
+
+def the_summary_is_damaged(world):
+    folder = world.copy(whole=True)
+    tools.cut_off(folder / "summary.json")
+    world.goes_on(folder)
+    assert "summary.json: expected" in world.log.text
+
+
+def the_end_is_missing(world):
+    folder = world.copy(whole=True)
+    for name in ("summary.json", "test_report.json", "test_cases.csv"):
+        (folder / name).unlink()
+    world.goes_on(folder)
+    for name in ("test_report.json", "test_cases.csv"):
+        assert (folder / name).read_bytes() == (world.whole[0] / name).read_bytes()
+
+
+def the_workdir_is_moved(world):
+    folder = world.folder / "elsewhere" / "run 2"
+    shutil.copytree(world.copy(), folder)
+    shutil.rmtree(world.folder / "run")
+    world.goes_on(folder)
+    assert not (world.folder / "run").exists()
+
+
+def the_data_change_between_two_parts(world):
+    folder = world.copy()
+    facts = json.loads((folder / data_facts.FILE).read_text())
+    (folder / data_facts.FILE).write_text(json.dumps({**facts, "num_examples": 15}))
+    with pytest.raises(ValueError, match="data that the run began with.*num_examples was 15"):
+        train.train_and_evaluate(train_fakes.config(), folder)
+    assert world.good(folder) == 9
+
+
+def a_mapped_file_is_cut_off(world):
+    command = [sys.executable, "-c", tools.CUT_OFF_WHILE_MAPPED, str(world.folder)]
+    died = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert died.returncode == -signal.SIGBUS, died.stderr
+    found = disk_cache.stored(world.folder, "made", ("x",), lambda: {"x": np.ones(3)})
+    np.testing.assert_array_equal(found["x"], np.ones(3))
+
+
+_LOOP = "tests/train/test_train_loop.py::"
+_CHECKPOINTS = "tests/train/test_train_checkpoints.py::"
+
+# fault -> (what becomes of the run, the check here or the test elsewhere)
+FAULTS = {
+    "killed (SIGKILL) at random moments": (
+        GOES_ON,
+        "tests/robustness/test_robustness_soak.py::test_a_run_that_is_killed_comes_to_the_same_bits",
+    ),
+    "SIGTERM at any step": (
+        GOES_ON,
+        _LOOP + "test_sigterm_saves_and_the_run_goes_on_bit_for_bit",
+    ),
+    "SIGTERM to the command: checkpoint, exit code 143": (
+        GOES_ON,
+        "tests/cli/test_cli_train.py::test_sigterm_is_answered_with_143_and_the_run_can_go_on",
+    ),
+    "disk full while metrics, a checkpoint and a report are written": (TOLD, the_disk_is_full),
+    "bit flipped, file cut off or missing in the newest checkpoint": (
+        GOES_ON,
+        _CHECKPOINTS + "test_a_bad_checkpoint_is_named_and_the_one_before_is_used",
+    ),
+    "any file of the newest checkpoint damaged": (
+        GOES_ON,
+        any_file_of_the_newest_checkpoint_is_damaged,
+    ),
+    "folder of the newest checkpoint empty": (
+        GOES_ON,
+        the_folder_of_the_newest_checkpoint_is_empty,
+    ),
+    "checkpoint half written": (GOES_ON, a_checkpoint_was_half_written),
+    "all checkpoints damaged": (TOLD, no_checkpoint_is_good),
+    "workdir or its checkpoints cannot be written to": (TOLD, the_workdir_cannot_be_written_to),
+    "clock set back and times of files in past and future": (GOES_ON, the_clock_is_set_back),
+    "second run in the same workdir": (TOLD, two_runs_in_one_workdir),
+    "loss or gradient not finite": (
+        TOLD,
+        _LOOP + "test_a_loss_that_is_not_finite_stops_the_run",
+    ),
+    "file of a case vanishes while it is trained on": (TOLD, a_case_vanishes_after_the_check),
+    "damaged cases with data.skip_damaged": (GOES_ON, damaged_cases_are_skipped),
+    "evaluation fails in the middle": (TOLD, an_evaluation_fails_in_the_middle),
+    "out of device memory in a step": (TOLD, memory_runs_out_in_the_step),
+    "out of device memory in an evaluation": (TOLD, memory_runs_out_in_the_evaluation),
+    "out of memory on the host": (TOLD, memory_runs_out_on_the_host),
+    "config.json or splits.json cut off": (TOLD, config_or_splits_are_damaged),
+    "metrics.jsonl or source.json cut off or overwritten": (GOES_ON, metrics_or_facts_are_damaged),
+    "summary.json cut off": (GOES_ON, the_summary_is_damaged),
+    "ended between the last checkpoint and the summary": (GOES_ON, the_end_is_missing),
+    "workdir moved": (GOES_ON, the_workdir_is_moved),
+    "other data at the second start": (TOLD, the_data_change_between_two_parts),
+    "cached case cut off while it is read (SIGBUS): ends without a word, but resumes": (
+        LOST,
+        a_mapped_file_is_cut_off,
+    ),
+}
+
+_checked: list[str] = []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    train_fakes.install()
+    state, summary = train.train_and_evaluate(train_fakes.config(), folder / "run")
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(SystemExit):
+        patch.setattr(pipeline, "train_batches", train_fakes.stop_at(8, signal.SIGTERM))
+        train.train_and_evaluate(train_fakes.config(), folder / "part")
+    return (folder / "run", jax.device_get(state), summary), folder / "part"
+
+
+_HERE = [name for name, (_, check) in FAULTS.items() if callable(check)]
+
+
+@pytest.mark.parametrize("fault", _HERE)
+def test_a_run_survives(fault, finished, tmp_path, monkeypatch, caplog):
+    for registry in (sources.SOURCES, models.MODELS, methods.METHODS):
+        for name in ("fake", "none"):
+            monkeypatch.setitem(registry, name, None)
+    train_fakes.install()
+    monkeypatch.setitem(sources.SOURCES, "files", tools.load_files)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        FAULTS[fault][1](World(tmp_path, monkeypatch, caplog, *finished))
+    _checked.append(fault)
+
+
+def test_the_table_counts_itself():
+    elsewhere = [name for name, (_, check) in FAULTS.items() if isinstance(check, str)]
+    for name in elsewhere:
+        path, _, function = FAULTS[name][1].partition("::")
+        tree = ast.parse((ROOT / path).read_text())
+        assert function in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    for name, (outcome, _) in FAULTS.items():
+        tested = "not run" if name in _HERE and name not in _checked else outcome
+        print(f"{name}: {tested}")
+    survived = [name for name in (*_checked, *elsewhere) if FAULTS[name][0] != LOST]
+    print(f"faults survived: {len(survived)} of {len(FAULTS)}")

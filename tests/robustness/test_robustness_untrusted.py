@@ -1,0 +1,165 @@
+"""Nothing of the package executes data, and odd but valid input is taken as it is."""
+
+import ast
+import pathlib
+import unicodedata
+
+import bad_arrays
+import bad_files
+import bad_inputs
+import bad_volumes
+import folder_fakes as fakes
+import numpy as np
+import pytest
+
+import noisyjax
+from noisyjax.data import disk_cache, folder_check, volumes
+from noisyjax.data.sources import folder
+
+_ROOT = pathlib.Path(noisyjax.__file__).parent
+
+# Modules that execute what they read, and calls that execute, unpack anywhere or start a shell.
+_MODULES = {
+    "pickle",
+    "cPickle",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "shelve",
+    "marshal",
+    "xml",
+    "yaml",
+}
+_CALLS = {
+    "eval",
+    "exec",
+    "os.system",
+    "os.popen",
+    "torch.load",
+    "shutil.unpack_archive",
+}
+_METHODS = {"extractall", "extract"}
+
+
+def _executes(source):
+    """Returns what in a source could execute the data that it reads."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            names = [node.module] if isinstance(node, ast.ImportFrom) else names
+            found += [name for name in names if name.partition(".")[0] in _MODULES]
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            options = {option.arg: ast.unparse(option.value) for option in node.keywords}
+            loads = name.endswith(".load") and name.partition(".")[0] in ("np", "numpy", "jnp")
+            unsafe = (
+                name in _CALLS
+                or (isinstance(node.func, ast.Attribute) and node.func.attr in _METHODS)
+                or options.get("allow_pickle", "False") != "False"
+                or options.get("shell", "False") != "False"
+                or (loads and "allow_pickle" not in options)
+            )
+            found += [name] if unsafe else []
+    return found
+
+
+def test_no_module_executes_data():
+    sources = {path: path.read_text() for path in _ROOT.rglob("*.py")}
+    found = {path: wrong for path, text in sources.items() if (wrong := _executes(text))}
+    assert len(sources) > 100
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from joblib import load",
+        "import xml.etree.ElementTree as et",
+        "np.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "eval(text)",
+        "def f(x):\n    exec(x)",
+        "archive.extractall(folder)",
+        "os.system(command)",
+        "subprocess.run(command, shell=True)",
+        "shutil.unpack_archive(path)",
+    ],
+)
+def test_what_executes_data_is_found(source):
+    assert _executes(source)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [bad_files.object_array(), bad_files.npy_claiming("(1000000, 1000000)"), b"", b"\x93NUMPY"],
+    ids=["objects", "large", "empty", "cut off"],
+)
+def test_a_kept_array_that_is_damaged_is_made_anew(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.image.npy").write_bytes(content)
+    stored = disk_cache.stored(tmp_path, "a", ["image"], lambda: {"image": np.arange(3)})
+    np.testing.assert_array_equal(stored["image"], np.arange(3))
+    assert not (tmp_path / bad_inputs.MARKER).exists()
+
+
+def test_names_of_any_script_are_read_and_written_back(tmp_path):
+    # A label may come in another Unicode form than its image, as from a Mac.
+    names = ["caf\u00e9 1", "\u05d0\u05d1\u05d2", "\u60a3\u8005-7", "scan\U0001f9e0", "o\u0301scar"]
+    fakes.describe(tmp_path, end=".png", patients={unicodedata.normalize("NFD", names[0]): "p"})
+    for seed, name in enumerate(names):
+        image = (fakes.image(seed, (8, 8)) % 256).astype(np.uint8)
+        fakes.save(tmp_path / "imagesTr" / f"{name}_0000.png", image)
+        label = unicodedata.normalize("NFD", name)
+        fakes.save(tmp_path / "labelsTr" / f"{label}.png", fakes.label(seed, (8, 8)))
+    assert folder_check.check(tmp_path) == []
+    data = folder.load(root=str(tmp_path))
+    expected = sorted(unicodedata.normalize("NFC", name) for name in names)
+    assert sorted(data.case_names) == expected
+    for i, name in enumerate(data.case_names):
+        written = tmp_path / "out" / f"{name}.png"
+        data.examples.write(i, data.examples[i]["truth"], written)
+        own = next((tmp_path / "labelsTr").glob(f"{unicodedata.normalize('NFD', name)}.png"))
+        np.testing.assert_array_equal(volumes.read(written).array, volumes.read(own).array)
+
+
+def test_what_is_shown_of_a_name_cannot_command_a_terminal(tmp_path):
+    fakes.make(tmp_path, 2, end=".png", shape=(8, 8))
+    fakes.describe(tmp_path, end=".png", patients={"\x1b[2J\u202ecase": "anna"})
+    (tmp_path / "imagesTr" / "a\x1b[31m_0000.png").write_bytes(b"")
+    shown = "".join(map(str, folder_check.check(tmp_path)))
+    assert r"\x1b[2J\u202ecase" in shown
+    assert shown.isprintable()
+
+
+@pytest.mark.parametrize("fields", [{"scl_slope": np.nan}, {"scl_slope": 0}, {"magic": b"n+1"}])
+def test_a_header_that_the_format_allows_is_taken(tmp_path, fields):
+    path = tmp_path / "a.nii"
+    path.write_bytes(bad_volumes.nifti(**fields))
+    np.testing.assert_array_equal(volumes.read(path).array.ravel(), np.arange(24))
+
+
+def test_labels_that_nobody_gave_may_hold_anything():
+    labels = np.zeros((4, 2, 6, 6), np.uint8)
+    labels[:, 1] = 255
+    given = np.array([[True, False]] * 4)
+    labelled = bad_arrays.annotated(labels=labels, rater_masks=given)
+    np.testing.assert_array_equal(labelled.rater_masks, given)
+
+
+def test_a_volume_of_the_other_byte_order_is_read(tmp_path):
+    path = tmp_path / "a.nii"
+    image = bad_volumes.nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    image.header.set_xyzt_units("mm")
+    swapped = bad_volumes.nib.Nifti1Image(
+        image.get_fdata().astype(">i2"), np.eye(4), image.header.as_byteswapped(">")
+    )
+    path.write_bytes(swapped.to_bytes())
+    np.testing.assert_array_equal(volumes.read(path).array.ravel(), np.arange(24))
+
+
+def test_sixteen_bits_stay_sixteen(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(bad_volumes.picture((np.arange(64) * 1000).astype(np.uint16).reshape(8, 8)))
+    assert volumes.read(path).array.max() == 63_000
