@@ -63,7 +63,8 @@ done
 [[ "$processes" =~ ^[1-9][0-9]*$ ]] || fail "--processes: expected 1 or more, got $processes"
 [ -n "$image" ] && [ -n "$claim" ] || fail "--image and --claim are required"
 
-command=(python -m noisyjax.cli.train "$@")
+# Nodes may have to be made, and the image fetched, before the last pod is there.
+command=(python -m noisyjax.cli.train --start_seconds=900 "$@")
 # On TPUs JAX finds out by itself. Elsewhere it would need the right to read pods and Jobs.
 if ! $tpu; then
   command+=("--coordinator=$name-0.$name:8476" "--num_processes=$processes")

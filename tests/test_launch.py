@@ -139,12 +139,17 @@ def test_local_ends_all_when_one_fails(stubs, tmp_path):
 
 @pytest.mark.parametrize(("asked", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_local_passes_a_request_to_end_on(stubs, tmp_path, asked, code):
-    process = subprocess.Popen(
-        ["bash", str(_LAUNCH / "local.sh"), "--processes=2", "--"],
-        env=stubs | {"LONG": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    # Started in the background, the tests ignore it, and so would the script.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(
+            ["bash", str(_LAUNCH / "local.sh"), "--processes=2", "--"],
+            env=stubs | {"LONG": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     _until(lambda: all((tmp_path / f"--process_id={i}").exists() for i in range(2)))
     process.send_signal(asked)
     output, _ = process.communicate(timeout=30)
@@ -280,7 +285,8 @@ def test_gke_fills_in_a_service_and_an_indexed_job(stubs):
     assert container["name"] == saved["onExitCodes"]["containerName"]
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "8", "cpu": "4"}
     assert container["command"] == [
-        *("python", "-m", "noisyjax.cli.train", "--config=a.py", '--workdir=/runs/"a\\ b&'),
+        *("python", "-m", "noisyjax.cli.train", "--start_seconds=900"),
+        *("--config=a.py", '--workdir=/runs/"a\\ b&'),
         *("--coordinator=digits-0.digits:8476", "--num_processes=2"),
         "--process_id=$(PROCESS_ID)",
     ]
@@ -293,7 +299,7 @@ def test_gke_fills_in_a_service_and_an_indexed_job(stubs):
 def test_gke_names_no_coordinator_on_tpus(stubs):
     words = ("--processes=4", "--resource=google.com/tpu=4")
     _, job = _manifest(*words, "--", "--x", stubs=stubs)
-    assert job["spec"]["template"]["spec"]["containers"][0]["command"][3:] == ["--x"]
+    assert job["spec"]["template"]["spec"]["containers"][0]["command"][4:] == ["--x"]
 
 
 @pytest.mark.parametrize("word", ["--name=Digits", "--processes=0", "--resource=cpu"])

@@ -39,6 +39,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("num_processes", None, "How many processes train the run together.")
     flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+    flags.DEFINE_integer(
+        "start_seconds", 45, "How long the first of several processes waits for the others."
+    )
     flags.DEFINE_bool(
         "detect", True, "Look for the run's other processes; --nodetect trains alone under srun."
     )
@@ -79,6 +82,7 @@ def main(argv: list[str]) -> None:
         flags.FLAGS.num_processes,
         flags.FLAGS.process_id,
         automatic=flags.FLAGS.detect,
+        start_seconds=flags.FLAGS.start_seconds,
     )
     with distributed.ending_together():
         _, summary = train.train_and_evaluate(flags.FLAGS.config, flags.FLAGS.workdir)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -67,7 +68,9 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # Several hosts may write into one folder.
+    writer = f"{socket.gethostname()}.{os.getpid()}"
+    unfinished = path.with_name(f".{path.stem}.{writer}{path.suffix}")
     try:
         with naming(path):
             yield unfinished

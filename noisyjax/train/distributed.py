@@ -82,6 +82,7 @@ def connect(
     process_id: int | None = None,
     *,
     automatic: bool = True,
+    start_seconds: int = START_SECONDS,
 ) -> None:
     """Joins the other processes of the run, if there are any; before any device is touched.
 
@@ -93,6 +94,7 @@ def connect(
       num_processes: how many there are.
       process_id: which one this is, from 0.
       automatic: whether to look for others when there are no arguments.
+      start_seconds: how long to wait for the others.
 
     Raises:
       ValueError: if only some of the arguments are given, or one is out of range.
@@ -125,14 +127,14 @@ def connect(
         }
     # In advance: JAX ends a process without a word of Python's.
     _say(
-        f"joining the run {where}; the others have {START_SECONDS} s. Ends when one of them, which "
+        f"joining the run {where}; the others have {start_seconds} s. Ends when one of them, which "
         f"JAX calls tasks, has died or is silent for {HEARTBEAT_SECONDS} s; running the same "
         "command again resumes"
     )
     try:
         jax.distributed.initialize(
             **options,
-            initialization_timeout=START_SECONDS,
+            initialization_timeout=start_seconds,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except Exception as error:

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import shutil
 import signal
 
@@ -125,6 +126,21 @@ def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(uninterrupted, tmp_path, 
     rows = writers.read_metrics(tmp_path / "metrics.jsonl")
     steps = [row["step"] for row in rows if "train_loss" in row]
     assert steps == list(range(1, STEPS + 1))
+
+
+def test_a_request_that_comes_while_a_step_is_written_waits_for_the_next(tmp_path, monkeypatch):
+    write = writers.MetricsWriter.write
+
+    def asked(self, step, values):
+        if step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        write(self, step, values)
+
+    monkeypatch.setattr(writers.MetricsWriter, "write", asked)
+    with pytest.raises(SystemExit):
+        train.train_and_evaluate(train_fakes.config(), tmp_path)
+    with checkpoints.Checkpoints(tmp_path / "checkpoints", keep=2, read_only=True) as store:
+        assert store.steps() == [4, 7]
 
 
 def test_a_bad_newest_checkpoint_costs_an_epoch_only(uninterrupted, tmp_path, monkeypatch, caplog):
