@@ -32,7 +32,7 @@ from noisyjax.train import loop, records, writers
 
 _LAYOUTS = [
     *("1x1", "1x2", "1x4", "1x8", "2x1", "2x4"),
-    *("1x8:parallel=shard_map", "1x8:parallel=vmap", "1x8:parallel=spatial:slabs=2"),
+    *("1x8:parallel=shard_map", "1x4:parallel=vmap", "1x8:parallel=spatial:slabs=2"),
     *("1x1:train.accumulate=4", "1x4:train.accumulate=2"),
 ]
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -124,7 +124,7 @@ def main(argv: list[str]) -> None:
             environment = {"PYTHON": sys.executable, **os.environ}
             subprocess.run(line, check=True, env=environment, cwd=_ROOT)
     rows = compare({name: read(folder) for name, folder in folders.items()})
-    console.Console().print(table.terminal(given.config, _HEADINGS, rows))
+    console.Console(width=100).print(table.terminal(given.config, _HEADINGS, rows))
     files.write_text(workdir / "scaling.md", table.markdown(_HEADINGS, rows))
 
 

@@ -227,7 +227,8 @@ def build(
     Args:
       kind: "pmap", "shard_map", "vmap" or "spatial".
       devices: the devices, by default all of all processes. "vmap" runs on the first one, with as
-        many parts as there are devices.
+        many parts as there are devices. (On a CPU with jaxlib 0.10 XLA crashes where a part is
+        one example and the annotators' heads are spatial.)
       pieces: see `Parallel`; more than 1 for gradients that are accumulated.
       slabs: see `Parallel`; more than 1 with "spatial" only.
 

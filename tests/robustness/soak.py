@@ -148,7 +148,7 @@ def soak(
     targets = sorted(draw.randrange(9 * steps // 10) for _ in range(kills - kills // 2))
     plans = [("step", target) for target in targets]
     for _ in range(kills // 2):
-        plans.insert(draw.randrange(len(plans) + 1), ("seconds", draw.uniform(0.5, 8.0)))
+        plans.insert(draw.randrange(len(plans) + 1), ("seconds", draw.uniform(0.5, 4.5)))
     steps_at_kill = []
     for kind, when in plans:
         with _start(killed, steps, checkpoint_every) as process:
