@@ -20,10 +20,13 @@ def _bean(shape):
 
 
 @functools.cache
+def _draw(shape, a, b):
+    return jax.jit(jax.vmap(lambda k: gaussian_field.deform(k, _bean(shape), a=a, b=b)))
+
+
+@functools.cache
 def _raters(shape, a, b, count, seed):
-    keys = jax.random.split(jax.random.key(seed), count)
-    draw = jax.jit(jax.vmap(lambda k: gaussian_field.deform(k, _bean(shape), a=a, b=b)))
-    return np.asarray(draw(keys))
+    return np.asarray(_draw(shape, a, b)(jax.random.split(jax.random.key(seed), count)))
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.015, 0.1), (0.03, 0.15), (0.02, gaussian_field.DEFAULT_B)])
