@@ -74,16 +74,20 @@ def main(argv: list[str]) -> None:
     start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax import train
-    from noisyjax.train import distributed
+    from noisyjax.train import config_checks, distributed
 
     logging.set_verbosity(logging.WARNING)
-    distributed.connect(
-        flags.FLAGS.coordinator,
-        flags.FLAGS.num_processes,
-        flags.FLAGS.process_id,
-        automatic=flags.FLAGS.detect,
-        start_seconds=flags.FLAGS.start_seconds,
-    )
+    try:
+        config_checks.check(flags.FLAGS.config)
+        distributed.connect(
+            flags.FLAGS.coordinator,
+            flags.FLAGS.num_processes,
+            flags.FLAGS.process_id,
+            automatic=flags.FLAGS.detect,
+            start_seconds=flags.FLAGS.start_seconds,
+        )
+    except ValueError as error:
+        raise app.UsageError(str(error)) from error
     with distributed.ending_together():
         _, summary = train.train_and_evaluate(flags.FLAGS.config, flags.FLAGS.workdir)
     if not distributed.is_writer():

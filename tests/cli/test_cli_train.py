@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+import refusals
 
 from noisyjax.cli import train
 from noisyjax.core import memory
@@ -89,3 +90,11 @@ def test_workers_inherit_the_whole_variable_that_glibc_has_cut(monkeypatch):
     monkeypatch.setenv(memory.VARIABLE, "glibc.malloc.perturb=1")
     train.start_anew("kept")
     assert os.environ[memory.VARIABLE] == "glibc.malloc.perturb=1"
+
+
+def test_a_process_without_the_others_is_a_usage_error(tmp_path):
+    start = ["--config=configs/cm_trace.py:smoke", f"--workdir={tmp_path}/run"]
+    start += ["--allocator=default", "--num_processes=2"]
+    (message,) = refusals.messages("train", [start])
+    assert "coordinator, process_id: expected all of" in message
+    assert not list(tmp_path.iterdir())
