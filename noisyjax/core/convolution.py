@@ -228,19 +228,20 @@ def _folded_dense(dilation: int, x: Array, kernel: Array) -> Array:
     Neighbouring slices become input channels, or every tap gets output channels of its own, which
     are summed over neighbouring slices.
     """
-    depth, channels = x.shape[1], x.shape[-1]
     taps, out = kernel.shape[0], kernel.shape[-1]
-    padding = [(0, 0), (dilation * (taps // 2),) * 2, (0, 0), (0, 0), (0, 0)]
-    starts = range(0, dilation * taps, dilation)
-    if channels < out:
-        padded = jnp.pad(x, padding)
-        x = jnp.concatenate([padded[:, start : start + depth] for start in starts], -1)
+    moves = [dilation * (taps // 2 - tap) for tap in range(taps)]
+    if x.shape[-1] < out:
+        x = jnp.concatenate([_shift(x, by) for by in moves], -1)
         return _by_slice(1, dilation, x, jnp.concatenate(list(kernel), -2))
-    y = jnp.pad(_by_slice(1, dilation, x, jnp.concatenate(list(kernel), -1)), padding)
-    return sum(
-        y[:, start : start + depth, ..., tap * out : (tap + 1) * out]
-        for tap, start in enumerate(starts)
-    )
+    y = _by_slice(1, dilation, x, jnp.concatenate(list(kernel), -1))
+    return sum(_shift(part, by) for part, by in zip(jnp.split(y, taps, -1), moves))
+
+
+def _shift(y: Array, by: int) -> Array:
+    """Moves the depth slices of `[B, D, H, W, C]` by some places, zeros behind them."""
+    depth = y.shape[1]
+    front, back = min(max(by, 0), depth), min(max(-by, 0), depth)
+    return jnp.pad(y[:, back : depth - front], [(0, 0), (front, back), *[(0, 0)] * 3])
 
 
 def _folded_strided(x: Array, kernel: Array) -> Array:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from noisyjax.core import upsampling
 from noisyjax.models import blocks
 
 
@@ -62,5 +63,5 @@ class AttentionGate(nn.Module):
         theta = blocks.Conv(self.features, 2, stride=2, dtype=self.dtype, name="skip")(skip)
         phi = blocks.Conv(self.features, 1, use_bias=True, dtype=self.dtype, name="coarse")(coarse)
         weigh = blocks.Conv(1, 1, use_bias=True, dtype=self.dtype, name="weight")
-        weight = blocks.upsample_linear(nn.sigmoid(weigh(nn.relu(theta + phi))))
-        return skip * blocks.crop(weight, skip.shape[1:-1])
+        weight = upsampling.linear(nn.sigmoid(weigh(nn.relu(theta + phi))))
+        return skip * upsampling.crop(weight, skip.shape[1:-1])

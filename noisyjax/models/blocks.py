@@ -1,4 +1,4 @@
-"""Building blocks of the networks: convolution, normalisation, activation, dropout, resampling.
+"""Building blocks of the networks: convolution, normalisation, activation, dropout, pooling.
 
 Parameters are float32; `dtype` is the type of the activations. Statistics are always float32.
 """
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from noisyjax.core import checks, convolution
+from noisyjax.core import checks, convolution, upsampling
 
 NORMS = ("instance", "group", "batch", "none")
 _EPSILON = 1e-5
@@ -27,6 +27,8 @@ class Conv(nn.Module):
       stride: 1 or 2; 2 with an odd kernel size, or 2.
       use_bias: whether a bias is added.
       dilation: distance of neighbouring taps in voxels; with stride 1 alone.
+      up: whether the first of two inputs is on the coarser grid, and is up-sampled linearly first;
+        with stride 1 and dilation 1 alone.
       dtype: type of the activations.
     """
 
@@ -35,19 +37,32 @@ class Conv(nn.Module):
     stride: int = 1
     use_bias: bool = False
     dilation: int = 1
+    up: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, *inputs: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Convolves `[B, *S, C_i]`, which share B and S, to `[B, *T, features]`."""
+        """Convolves `[B, *S, C_i]`, which share B and, without `up`, S, to `[B, *T, features]`."""
         ndim = inputs[0].ndim - 2
         channels = sum(x.shape[-1] for x in inputs)
         shape = (self.size,) * ndim + (channels, self.features)
         kernel = self.param("kernel", _KERNEL_INIT, shape, jnp.float32).astype(self.dtype)
-        y = self._convolve(jnp.concatenate(inputs, -1).astype(self.dtype), kernel)
+        inputs = tuple(x.astype(self.dtype) for x in inputs)
+        if self.up:
+            self._check_up(len(inputs))
+            y = upsampling.joined_conv(*inputs, kernel)
+        else:
+            y = self._convolve(jnp.concatenate(inputs, -1), kernel)
         if self.use_bias:
             y = y + _bias(self, self.features, y.ndim).astype(self.dtype)
         return y
+
+    def _check_up(self, inputs: int) -> None:
+        if inputs != 2 or self.stride != 1 or self.dilation != 1:
+            raise ValueError(
+                "up: expected two inputs, stride 1 and dilation 1, got "
+                f"{inputs}, {self.stride} and {self.dilation}"
+            )
 
     def _convolve(self, x: Array, kernel: Array) -> Array:
         if self.stride == 1:
@@ -241,6 +256,7 @@ class ConvNormAct(nn.Module):
       stride: 1 or 2.
       norm: one of `NORMS`; with "none" the convolution has a bias.
       activation: see `Activation`.
+      up: see `Conv`.
       dropout: probability that a channel is dropped.
       norm_scale: whether the normalisation has a scale.
       axis_name: see `Norm`.
@@ -253,6 +269,7 @@ class ConvNormAct(nn.Module):
     stride: int = 1
     norm: str = "instance"
     activation: str = "prelu"
+    up: bool = False
     dropout: float = 0.0
     norm_scale: bool = True
     axis_name: str | None = None
@@ -266,9 +283,9 @@ class ConvNormAct(nn.Module):
         keys: Key[Array, "B"] | None = None,
         weight: Float[Array, "B"] | None = None,
     ) -> Float[Array, "..."]:
-        """Maps inputs `[B, *S, C_i]` to `[B, *T, features]`."""
+        """Maps inputs `[B, *S, C_i]`, as `Conv` takes them, to `[B, *T, features]`."""
         bias = self.norm == "none"
-        options = {"use_bias": bias, "dtype": self.dtype, "name": "conv"}
+        options = {"use_bias": bias, "up": self.up, "dtype": self.dtype, "name": "conv"}
         x = Conv(self.features, self.size, self.stride, **options)(*inputs)
         norm = Norm(
             self.norm,
@@ -313,45 +330,6 @@ def _corners(x: Array) -> Array:
     padded = jnp.pad(x, [(0, 0), *odd, (0, 0)], mode="edge")
     blocks = convolution.space_to_depth(padded)
     return blocks.reshape(*blocks.shape[:-1], -1, x.shape[-1])
-
-
-def upsample_linear(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
-    """Doubles every side by linear interpolation between voxel centres, edges repeated.
-
-    Along each axis the new neighbours of voxel s are 3/4 of it and 1/4 of the one beside it
-    (PyTorch's `align_corners=False`).
-
-    Args:
-      x: `[B, *S, C]`.
-
-    Returns:
-      `[B, *2S, C]`.
-    """
-    for axis in range(1, x.ndim - 1):
-        before = jnp.concatenate(
-            [jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, 0, -1, axis=axis)],
-            axis,
-        )
-        after = jnp.concatenate(
-            [
-                jax.lax.slice_in_dim(x, 1, None, axis=axis),
-                jax.lax.slice_in_dim(x, -1, None, axis=axis),
-            ],
-            axis,
-        )
-        pair = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
-        x = pair.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
-    return x
-
-
-def upsample_nearest(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
-    """Doubles every side by repeating every voxel, `[B, *S, C] -> [B, *2S, C]`."""
-    return convolution.depth_to_space(jnp.tile(x, (1,) * (x.ndim - 1) + (2 ** (x.ndim - 2),)))
-
-
-def crop(x: Float[Array, "B *S C"], sides: tuple[int, ...]) -> Float[Array, "B *T C"]:
-    """Cuts an up-sampled map at its far end to the given spatial sides."""
-    return x[(slice(None), *(slice(side) for side in sides))]
 
 
 class UpsampleTransposed(nn.Module):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from noisyjax.core import checks
+from noisyjax.core import checks, upsampling
 from noisyjax.models import blocks, encoders, unet
 
 DECODERS = ("unet", "linknet", "fpn")
@@ -101,7 +101,7 @@ class EncoderUNet(nn.Module):
     def _unet_block(
         self, step: int, width: int, x: Array, skip: Array | None, sides: tuple, context: tuple
     ) -> Array:
-        x = blocks.crop(blocks.upsample_nearest(x), sides)
+        x = upsampling.crop(upsampling.nearest(x), sides)
         inputs = (x,) if skip is None else (x, skip)
         x = self._conv(f"decoder{step}_0", width, 3, 2 * step + 2, context, *inputs)
         return self._conv(f"decoder{step}_1", width, 3, 2 * step + 3, context, x)
@@ -111,7 +111,7 @@ class EncoderUNet(nn.Module):
     ) -> Array:
         narrow, layer = x.shape[-1] // 4, 3 * step + 2
         x = self._conv(f"decoder{step}_0", narrow, 1, layer, context, x)
-        x = blocks.crop(blocks.upsample_nearest(x), sides)
+        x = upsampling.crop(upsampling.nearest(x), sides)
         x = self._conv(f"decoder{step}_1", narrow, 3, layer + 1, context, x)
         width = width if skip is None else skip.shape[-1]
         x = self._conv(f"decoder{step}_2", width, 1, layer + 2, context, x)
@@ -121,15 +121,15 @@ class EncoderUNet(nn.Module):
         width, read = x.shape[-1] // 2, []
         x = self._lateral("lateral_coarsest", width, x)
         for step, skip in enumerate(skips):
-            x = blocks.crop(blocks.upsample_nearest(x), sides[step])
+            x = upsampling.crop(upsampling.nearest(x), sides[step])
             x = x + self._lateral(f"lateral{step}", width, skip)
             y = self._conv(f"decoder{step}_0", width // 2, 3, 2 * step, context, x)
             y = self._conv(f"decoder{step}_1", width // 2, 3, 2 * step + 1, context, y)
             for finer in sides[step + 1 : -1]:
-                y = blocks.crop(blocks.upsample_nearest(y), finer)
+                y = upsampling.crop(upsampling.nearest(y), finer)
             read.append(y)
         x = self._conv("pyramid", width // 2, 3, 2 * len(skips), context, *read)
-        return blocks.crop(blocks.upsample_linear(x), sides[-1])
+        return upsampling.crop(upsampling.linear(x), sides[-1])
 
     def _lateral(self, name: str, width: int, x: Array) -> Array:
         return blocks.Conv(width, 1, use_bias=True, dtype=self.dtype, name=name)(x)

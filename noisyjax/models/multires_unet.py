@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from noisyjax.core import checks
+from noisyjax.core import checks, upsampling
 from noisyjax.models import blocks, residual, unet
 
 _SHARES = (0.167, 0.333, 0.5)
@@ -81,7 +81,7 @@ class MultiResUNet(nn.Module):
             up = blocks.UpsampleTransposed(
                 self.widths[level], use_bias=True, dtype=self.dtype, name=f"up{level}"
             )
-            x = blocks.crop(up(x), skips[level].shape[1:-1])
+            x = upsampling.crop(up(x), skips[level].shape[1:-1])
             x = jnp.concatenate([x, skips[level]], -1)
             x = self._block(f"decoder{level}", level, 2 * bottom - level, x, context)
         logits = blocks.Conv(self.num_classes, 1, use_bias=True, name="logits")(x)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from noisyjax.core import checks
+from noisyjax.core import checks, upsampling
 from noisyjax.models import attention, blocks, residual, unet
 
 
@@ -91,7 +91,7 @@ class RARUNet(nn.Module):
             up = blocks.UpsampleTransposed(
                 self.widths[level], use_bias=True, dtype=self.dtype, name=f"up{level}"
             )
-            x = blocks.crop(up(x), skips[level].shape[1:-1])
+            x = upsampling.crop(up(x), skips[level].shape[1:-1])
             x = jnp.concatenate([x, skips[level]], -1)
             x = self._dropout(x, 2 * bottom - 1 - level, context)
             x, _ = self._stage(f"decoder{level}", level, x, self.attention_decoders)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from noisyjax.core import checks
+from noisyjax.core import checks, upsampling
 from noisyjax.models import attention, blocks
 
 _POOLS = {"pool": blocks.max_pool, "mean_pool": blocks.mean_pool}
@@ -138,7 +138,8 @@ class UNet(nn.Module):
             x = _POOLS[self.down](x)
         for index in range(self.convs_per_level):
             strided = down and index == 0 and self.down == "strided_conv"
-            x = self._block(f"encoder{level}_{index}", level, index, strided)((x,), *context)
+            name = f"encoder{level}_{index}"
+            x = self._block(name, level, index, strided=strided)((x,), *context)
         return x
 
     def _decode(self, level: int, x: Array, skip: Array, context: tuple, prefix: str) -> Array:
@@ -146,21 +147,22 @@ class UNet(nn.Module):
             name = f"{prefix}gate{level}"
             gate = attention.AttentionGate(self.widths[level], self.dtype, name=name)
             skip = gate(skip, x)
-        if self.up == "linear":
-            x = blocks.upsample_linear(x)
-        else:
+        if self.up == "transposed":
             name = f"{prefix}up{level}"
             x = blocks.UpsampleTransposed(self.widths[level], dtype=self.dtype, name=name)(x)
-        x = blocks.crop(x, skip.shape[1:-1])
+            x = upsampling.crop(x, skip.shape[1:-1])
         inputs = (x, skip)
         for index in range(self.convs_per_level):
             number = 2 * len(self.widths) - 2 - level
             name = f"{prefix}decoder{level}_{index}"
-            x = self._block(name, number, index, False)(inputs, *context)
+            up = index == 0 and self.up == "linear"
+            x = self._block(name, number, index, up=up)(inputs, *context)
             inputs = (x,)
         return x
 
-    def _block(self, name: str, number: int, index: int, strided: bool) -> nn.Module:
+    def _block(
+        self, name: str, number: int, index: int, *, strided: bool = False, up: bool = False
+    ) -> nn.Module:
         block = (
             nn.remat(blocks.ConvNormAct, static_argnums=(2,)) if self.remat else blocks.ConvNormAct
         )
@@ -170,6 +172,7 @@ class UNet(nn.Module):
             stride=2 if strided else 1,
             norm=self.norm,
             activation=self.activation,
+            up=up,
             dropout=self.dropout,
             axis_name=self.axis_name,
             dtype=self.dtype,

@@ -33,12 +33,6 @@ def test_group_norm_pools_the_channels_of_a_group():
     np.testing.assert_allclose(grouped.std((1, 3)), 1, atol=1e-3)
 
 
-def test_upsample_linear_by_hand():
-    x = jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1)
-    y = blocks.upsample_linear(x)[0, ..., 0]
-    np.testing.assert_allclose(y, [[0, 1, 3, 4]] * 2)
-
-
 def test_max_pool_keeps_the_last_narrower_block():
     x = jnp.array([[-1.0, -2, -3], [-4, -5, -6], [-7, -8, -9]]).reshape(1, 3, 3, 1)
     np.testing.assert_array_equal(blocks.max_pool(x)[0, ..., 0], [[-1, -3], [-7, -9]])
@@ -50,18 +44,14 @@ def test_mean_pool_means_over_what_is_there():
     np.testing.assert_allclose(blocks.mean_pool(x)[0, ..., 0], expected)
 
 
-def test_upsample_nearest_repeats_every_voxel():
-    x = jnp.arange(12.0).reshape(1, 2, 3, 2)
-    expected = np.repeat(np.repeat(x, 2, 1), 2, 2)
-    np.testing.assert_array_equal(blocks.upsample_nearest(x), expected)
-    volume = jnp.arange(8.0).reshape(1, 2, 2, 2, 1)
-    expected = np.repeat(np.repeat(np.repeat(volume, 2, 1), 2, 2), 2, 3)
-    np.testing.assert_array_equal(blocks.upsample_nearest(volume), expected)
-
-
-def test_crop_keeps_the_near_end():
-    x = jnp.arange(6.0).reshape(1, 2, 3, 1)
-    np.testing.assert_array_equal(blocks.crop(x, (1, 2))[0, ..., 0], [[0, 1]])
+def test_conv_with_up_takes_two_inputs_and_no_stride():
+    coarse, fine = jnp.zeros((1, 2, 2, 3)), jnp.zeros((1, 4, 4, 1))
+    variables = blocks.Conv(2, up=True).init(jax.random.key(0), coarse, fine)
+    assert variables["params"]["kernel"].shape == (3, 3, 4, 2)
+    with pytest.raises(ValueError, match="up: expected two inputs, .* got 1, 1 and 1"):
+        blocks.Conv(2, up=True).init(jax.random.key(0), coarse)
+    with pytest.raises(ValueError, match="up: .* got 2, 2 and 1"):
+        blocks.Conv(2, stride=2, up=True).init(jax.random.key(0), coarse, fine)
 
 
 def test_a_norm_without_scale_has_a_shift_alone():

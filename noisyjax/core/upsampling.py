@@ -1,0 +1,231 @@
+"""Up-sampling, and the convolution that follows it in the decoder of a U-Net.
+
+Linear up-sampling acts on space and the sum over channels on channels, so they commute. On a CPU
+the channels are summed first, on the coarse grid, for every tap of the kernel, with a quarter (3-D:
+an eighth) of the products; the sums are up-sampled and added over the taps. Accelerators up-sample,
+concatenate and convolve. All arrays are channels last.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from noisyjax.core import convolution
+
+
+def linear(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
+    """Doubles every side by linear interpolation between voxel centres, edges repeated.
+
+    Along each axis the new neighbours of voxel s are 3/4 of it and 1/4 of the one beside it
+    (PyTorch's `align_corners=False`).
+
+    Args:
+      x: `[B, *S, C]`.
+
+    Returns:
+      `[B, *2S, C]`.
+    """
+    for axis in range(1, x.ndim - 1):
+        before, after = (_neighbour(x, axis, step, _edge(x, axis, step)) for step in (-1, 1))
+        x = _interleave(0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after, axis)
+    return x
+
+
+def nearest(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
+    """Doubles every side by repeating every voxel, `[B, *S, C] -> [B, *2S, C]`."""
+    return convolution.depth_to_space(jnp.tile(x, (1,) * (x.ndim - 1) + (2 ** (x.ndim - 2),)))
+
+
+def crop(x: Float[Array, "B *S C"], sides: tuple[int, ...]) -> Float[Array, "B *T C"]:
+    """Cuts an up-sampled map at its far end to the given spatial sides."""
+    return x[(slice(None), *(slice(side) for side in sides))]
+
+
+def joined_conv(
+    x: Float[Array, "B *S C"], skip: Float[Array, "B *T D"], kernel: Float[Array, "*K I O"]
+) -> Float[Array, "B *T O"]:
+    """Up-samples a map, joins it to one of the finer grid, and convolves: a decoder's first step.
+
+    `convolution.conv(concatenate([crop(linear(x), T), skip], -1), kernel)`. Gradients are reverse
+    mode only.
+
+    Args:
+      x: `[B, *S, C]` with `S = ceil(T / 2)`.
+      skip: `[B, *T, D]`.
+      kernel: `[*K, C + D, O]`, odd sizes; 3 along every axis is the fast case.
+
+    Returns:
+      `[B, *T, O]` in the dtype of `x`.
+
+    Raises:
+      ValueError: if sides or channels do not fit.
+    """
+    if x.shape[1:-1] != tuple(-(-side // 2) for side in skip.shape[1:-1]):
+        raise ValueError(
+            f"x, skip: expected sides half of the other's, rounded up, got {x.shape} and "
+            f"{skip.shape}"
+        )
+    channels = x.shape[-1] + skip.shape[-1]
+    if kernel.shape[-2] != channels:
+        raise ValueError(f"kernel: expected {channels} input channels, got {kernel.shape}")
+    kernel = kernel.astype(x.dtype)
+    if set(kernel.shape[:-2]) != {3}:
+        return _joined(x, skip, kernel)
+    return _joined_conv(x, skip, kernel)
+
+
+def _joined(x: Array, skip: Array, kernel: Array) -> Array:
+    up = crop(linear(x), skip.shape[1:-1])
+    return convolution.conv(jnp.concatenate([up, skip], -1), kernel)
+
+
+@jax.custom_vjp
+def _joined_conv(x: Array, skip: Array, kernel: Array) -> Array:
+    return jax.lax.platform_dependent(x, skip, kernel, cpu=_apart, default=_joined)
+
+
+def _joined_conv_forward(x: Array, skip: Array, kernel: Array) -> tuple[Array, tuple]:
+    return _joined_conv(x, skip, kernel), (x, skip, kernel)
+
+
+def _joined_conv_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
+    return jax.lax.platform_dependent(
+        *residuals, g, cpu=_apart_gradients, default=_joined_gradients
+    )
+
+
+_joined_conv.defvjp(_joined_conv_forward, _joined_conv_backward)
+
+
+def _joined_gradients(x: Array, skip: Array, kernel: Array, g: Array) -> tuple[Array, ...]:
+    return jax.vjp(_joined, x, skip, kernel)[1](g)
+
+
+def _apart(x: Array, skip: Array, kernel: Array) -> Array:
+    """The sum of the convolutions of both maps."""
+    channels = x.shape[-1]
+    fine = convolution.conv(skip, kernel[..., channels:, :])
+    return _upsampled_conv(1, skip.shape[1:-1], x, kernel[..., :channels, :]) + fine
+
+
+def _apart_gradients(x: Array, skip: Array, kernel: Array, g: Array) -> tuple[Array, ...]:
+    channels = x.shape[-1]
+    dx, coarse = _upsampled_conv_gradients(1, x, kernel[..., :channels, :], g)
+    _, pullback = jax.vjp(convolution.conv, skip, kernel[..., channels:, :])
+    dskip, fine = pullback(g)
+    return dx, dskip, jnp.concatenate([coarse, fine.astype(coarse.dtype)], -2)
+
+
+def _upsampled_conv(axis: int, sides: tuple[int, ...], x: Array, kernel: Array) -> Array:
+    """`conv(crop(linear(x), sides), kernel)` along the axes from `axis` on.
+
+    Args:
+      axis: the first one that is doubled.
+      sides: of the result, along these axes.
+      x: `[B, *S, C]`.
+      kernel: `[3, ..., C, O]`, one size for each of the axes.
+    """
+    if len(sides) > 1:
+        taps = (_upsampled_conv(axis + 1, sides[1:], x, tap) for tap in kernel)
+    else:
+        taps = jnp.split(x @ jnp.concatenate(list(kernel), -1), 3, -1)
+    return _add_taps(axis, sides[0], *taps)
+
+
+def _upsampled_conv_gradients(axis: int, x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+    """Gradients of `_upsampled_conv` with respect to x and the kernel."""
+    taps = _tap_gradients(axis, x.shape[axis], g)
+    if kernel.ndim > 3:
+        pairs = [_upsampled_conv_gradients(axis + 1, x, *pair) for pair in zip(kernel, taps)]
+        dxs, dkernels = zip(*pairs)
+        return functools.reduce(jnp.add, dxs), jnp.stack(dkernels)
+    channels, out = kernel.shape[1:]
+    joined = jnp.concatenate(taps, -1)
+    product = jnp.einsum(
+        "mc,mo->co",
+        x.reshape(-1, channels),
+        joined.reshape(-1, 3 * out),
+        preferred_element_type=jnp.float32,
+    )
+    dkernel = jnp.moveaxis(product.reshape(channels, 3, out), 1, 0).astype(kernel.dtype)
+    return joined @ jnp.concatenate(list(kernel.swapaxes(1, 2)), 0), dkernel
+
+
+def _add_taps(axis: int, side: int, before: Array, middle: Array, after: Array) -> Array:
+    """Up-samples along an axis what three taps have summed, and adds it, each tap moved by one.
+
+    Voxel f of the result is `up(before)[f - 1] + up(middle)[f] + up(after)[f + 1]`, zero outside of
+    the `side` voxels that are left of the doubled axis.
+    """
+    first, last = _ends(middle, axis)
+    down, up = (_neighbour(middle, axis, step, _edge(middle, axis, step)) for step in (-1, 1))
+    behind = _neighbour(before, axis, -1, _edge(before, axis, -1))
+    ahead = _neighbour(after, axis, 1, _edge(after, axis, 1))
+    even_before = jnp.where(first, 0, 0.75 * behind + 0.25 * before)
+    even_after = 0.75 * after + 0.25 * ahead
+    odd_after = jnp.where(last, 0, 0.25 * after + 0.75 * ahead)
+    if side % 2:
+        even_after = jnp.where(last, 0, even_after)
+    even = even_before + 0.25 * down + 0.75 * middle + even_after
+    odd = 0.25 * behind + 0.75 * before + 0.75 * middle + 0.25 * up + odd_after
+    return jax.lax.slice_in_dim(_interleave(even, odd, axis), 0, side, axis=axis)
+
+
+def _tap_gradients(axis: int, half: int, g: Array) -> tuple[Array, Array, Array]:
+    """The transpose of `_add_taps`: gradients of its three maps, `half` voxels long."""
+    odd_side = g.shape[axis] % 2
+    g = jnp.pad(g, [(0, odd_side if a == axis else 0) for a in range(g.ndim)])
+    pairs = g.reshape(*g.shape[:axis], half, 2, *g.shape[axis + 1 :])
+    even, odd = jnp.unstack(pairs, axis=axis + 1)
+    first, last = _ends(even, axis)
+    zero = jnp.zeros_like(_edge(even, axis, 1))
+    # Of the map that `after` is added from, the voxel past an odd side is not there.
+    reached = jnp.where(last, 0, even) if odd_side else even
+    before = (
+        0.25 * jnp.where(first, odd, even)
+        + 0.75 * odd
+        + 0.75 * _neighbour(even, axis, 1, zero)
+        + 0.25 * _neighbour(odd, axis, 1, zero)
+    )
+    middle = (
+        0.25 * _neighbour(odd, axis, -1, _edge(even, axis, -1))
+        + 0.75 * even
+        + 0.75 * odd
+        + 0.25 * _neighbour(even, axis, 1, _edge(odd, axis, 1))
+    )
+    after = (
+        0.25 * _neighbour(even, axis, -1, zero)
+        + 0.75 * _neighbour(odd, axis, -1, zero)
+        + 0.75 * reached
+        + 0.25 * jnp.where(last, reached, odd)
+    )
+    return before, middle, after
+
+
+def _ends(x: Array, axis: int) -> tuple[Array, Array]:
+    """Where an axis begins and where it ends."""
+    place = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
+    return place == 0, place == x.shape[axis] - 1
+
+
+def _edge(x: Array, axis: int, step: int) -> Array:
+    """The last voxel along an axis (step 1) or the first one (step -1)."""
+    start = 0 if step < 0 else x.shape[axis] - 1
+    return jax.lax.slice_in_dim(x, start, start + 1, axis=axis)
+
+
+def _neighbour(x: Array, axis: int, step: int, outside: Array) -> Array:
+    """The voxels one step ahead (1) or behind (-1) along an axis, `outside` past its end."""
+    side = x.shape[axis]
+    if step < 0:
+        parts = [outside, jax.lax.slice_in_dim(x, 0, side - 1, axis=axis)]
+    else:
+        parts = [jax.lax.slice_in_dim(x, 1, side, axis=axis), outside]
+    return jnp.concatenate(parts, axis)
+
+
+def _interleave(even: Array, odd: Array, axis: int) -> Array:
+    shape = (*even.shape[:axis], 2 * even.shape[axis], *even.shape[axis + 1 :])
+    return jnp.stack([even, odd], axis + 1).reshape(shape)
