@@ -18,7 +18,7 @@ import optax
 
 from noisyjax import models
 from noisyjax.benchmarks import harness, torch_twin
-from noisyjax.core import convolution
+from noisyjax.core import compilation, convolution
 
 _LEARNING_RATE = 1e-3
 
@@ -102,7 +102,9 @@ def ours(setup: Setup, threads: int, *, native: bool = False) -> harness.Work:
     state = optimiser.init(params)
     start = time.perf_counter()
     with native_convolutions() if native else contextlib.nullcontext():
-        lowered = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, image, labels)
+        options = compilation.options(jax.default_backend())
+        jitted = jax.jit(step, donate_argnums=(0, 1), compiler_options=options)
+        lowered = jitted.lower(params, state, image, labels)
     compiled = lowered.compile()
     compile_s = time.perf_counter() - start
     held = [params, state]

@@ -15,7 +15,7 @@ import optax
 
 from noisyjax import methods, models
 from noisyjax.benchmarks import harness
-from noisyjax.core import rng
+from noisyjax.core import compilation, rng
 from noisyjax.train import state as states
 from noisyjax.train import step as steps
 
@@ -100,7 +100,9 @@ def training_step(setup: Setup, threads: int, *, method: str) -> harness.Work:
         ema=0.0,
         axis_name=None,
     )
-    compiled = jax.jit(update, donate_argnums=0).lower(state, batch, key).compile()
+    options = compilation.options(jax.default_backend())
+    jitted = jax.jit(update, donate_argnums=0, compiler_options=options)
+    compiled = jitted.lower(state, batch, key).compile()
     compile_s = time.perf_counter() - start
     held = [state]
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from noisyjax.core import checks
+from noisyjax.core import checks, compilation
 
 AXIS = "devices"
 SPACE = "space"
@@ -61,6 +61,11 @@ def _global(where: NamedSharding, leaf: Any) -> jax.Array:
         data = _global(where, np.asarray(jax.random.key_data(leaf)))
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     return jax.make_array_from_process_local_data(where, leaf, leaf.shape)
+
+
+def _compiled(function: Callable[..., Any], devices: Sequence[Any], **how: Any) -> Any:
+    options = compilation.options(devices[0].platform)
+    return jax.jit(function, compiler_options=options, **how)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +159,9 @@ class Parallel:
             )
         if self.kind == "spatial":
             # The compiler might leave parts of the state on one device each.
-            return jax.jit(function, donate_argnums=0, out_shardings=self._everywhere(self.devices))
-        return jax.jit(function, donate_argnums=0)
+            where = self._everywhere(self.devices)
+            return _compiled(function, self.devices, donate_argnums=0, out_shardings=where)
+        return _compiled(function, self.devices, donate_argnums=0)
 
     def put(self, batch: HostBatch) -> dict[str, jax.Array]:
         """Pads this process's part of a batch and moves it to its devices.
@@ -209,7 +215,7 @@ class Parallel:
                 out_specs=PartitionSpec(AXIS),
                 check_vma=False,
             )
-        compiled = jax.jit(function)
+        compiled = _compiled(function, local)
         parts = 1 if self._one_device else len(local) // self.slabs
 
         def mapped(tree: Tree, batch: HostBatch) -> Tree:
@@ -292,4 +298,4 @@ def side_by_side(
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
         return jax.device_put(stacked, NamedSharding(mesh, PartitionSpec(AXIS)))
 
-    return jax.jit(mapped, donate_argnums=0), stack
+    return _compiled(mapped, devices, donate_argnums=0), stack
