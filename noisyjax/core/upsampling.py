@@ -6,8 +6,6 @@ an eighth) of the products; the sums are up-sampled and added over the taps. Acc
 concatenate and convolve. All arrays are channels last.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -104,53 +102,38 @@ def _joined_gradients(x: Array, skip: Array, kernel: Array, g: Array) -> tuple[A
 
 
 def _apart(x: Array, skip: Array, kernel: Array) -> Array:
-    """The sum of the convolutions of both maps."""
-    channels = x.shape[-1]
-    fine = convolution.conv(skip, kernel[..., channels:, :])
-    return _upsampled_conv(1, skip.shape[1:-1], x, kernel[..., :channels, :]) + fine
+    """The sum of the convolutions of both maps, the coarse one's by taps."""
+    channels, sides = x.shape[-1], skip.shape[1:-1]
+    taps = x @ _tap_matrix(kernel[..., :channels, :])
+    for axis in reversed(range(1, x.ndim - 1)):
+        taps = _add_taps(axis, sides[axis - 1], *jnp.split(taps, 3, -1))
+    return taps + convolution.conv(skip, kernel[..., channels:, :])
 
 
 def _apart_gradients(x: Array, skip: Array, kernel: Array, g: Array) -> tuple[Array, ...]:
-    channels = x.shape[-1]
-    dx, coarse = _upsampled_conv_gradients(1, x, kernel[..., :channels, :], g)
-    _, pullback = jax.vjp(convolution.conv, skip, kernel[..., channels:, :])
-    dskip, fine = pullback(g)
-    return dx, dskip, jnp.concatenate([coarse, fine.astype(coarse.dtype)], -2)
-
-
-def _upsampled_conv(axis: int, sides: tuple[int, ...], x: Array, kernel: Array) -> Array:
-    """`conv(crop(linear(x), sides), kernel)` along the axes from `axis` on.
-
-    Args:
-      axis: the first one that is doubled.
-      sides: of the result, along these axes.
-      x: `[B, *S, C]`.
-      kernel: `[3, ..., C, O]`, one size for each of the axes.
-    """
-    if len(sides) > 1:
-        taps = (_upsampled_conv(axis + 1, sides[1:], x, tap) for tap in kernel)
-    else:
-        taps = jnp.split(x @ jnp.concatenate(list(kernel), -1), 3, -1)
-    return _add_taps(axis, sides[0], *taps)
-
-
-def _upsampled_conv_gradients(axis: int, x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-    """Gradients of `_upsampled_conv` with respect to x and the kernel."""
-    taps = _tap_gradients(axis, x.shape[axis], g)
-    if kernel.ndim > 3:
-        pairs = [_upsampled_conv_gradients(axis + 1, x, *pair) for pair in zip(kernel, taps)]
-        dxs, dkernels = zip(*pairs)
-        return functools.reduce(jnp.add, dxs), jnp.stack(dkernels)
-    channels, out = kernel.shape[1:]
-    joined = jnp.concatenate(taps, -1)
+    channels, taps = x.shape[-1], g
+    for axis in range(1, x.ndim - 1):
+        taps = jnp.concatenate(_tap_gradients(axis, x.shape[axis], taps), -1)
+    matrix, from_matrix = jax.vjp(_tap_matrix, kernel[..., :channels, :])
     product = jnp.einsum(
         "mc,mo->co",
         x.reshape(-1, channels),
-        joined.reshape(-1, 3 * out),
+        taps.reshape(-1, taps.shape[-1]),
         preferred_element_type=jnp.float32,
     )
-    dkernel = jnp.moveaxis(product.reshape(channels, 3, out), 1, 0).astype(kernel.dtype)
-    return joined @ jnp.concatenate(list(kernel.swapaxes(1, 2)), 0), dkernel
+    (coarse,) = from_matrix(product.astype(kernel.dtype))
+    _, pullback = jax.vjp(convolution.conv, skip, kernel[..., channels:, :])
+    dskip, fine = pullback(g)
+    return taps @ matrix.T, dskip, jnp.concatenate([coarse, fine], -2)
+
+
+def _tap_matrix(kernel: Array) -> Array:
+    """A kernel `[*K, C, O]` as a matrix `[C, 3^n O]`, the last axis's taps slowest.
+
+    They are added first, when what is added lies together in the longest runs.
+    """
+    ndim = kernel.ndim - 2
+    return kernel.transpose(ndim, *reversed(range(ndim)), ndim + 1).reshape(kernel.shape[ndim], -1)
 
 
 def _add_taps(axis: int, side: int, before: Array, middle: Array, after: Array) -> Array:
