@@ -18,7 +18,7 @@ import optax
 
 from noisyjax import models
 from noisyjax.benchmarks import harness, torch_twin
-from noisyjax.core import compilation, convolution
+from noisyjax.core import compilation, convolution, upsampling
 
 _LEARNING_RATE = 1e-3
 
@@ -135,9 +135,14 @@ def native_convolutions() -> Iterator[None]:
 
         return conv
 
+    def joined(x: jax.Array, skip: jax.Array, kernel: jax.Array) -> jax.Array:
+        up = upsampling.crop(upsampling.linear(x), skip.shape[1:-1])
+        return native(1)(jnp.concatenate([up, skip], -1), kernel)
+
     with (
         mock.patch.object(convolution, "conv", native(1)),
         mock.patch.object(convolution, "strided_conv", native(2)),
+        mock.patch.object(upsampling, "joined_conv", joined),
     ):
         yield
 
