@@ -1,9 +1,9 @@
 """Which library's kernels XLA puts into a program for a CPU.
 
 XLA has kernels of its own and those of YNNPACK, which it prefers wherever it can. YNNPACK's sums
-and matrix products are quicker, but many of its convolutions keep to one core and are not: the
-training step of the 2-D U-Net takes up to twice as long with them on two cores. So its sums and
-products are asked for alone.
+and matrix products are quicker, but many of its convolutions keep to one core and are not: with
+them the step of a small 2-D U-Net took half as long again on two cores. So its sums and products
+are asked for alone.
 """
 
 import functools

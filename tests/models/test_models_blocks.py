@@ -44,6 +44,16 @@ def test_mean_pool_means_over_what_is_there():
     np.testing.assert_allclose(blocks.mean_pool(x)[0, ..., 0], expected)
 
 
+def test_conv_with_up_is_the_conv_of_the_up_sampled_and_the_finer_map():
+    keys = jax.random.split(jax.random.key(0), 3)
+    coarse = jax.random.normal(keys[0], (2, 2, 3, 3))
+    fine = jax.random.normal(keys[1], (2, 4, 5, 2))
+    y, variables = blocks.Conv(4, up=True).init_with_output(keys[2], coarse, fine)
+    up = jax.image.resize(coarse, (2, 4, 6, 3), "linear")[:, :, :5]
+    expected = blocks.Conv(4).apply(variables, up, fine)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_conv_with_up_takes_two_inputs_and_no_stride():
     coarse, fine = jnp.zeros((1, 2, 2, 3)), jnp.zeros((1, 4, 4, 1))
     variables = blocks.Conv(2, up=True).init(jax.random.key(0), coarse, fine)
