@@ -123,7 +123,7 @@ def _mnist() -> ml_collections.ConfigDict:
         base.train.epochs = 1
         base.model.widths = (16, 32, 64)
         base.cm_trace.warmup_steps = 20
-        base.cm_trace.apart_steps = 20
+        base.cm_trace.frozen_segmenter_steps = 20
         base.prob_unet.widths = (16, 32, 64)
     return base
 
@@ -155,7 +155,7 @@ def _lidc() -> ml_collections.ConfigDict:
         base.data.gold = "staple"
         base.train.epochs = 6
         # What reader r would have said has no meaning where he is another one in each image.
-        base.cm_trace.absent_votes = 0.0
+        base.cm_trace.missing_rater_weight = 0.0
     return base
 
 
@@ -166,7 +166,7 @@ def _bubil() -> ml_collections.ConfigDict:
     with base.unlocked():
         base.train.epochs = 30
         base.cm_trace.warmup_steps = 30
-        base.cm_trace.apart_steps = 30
+        base.cm_trace.frozen_segmenter_steps = 30
         base.evaluate.every_epochs = 15
     return base
 

@@ -49,7 +49,7 @@ def _example(config: ml_collections.ConfigDict) -> None:
     config.train.batch_size = 5
     # Four epochs each.
     config.cm_trace.warmup_steps = 56
-    config.cm_trace.apart_steps = 56
+    config.cm_trace.frozen_segmenter_steps = 56
     config.evaluate.every_epochs = 5
     config.checkpoint.every_epochs = 20
 
@@ -62,7 +62,7 @@ def _smoke(config: ml_collections.ConfigDict) -> None:
     config.train.epochs = 2
     config.train.batch_size = 8
     config.cm_trace.warmup_steps = 2
-    config.cm_trace.apart_steps = 1
+    config.cm_trace.frozen_segmenter_steps = 1
     config.prob_unet.widths = (4, 8)
     config.forward.warmup_steps = 3
     config.forward.estimate_steps = 1

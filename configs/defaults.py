@@ -61,13 +61,13 @@ def _cm_trace() -> ml_collections.ConfigDict:
     method.trace_weight = 0.01
     # Updates of the first and the second stage.
     method.warmup_steps = 80
-    method.apart_steps = 80
+    method.frozen_segmenter_steps = 80
     method.consensus = "auto"
     method.consensus_weight = 3.0
     method.consensus_prior = 0.5
-    method.least_error = 0.1
-    method.absent_votes = 0.5
-    method.fewest_raters = 4
+    method.min_error_rate = 0.1
+    method.missing_rater_weight = 0.5
+    method.min_raters_for_consensus = 4
     # Convolutions of a spatial head, rank of a low-rank one.
     method.convs = 1
     method.rank = 1

@@ -37,7 +37,7 @@ def _smoke(config: ml_collections.ConfigDict) -> None:
     config.model.widths = (4, 8)
     config.train.epochs = 2
     config.cm_trace.warmup_steps = 2
-    config.cm_trace.apart_steps = 1
+    config.cm_trace.frozen_segmenter_steps = 1
     config.evaluate.every_epochs = 2
     config.log_every_steps = 1
     config.progress = False

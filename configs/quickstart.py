@@ -36,7 +36,7 @@ def get_config(variant: str = "digits") -> ml_collections.ConfigDict:
             base.data.max_train = 640
             base.train.epochs = 8
             base.cm_trace.warmup_steps = 32
-            base.cm_trace.apart_steps = 32
+            base.cm_trace.frozen_segmenter_steps = 32
     seeds = (0, 1) if variant == "smoke" else (0, 1, 2)
     config = study.new(
         "digits, five annotators", base, [("method", METHODS)], seeds=seeds, columns=COLUMNS

@@ -130,7 +130,7 @@ def wrap(
       steps_per_epoch: updates in which every example is seen once.
       epochs: of the whole training.
       alpha: overlap of a noisy mask with the clean one, see `num_removed`; not read by `estimate`.
-      beta: share of the noisy masks; not read by `estimate`.
+      beta: share of the noisy masks; not read by `estimate`. With 1 and 0 none is left out.
       estimate: whether the share is estimated from the recorded losses at the end of each epoch
         (`noise_rate.estimate_noise_rate`), and ``1 - alpha`` by the distance of the means of the
         two groups. That distance is one of overlaps where the loss is the Dice loss.

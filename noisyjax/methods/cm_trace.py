@@ -14,9 +14,9 @@ matrix each is needed, again one for all images. The network learns that consens
 loss joins, and the consensus stays as an anchor:
 
 1. warm-up: the network learns the mean label, the matrices the identity;
-2. apart: the network learns the consensus, and the matrices explain the labels given the network,
-   without moving it (released together, the two undo each other for some epochs, and whatever comes
-   out of that decides the rest);
+2. frozen segmenter: the network learns the consensus, and the matrices explain the labels given the
+   network, without moving it (released together, the two undo each other for some epochs, and
+   whatever comes out of that decides the rest);
 3. joint: Eq. 4 plus the consensus.
 
 In the last stage an annotator who did not label an image has a vote in the consensus as well: what
@@ -54,19 +54,19 @@ def build(
     num_classes: int,
     annotators: str = "spatial",
     trace: bool = True,
-    trace_weight: float = 0.01,
-    warmup_steps: int = 0,
-    apart_steps: int = 0,
+    trace_weight: float | int = 0.01,
+    warmup_steps: int = 80,
+    frozen_segmenter_steps: int = 80,
     consensus: str = "auto",
-    consensus_weight: float = 1.0,
-    consensus_prior: float = 0.5,
-    least_error: float = 0.1,
-    absent_votes: float = 0.5,
-    fewest_raters: int = 0,
+    consensus_weight: float | int = 3.0,
+    consensus_prior: float | int = 0.5,
+    min_error_rate: float | int = 0.1,
+    missing_rater_weight: float | int = 0.5,
+    min_raters_for_consensus: int = 4,
     convs: int = 1,
     rank: int = 1,
 ) -> base.Method:
-    """Builds the method.
+    """Builds the method; its defaults were chosen on the validation images of `configs/example.py`.
 
     Args:
       segmenter: a network of `noisyjax.models`.
@@ -78,7 +78,7 @@ def build(
       trace: whether the trace is penalised; False is the paper's "without trace".
       trace_weight: lambda of Eq. 4.
       warmup_steps: updates of the first stage.
-      apart_steps: updates of the second.
+      frozen_segmenter_steps: updates of the second.
       consensus: what the network learns beside the paper's loss: "one_coin" or "matrices" (several
         classes; an image with one label has that for its consensus) as above, "mean" (the mean
         label throughout), or "none" (the paper's warm-up: the matrices alone). "auto" is
@@ -86,14 +86,14 @@ def build(
       consensus_weight: its weight.
       consensus_prior: how much the consensus trusts the network, from 0 (labels alone) to 1 (Bayes'
         rule, which more easily believes its own errors).
-      least_error: smallest error rate that annotators may have in the consensus, so that no single
-        one outvotes two decent ones who agree.
-      absent_votes: what the expected label of an annotator who did not label the image counts in
-        the consensus, beside 1 for a label; 0 for nothing. Global matrices have none.
-      fewest_raters: with fewer raters than this the network learns the mean label to the end, and
-        the matrices explain the labels given the network. Of three raters there are three pairs:
-        three error rates fit any agreement between them, so the one-coin consensus is a vote for
-        the two who agree most, and the joint stage only sharpens it.
+      min_error_rate: smallest error rate that annotators may have in the consensus, so that no
+        single one outvotes two decent ones who agree.
+      missing_rater_weight: what the imputed label of an annotator who did not label the image
+        counts in the consensus, beside 1 for a label; 0 for nothing. Global matrices have none.
+      min_raters_for_consensus: with fewer raters than this the network learns the mean label to the
+        end, and the matrices explain the labels given the network. Of three raters there are three
+        pairs: three error rates fit any agreement between them, so the one-coin consensus is a vote
+        for the two who agree most, and the joint stage only sharpens it.
       convs: 3^n convolutions of each spatial or low-rank head. The paper has 4; on its example 1
         does as well in half the time.
       rank: of low-rank matrices.
@@ -102,27 +102,27 @@ def build(
       A `base.Method`; only the oracle needs the truth.
 
     Raises:
-      ValueError: if the kind of annotators or of consensus is unknown, or `absent_votes` is
-        negative.
+      ValueError: if the kind of annotators or of consensus is unknown, or
+        `missing_rater_weight` is negative.
     """
     checks.one_of("annotators", annotators, ANNOTATORS)
     checks.one_of("consensus", consensus, CONSENSUS)
-    checks.positive("absent_votes", absent_votes, or_zero=True)
+    checks.positive("missing_rater_weight", missing_rater_weight, or_zero=True)
     if consensus == "auto":
         consensus = "one_coin" if num_classes == 2 else "matrices"
     oracle = annotators == "oracle"
-    few = num_raters < fewest_raters
+    few = num_raters < min_raters_for_consensus
     consensus = "mean" if few else consensus
     plan = _Plan(
         trace_weight=trace_weight if trace else 0.0,
         warmup_steps=warmup_steps,
-        apart_steps=_FOREVER if few else apart_steps,
+        frozen_segmenter_steps=_FOREVER if few else frozen_segmenter_steps,
         consensus_weight=0.0 if consensus == "none" else consensus_weight,
         consensus_prior=consensus_prior,
         # One matrix for all pixels only repeats what the network believes.
-        absent_votes=absent_votes if annotators in ("spatial", "low_rank") else 0.0,
+        missing_rater_weight=missing_rater_weight if annotators in ("spatial", "low_rank") else 0.0,
         counted=consensus == "matrices",
-        least_error=least_error,
+        min_error_rate=min_error_rate,
     )
     plan = _Plan() if oracle else plan
     modules = {"segmenter": segmenter}
@@ -132,7 +132,7 @@ def build(
             annotators, num_raters, num_classes, **options.get(annotators, {})
         )
     if consensus == "one_coin" and not oracle:
-        coin = heads.build("one_coin", num_raters, num_classes, least_error=least_error)
+        coin = heads.build("one_coin", num_raters, num_classes, min_error_rate=min_error_rate)
         modules["coins"] = coin
     return _method(modules, plan, num_raters, num_classes)
 
@@ -213,16 +213,16 @@ class _Plan(NamedTuple):
 
     trace_weight: float = 0.0
     warmup_steps: int = 0
-    apart_steps: int = 0
+    frozen_segmenter_steps: int = 0
     consensus_weight: float = 0.0
     consensus_prior: float = 0.0
-    absent_votes: float = 0.0
+    missing_rater_weight: float = 0.0
     counted: bool = False
-    least_error: float = 0.0
+    min_error_rate: float = 0.0
 
     @property
     def joint_from(self) -> int:
-        return self.warmup_steps + self.apart_steps
+        return self.warmup_steps + self.frozen_segmenter_steps
 
 
 class _Terms(NamedTuple):
@@ -280,7 +280,7 @@ def _let_through(x: jax.Array, open_: jax.Array) -> jax.Array:
 
 def _from_counts(counts: jax.Array, labels: jax.Array, plan: _Plan) -> dict[str, jax.Array]:
     """Each example's matrices of the consensus, ``[B, R, 1.., L, L]``, and prior, ``[B, L]``."""
-    coins = dawid_skene.matrices(counts, least_error=plan.least_error)
+    coins = dawid_skene.matrices(counts, min_error_rate=plan.min_error_rate)
     coins = jnp.expand_dims(coins, (0, *range(2, labels.ndim)))
     fields = {"coins": coins, "log_prior": dawid_skene.log_prior(counts)[None]}
     return {
@@ -296,10 +296,10 @@ def _scores(example: dict[str, jax.Array], plan: _Plan, step: jax.Array) -> jax.
       The logarithm of each class's probability, up to a constant, ``[*S, L]``, without gradient.
     """
     logits, heard = example["logits"], {}
-    if plan.absent_votes:
+    if plan.missing_rater_weight:
         heard["expected"] = confusion.mix(jax.nn.softmax(logits), example["cms"])
         # Before, matrices repeat the network, which would only confirm itself.
-        heard["votes"] = jnp.where(step < plan.joint_from, 0.0, plan.absent_votes)
+        heard["votes"] = jnp.where(step < plan.joint_from, 0.0, plan.missing_rater_weight)
     scores = dawid_skene.evidence(
         example["coins"], example["labels"], example["rater_mask"], **heard
     )

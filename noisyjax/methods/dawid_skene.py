@@ -17,19 +17,21 @@ _PACE = 0.1
 _LEAST = 1e-9
 
 
-def matrices(counts: Float[Array, "R L L"], *, least_error: float | int) -> Float[Array, "R L L"]:
+def matrices(
+    counts: Float[Array, "R L L"], *, min_error_rate: float | int
+) -> Float[Array, "R L L"]:
     """The raters' confusion matrices (the M-step).
 
     Args:
       counts: how often rater r said i where j is true, up to a factor, ``[R, L, L]``.
-      least_error: in ``[0, (L - 1) / L]``; no entry is above 1 minus this, nor below its share of
-        it, so that no rater is believed blindly, neither in being right nor in how he errs.
+      min_error_rate: in ``[0, (L - 1) / L]``; no entry is above 1 minus this, nor below its share
+        of it, so that no rater is believed blindly, neither in being right nor in how they err.
 
     Returns:
       ``[R, L, L]``, columns sum to one; a class that was never seen has a uniform column.
     """
     size = counts.shape[-1]
-    least = least_error / (size - 1)
+    least = min_error_rate / (size - 1)
     shares = counts + _LEAST
     return (1 - size * least) * shares / shares.sum(-2, keepdims=True) + least
 

@@ -32,7 +32,7 @@ def build(
     warmup_steps: int = 200,
     estimate_steps: int = 50,
     quantile: float | int = 0.97,
-    matrix: Sequence[Sequence[float | int]] = (),
+    matrix: tuple[tuple[float | int, ...], ...] = (),
 ) -> base.Method:
     """Builds the method.
 

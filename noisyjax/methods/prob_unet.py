@@ -8,7 +8,6 @@ image: this models that raters differ, not how each one does.
 """
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -26,9 +25,9 @@ def build(
     *,
     num_raters: int,
     num_classes: int,
-    beta: float = 10.0,
+    beta: float | int = 10.0,
     latent_size: int = 6,
-    widths: Sequence[int] = (32, 64, 128, 192),
+    widths: tuple[int, ...] = (32, 64, 128, 192),
     convs_per_level: int = 3,
     norm: str = "none",
     num_samples: int = 16,
@@ -69,7 +68,7 @@ def build(
     return _method(modules, beta=beta, num_samples=num_samples)
 
 
-def _method(modules: dict[str, Any], *, beta: float, num_samples: int) -> base.Method:
+def _method(modules: dict[str, Any], *, beta: float | int, num_samples: int) -> base.Method:
     """Builds the functions of the method."""
     num_classes, latent_size = modules["combiner"].num_classes, modules["prior"].latent_size
 

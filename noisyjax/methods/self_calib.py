@@ -63,7 +63,8 @@ def build(
         calibrated label.
       num_classes: L.
       recurrences: how often the estimate and the weights are made in turn.
-      cross_entropy_weight: weight of the cross-entropy beside the structural similarity.
+      cross_entropy_weight: weight of the cross-entropy beside the structural similarity; the
+        paper's is 0.3.
       window: side of the window of the similarity in voxels, odd.
       norm: normalisation of the heads, "instance", "group" or "none".
 

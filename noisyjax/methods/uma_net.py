@@ -52,7 +52,7 @@ def build(
     two_sided: bool = False,
     normalised: bool = False,
     temperature: float | int = 0.0,
-    warmup_steps: int = 0,
+    warmup_steps: int = 200,
     widths: tuple[int, ...] = (),
     start: float | int = -2.0,
 ) -> base.Method:
@@ -63,7 +63,7 @@ def build(
       num_raters: R, decoders of the AUEM.
       num_classes: L.
       auem: whether uncertainties are learnt; else they are 0, and the losses are the plain ones,
-        meant over the annotations.
+        meant over the annotations (without `quality` as well, the plain network's).
       consistency: whether the calibration maps of an image are drawn together. Without `auem`
         nothing can move them, and the term is left out.
       quality: whether images are told apart; else all are of high quality.
@@ -72,16 +72,18 @@ def build(
       dice_weight: lambda of Eq. 8.
       consistency_weight: the largest alpha of Eq. 8.
       ramp_steps: updates until alpha is there: ``exp(-5 (1 - step / ramp_steps)^2)`` of it.
-      confidence_threshold: tau_a; an image is of high quality if its confidence score is below
-      agreement_threshold: and its agreement score below tau_b.
+      confidence_threshold: tau_a; an image is of high quality if its confidence score is below it,
+      agreement_threshold: and its agreement score below tau_b. For breast MRI the paper has 0.15
+        and 0.1.
       two_sided: see `uncertainty.confidence_score`.
       normalised: see `uncertainty.agreement_score`.
       temperature: T. With 0 quality is 1 or 0, as in the paper; else the product of
         ``sigmoid((tau - u) / T)`` for both scores, and an image teaches both predictors.
-      warmup_steps: updates in which every image is of high quality: the first scores say nothing.
+      warmup_steps: updates in which every image is of high quality, for the first scores say
+        nothing; none in the paper.
       widths: channels of the AUEM's levels; a third of the segmenter's, or (5, 10, 21), if empty,
         so that a training step takes about twice that of the segmenter alone with five raters.
-      start: see `auem.AUEM`.
+      start: the AUEM's uncertainties start at about the sigmoid of this.
 
     Returns:
       A `base.Method` with `assess`.

@@ -190,15 +190,15 @@ class OneCoin(nn.Module):
     Attributes:
       num_raters: R.
       num_classes: L.
-      least_error: the smallest error rate, in (0, (L - 1) / L): how good a rater may be believed to
-        be. At 0.1 one rater weighs as much as two or three fairly good ones that agree.
+      min_error_rate: the smallest error rate, in (0, (L - 1) / L): how good a rater may be believed
+        to be. At 0.1 one rater weighs as much as two or three fairly good ones that agree.
       pace: factor on the parameters. An adaptive optimiser moves each by about its learning rate
         and error rates have much further to go than weights.
     """
 
     num_raters: int
     num_classes: int
-    least_error: float = 0.1
+    min_error_rate: float = 0.1
     pace: float = 3.0
 
     @nn.compact
@@ -206,7 +206,9 @@ class OneCoin(nn.Module):
         """Returns `[1, R, 1.., L, L]`, one 1 per spatial axis, to broadcast over the batch."""
         chance = (self.num_classes - 1) / self.num_classes
         raw = self.param("raw", nn.initializers.zeros, (self.num_raters,))
-        error = self.least_error + (chance - self.least_error) * jax.nn.sigmoid(self.pace * raw)
+        error = self.min_error_rate + (chance - self.min_error_rate) * jax.nn.sigmoid(
+            self.pace * raw
+        )
         error = jnp.expand_dims(error, (1, 2))
         identity = jnp.eye(self.num_classes)[None]
         matrices = (1 - error) * identity + error / (self.num_classes - 1) * (1 - identity)

@@ -40,11 +40,15 @@ def _cheap(name: str) -> dict:
         return {"recurrences": 2}
     if name == "uma_net":
         # Softly assigned, every image teaches both predictors.
-        return {"temperature": 0.3, "widths": (4,)}
+        return {"temperature": 0.3, "widths": (4,), "warmup_steps": 0}
     if name == "co_teaching":
         # Otherwise it learns from some examples of a batch only.
         return {"forget_rate": 0.0}
-    return {"convs": 0} if name in ("cm_trace", "no_trace", "low_rank_cm") else {}
+    if name in LEARN_MATRICES:
+        # In the last stage from the start.
+        steps = {"warmup_steps": 0, "frozen_segmenter_steps": 0}
+        return {"convs": 0, "min_raters_for_consensus": 0, **steps}
+    return {}
 
 
 @pytest.fixture(scope="module", params=sorted(methods.METHODS))

@@ -12,14 +12,15 @@ from noisyjax.losses import confusion
 from noisyjax.methods import cm_trace, dawid_skene
 from noisyjax.metrics import confusion as confusion_metrics
 
-WARMUP, APART, LEAST_ERROR = 60, 40, 0.05
+WARMUP, APART, MIN_ERROR_RATE = 60, 40, 0.05
 ERRORS = (0.05, 0.25, 0.4)
 
 
 def _method(**options) -> methods.Method:
     segmenter = models.build("unet", 2, widths=(4,), convs_per_level=1)
-    settings = {"convs": 0, "warmup_steps": WARMUP, "apart_steps": APART}
-    settings["least_error"] = LEAST_ERROR
+    settings = {"convs": 0, "warmup_steps": WARMUP, "frozen_segmenter_steps": APART}
+    settings |= {"min_error_rate": MIN_ERROR_RATE, "min_raters_for_consensus": 0}
+    settings["consensus_weight"] = 1.0
     return methods.build("cm_trace", segmenter, num_raters=3, num_classes=2, **settings | options)
 
 
@@ -79,10 +80,10 @@ def test_matrices_are_diagonally_dominant_after_the_warmup(stages):
 
 def test_one_coin_raters_learn_their_error_rates(stages):
     _, batch, (_, _, joint) = stages
-    head = models.annotators.build("one_coin", 3, 2, least_error=LEAST_ERROR)
+    head = models.annotators.build("one_coin", 3, 2, min_error_rate=MIN_ERROR_RATE)
     coins = head.apply({"params": joint["params"]["coins"]}, jnp.zeros((1, 2, 2, 4)))
     given = (batch["labels"] != batch["truth"][:, None]).mean((0, 2, 3))
-    expected = np.maximum(given, LEAST_ERROR)
+    expected = np.maximum(given, MIN_ERROR_RATE)
     np.testing.assert_allclose(coins[0, :, 0, 0, 0, 1], expected, atol=0.03)
 
 
@@ -129,7 +130,7 @@ def test_without_the_trace_the_loss_is_smaller_by_the_weighted_trace():
 
 
 def test_with_few_raters_the_network_follows_the_mean_label_to_the_end():
-    few, batch, key = _method(fewest_raters=4), _batch(), rng.root_key(0)
+    few, batch, key = _method(min_raters_for_consensus=4), _batch(), rng.root_key(0)
     segmenter = models.build("unet", 2, widths=(4,), convs_per_level=1)
     mean = methods.build("mean", segmenter, num_raters=3, num_classes=2)
     variables = jax.jit(few.init)(key, batch)
@@ -178,7 +179,7 @@ def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
     expected = np.stack(
         [[true[r][batch["truth"] == c].mean(0)[:, c] for c in range(3)] for r in range(6)]
     ).swapaxes(1, 2)
-    found = dawid_skene.matrices(counts, least_error=0)
+    found = dawid_skene.matrices(counts, min_error_rate=0)
     np.testing.assert_allclose(found, expected, atol=0.1)
 
     # Images with a label each have nothing to agree on.
@@ -189,6 +190,6 @@ def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
     assert float(aux.records["weight"]) == 8
 
 
-def test_votes_against_an_expected_label_are_refused():
-    with pytest.raises(ValueError, match=r"absent_votes: expected .* got -0.5"):
-        _method(absent_votes=-0.5)
+def test_a_negative_weight_of_imputed_labels_is_refused():
+    with pytest.raises(ValueError, match=r"missing_rater_weight: expected .* got -0.5"):
+        _method(missing_rater_weight=-0.5)

@@ -30,7 +30,7 @@ def labels():
     return jnp.asarray(said.astype(np.uint8)), truth
 
 
-def _em(labels, steps, least_error=0.0):
+def _em(labels, steps, min_error_rate=0.0):
     present = jnp.ones(4, bool)
 
     @jax.jit
@@ -38,7 +38,7 @@ def _em(labels, steps, least_error=0.0):
         counts = dawid_skene.follow(
             counts, dawid_skene.joint(labels, posterior, present), jnp.ones(())
         )
-        cms = dawid_skene.matrices(counts, least_error=least_error)[:, None, None]
+        cms = dawid_skene.matrices(counts, min_error_rate=min_error_rate)[:, None, None]
         scores = (
             dawid_skene.evidence(cms, labels, present) + dawid_skene.log_prior(counts)[None, None]
         )
@@ -53,7 +53,7 @@ def _em(labels, steps, least_error=0.0):
 def test_raters_and_truth_are_found_from_the_mean_label(labels):
     said, truth = labels
     counts, posterior = _em(said, 200)
-    np.testing.assert_allclose(dawid_skene.matrices(counts, least_error=0), CMS, atol=0.06)
+    np.testing.assert_allclose(dawid_skene.matrices(counts, min_error_rate=0), CMS, atol=0.06)
     np.testing.assert_allclose(jnp.exp(dawid_skene.log_prior(counts)), FREQUENCY, atol=0.03)
     given_all = np.prod(CMS[np.arange(4)[:, None, None], said], axis=0) * np.array(FREQUENCY)
     best = (given_all.argmax(-1) == truth).mean()
@@ -73,7 +73,7 @@ def test_counts_worked_by_hand():
 
 def test_no_rater_is_believed_blindly():
     counts = jnp.array([[[8.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 2.0, 0.0]]])
-    cms = dawid_skene.matrices(counts, least_error=0.1)
+    cms = dawid_skene.matrices(counts, min_error_rate=0.1)
     np.testing.assert_allclose(cms.sum(-2), 1, rtol=1e-6)
     third = 1 / 3
     expected = [[[0.9, 0.05, third], [0.05, 0.05, third], [0.05, 0.9, third]]]

@@ -49,7 +49,7 @@ def _batch(size=4, num_classes=2, seed=0, raters=RATERS):
 
 def _build(num_classes=2, **options):
     network = models.build("unet", num_classes, widths=(4,), convs_per_level=1)
-    options = {"widths": (2,), **options}
+    options = {"widths": (2,), "warmup_steps": 0, **options}
     return methods.build("uma_net", network, num_raters=RATERS, num_classes=num_classes, **options)
 
 
@@ -219,7 +219,8 @@ def test_batch_statistics_are_exported_and_absent_annotations_have_no_influence(
     batch = jax.tree.map(jnp.asarray, _batch(2, num_classes=3, raters=2))
     batch["rater_mask"] = batch["rater_mask"].at[1, 0].set(False)
     network = models.build("unet", 3, widths=(4,), convs_per_level=1, norm="batch")
-    method = uma_net.build(network, num_raters=2, num_classes=3, widths=(2,))
+    options = {"widths": (2,), "warmup_steps": 0}
+    method = uma_net.build(network, num_raters=2, num_classes=3, **options)
     variables = _jit(method.init)(KEY, batch)
     assert set(uma_net.export(variables)["batch_stats"]) == {"segmenter"}
 
@@ -244,10 +245,11 @@ def test_the_number_of_devices_changes_nothing():
     batch = jax.tree.map(jnp.asarray, batch)
     parted = jax.tree.map(lambda leaf: leaf.reshape(4, 2, *leaf.shape[1:]), batch)
     network = functools.partial(models.build, "unet", 2, widths=(4,), convs_per_level=1)
+    options = {"widths": (2,), "warmup_steps": 0, **_MIDDLE}
 
     def slopes(axis_name):
         segmenter = network(norm="batch", axis_name=axis_name)
-        method = uma_net.build(segmenter, num_raters=2, num_classes=2, widths=(2,), **_MIDDLE)
+        method = uma_net.build(segmenter, num_raters=2, num_classes=2, **options)
 
         def run(variables, part):
             state = {"batch_stats": variables["batch_stats"]}

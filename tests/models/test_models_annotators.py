@@ -78,7 +78,7 @@ def test_matrices_of_every_rater_alone_broadcast_and_start_dominant(kind):
 
 @pytest.mark.parametrize("raw", [-50.0, 0.0, 50.0])
 def test_one_coin_errors_stay_between_their_floor_and_chance(raw):
-    head, _, features = _made("one_coin", num_classes=4, least_error=0.1)
+    head, _, features = _made("one_coin", num_classes=4, min_error_rate=0.1)
     params = {"params": {"raw": jnp.full((2,), raw)}}
     cms = head.apply(params, features)[0, 0, 0, 0]
     error = 1 - cms[0, 0]
