@@ -150,8 +150,8 @@ def wrap(
     def count(losses: Array, epoch: Array) -> Array:
         if not estimate:
             return jnp.asarray(table)[epoch]
-        found = noise_rate.estimate_noise_rate(losses)
-        noise = jnp.clip(found.gap, 0.0, 1.0) * found.rate
+        estimated = noise_rate.estimate_noise_rate(losses)
+        noise = jnp.clip(estimated.gap, 0.0, 1.0) * estimated.rate
         number = removal_schedule(epoch, noise=noise, epochs=epochs, masks=num_examples)
         return number.astype(jnp.int32)
 
@@ -171,9 +171,9 @@ def wrap(
             own = method.record(own, records["method"], step)
         seen = records["seen"] > 0
         losses = jnp.where(seen, records["losses"], kept["losses"])
-        epoch, place = jnp.divmod(step + 1, steps_per_epoch)
+        epoch, position = jnp.divmod(step + 1, steps_per_epoch)
         removed = jax.lax.cond(
-            place == 0,
+            position == 0,
             lambda: highest(losses, count(losses, jnp.minimum(epoch, epochs))),
             lambda: kept["removed"],
         )
@@ -189,7 +189,7 @@ def wrap(
 
 
 def _own(variables: dict[str, Any]) -> dict[str, Any]:
-    """What the method inside knows of."""
+    """The variables of the method inside."""
     return {name: tree for name, tree in variables.items() if name != COLLECTION}
 
 
@@ -199,8 +199,8 @@ def _loss_fn(method: base.Method, num_examples: int) -> Callable[..., tuple]:
     def loss_fn(variables, batch, key, step):
         index, weight = batch["index"], batch["weight"]
         removed = variables[COLLECTION]["removed"][index]
-        taught = {**batch, "weight": jnp.where(removed, 0.0, weight)}
-        total, (count, aux) = method.loss_fn(_own(variables), taught, key, step)
+        kept = {**batch, "weight": jnp.where(removed, 0.0, weight)}
+        total, (count, aux) = method.loss_fn(_own(variables), kept, key, step)
         if aux.losses is None:
             raise ValueError("method: expected one that reports the examples' losses, got none")
         present = weight > 0

@@ -19,13 +19,13 @@ DECISIONS = tuple(decisions.DECISIONS)
 
 
 class Prediction(NamedTuple):
-    """What a trained method says about a batch of images.
+    """What a trained method predicts for a batch of images.
 
     Attributes:
       probs: probability of each true class, ``[B, *S, L]``.
       cms: confusion matrices ``A[..., i, j] = p(noisy = i | true = j)``, ``[B, R, *S, L, L]``, or
         None for methods that do not model raters.
-      rater_probs: what each rater would say, ``[B, R, *S, L]``, or None.
+      rater_probs: probability of each label of each rater, ``[B, R, *S, L]``, or None.
       samples: probabilities of N segmentations drawn from the model, ``[B, N, *S, L]``, or None for
         methods that do not draw any.
     """
@@ -37,7 +37,7 @@ class Prediction(NamedTuple):
 
 
 class Assessment(NamedTuple):
-    """What a method says about the annotations of a batch, seen beside their images.
+    """How a method assesses the annotations of a batch, seen beside their images.
 
     Maps have one channel per foreground class, C = L - 1; what stands for an annotation that an
     image lacks has no meaning.
@@ -73,6 +73,21 @@ class Aux(NamedTuple):
     records: Any = None
 
 
+def all_model(params: Any) -> Any:
+    """Marks every parameter as the model's."""
+    return jax.tree.map(lambda _: "model", params)
+
+
+def label_params(params: Any) -> Any:
+    """Marks each parameter as the annotators' or the model's, by its top-level name."""
+
+    def mark(name: str, tree: Any) -> Any:
+        kind = "model" if name == "segmenter" else "annotators"
+        return jax.tree.map(lambda _: kind, tree)
+
+    return {name: mark(name, tree) for name, tree in params.items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
     """How a network is trained and asked.
@@ -85,7 +100,7 @@ class Method:
         the padding change nothing.
       predict: ``(variables, image [B, *S, K]) -> Prediction``.
       param_labels: ``params -> tree of "model" or "annotators"``, for optimisers that treat the
-        annotators apart.
+        annotators separately.
       needs_truth: whether `loss_fn` reads ``batch["truth"]``. Only oracles do; the training loop
         gives the truth to no other method.
       target: the key of `fusion.FUSIONS` whose probabilities `loss_fn` reads as
@@ -95,13 +110,13 @@ class Method:
         state is to remember beyond batch statistics. `records` is `Aux.records` of the whole batch,
         `step` the number of updates done before this one.
       assess: ``(variables, batch) -> Assessment`` of labelled examples, or None for methods that do
-        not judge annotations.
+        not assess annotations.
     """
 
     init: Callable[[Array, Batch], Variables]
     loss_fn: Callable[[Variables, Batch, Array, Int[Array, ""]], tuple[Sum, tuple[Sum, Aux]]]
     predict: Callable[[Variables, Array], Prediction]
-    param_labels: Callable[[Any], Any]
+    param_labels: Callable[[Any], Any] = all_model
     needs_truth: bool = False
     target: str = ""
     record: Callable[[dict[str, Any], Any, Int[Array, ""]], dict[str, Any]] | None = None
@@ -130,7 +145,7 @@ def dropout_keys(key: Array, ids: Int[Array, "B"], step: Int[Array, ""]) -> Arra
     return rng.example_keys(rng.purpose_key(key, "dropout"), ids, epoch=step + 1)
 
 
-def drawn_raters(
+def sample_rater(
     key: Array, ids: Int[Array, "B"], rater_mask: Bool[Array, "B R"], step: Int[Array, ""]
 ) -> Bool[Array, "B R"]:
     """Draws one rater of each example, anew in each step.
@@ -193,18 +208,3 @@ def weighted(
         for name, values in {"loss": losses, **metrics}.items()
     }
     return sums["loss"][0], (count, Aux(sums, model_state, losses))
-
-
-def label_params(params: Any) -> Any:
-    """Marks each parameter as the annotators' or the model's, by its top-level name."""
-
-    def mark(name: str, tree: Any) -> Any:
-        kind = "model" if name == "segmenter" else "annotators"
-        return jax.tree.map(lambda _: kind, tree)
-
-    return {name: mark(name, tree) for name, tree in params.items()}
-
-
-def all_model(params: Any) -> Any:
-    """Marks every parameter as the model's."""
-    return jax.tree.map(lambda _: "model", params)

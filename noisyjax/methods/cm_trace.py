@@ -19,8 +19,8 @@ loss joins, and the consensus stays as an anchor:
    whatever comes out of that decides the rest);
 3. joint: Eq. 4 plus the consensus.
 
-In the last stage an annotator who did not label an image has a vote in the consensus as well: what
-the matrices say he would have said. With one label per image there is no consensus without that.
+In the last stage an annotator who did not label an image counts in the consensus as well, by the
+label that their matrices impute. With one label per image there is no consensus without that.
 """
 
 import functools
@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from noisyjax import fusion
 from noisyjax.core import checks
@@ -35,8 +36,8 @@ from noisyjax.losses import confusion, entropy
 from noisyjax.methods import base, dawid_skene, network
 from noisyjax.models import annotators as heads
 
-ANNOTATORS = ("spatial", "low_rank", "global", "oracle")
-CONSENSUS = ("auto", "one_coin", "matrices", "mean", "none")
+_KINDS = ("spatial", "low_rank", "global", "oracle")
+_CONSENSUS = ("auto", "one_coin", "matrices", "mean", "none")
 
 # Name of the collection of variables with the counts of the consensus, [R, L, L].
 COLLECTION = "consensus"
@@ -105,8 +106,8 @@ def build(
       ValueError: if the kind of annotators or of consensus is unknown, or
         `missing_rater_weight` is negative.
     """
-    checks.one_of("annotators", annotators, ANNOTATORS)
-    checks.one_of("consensus", consensus, CONSENSUS)
+    checks.one_of("annotators", annotators, _KINDS)
+    checks.one_of("consensus", consensus, _CONSENSUS)
     checks.positive("missing_rater_weight", missing_rater_weight, or_zero=True)
     if consensus == "auto":
         consensus = "one_coin" if num_classes == 2 else "matrices"
@@ -119,12 +120,11 @@ def build(
         frozen_segmenter_steps=_FOREVER if few else frozen_segmenter_steps,
         consensus_weight=0.0 if consensus == "none" else consensus_weight,
         consensus_prior=consensus_prior,
-        # One matrix for all pixels only repeats what the network believes.
-        missing_rater_weight=missing_rater_weight if annotators in ("spatial", "low_rank") else 0.0,
+        # One matrix for all pixels only repeats what the network predicts.
+        imputed_weight=missing_rater_weight if annotators in ("spatial", "low_rank") else 0.0,
         counted=consensus == "matrices",
         min_error_rate=min_error_rate,
     )
-    plan = _Plan() if oracle else plan
     modules = {"segmenter": segmenter}
     if not oracle:
         options = {"spatial": {"convs": convs}, "low_rank": {"convs": convs, "rank": rank}}
@@ -132,79 +132,16 @@ def build(
             annotators, num_raters, num_classes, **options.get(annotators, {})
         )
     if consensus == "one_coin" and not oracle:
-        coin = heads.build("one_coin", num_raters, num_classes, min_error_rate=min_error_rate)
-        modules["coins"] = coin
-    return _method(modules, plan, num_raters, num_classes)
-
-
-def _method(
-    modules: dict[str, Any], plan: "_Plan", num_raters: int, num_classes: int
-) -> base.Method:
-    """Builds the functions of the method; without modules for annotators, the oracle's."""
-    segmenter, oracle = modules["segmenter"], "annotators" not in modules
-
-    def init(key: jax.Array, batch: base.Batch) -> base.Variables:
-        keys = jax.random.split(key)
-        variables = network.init("segmenter", segmenter, keys[0], batch["image"])
-        output, _ = network.run("segmenter", segmenter, variables, batch["image"])
-        for name, module in list(modules.items())[1:]:
-            part = network.init(name, module, keys[1], output.features)
-            variables = network.merge(variables, part)
-        if plan.counted:
-            counts = jnp.zeros((num_raters, num_classes, num_classes))
-            variables = {**variables, COLLECTION: {"counts": counts}}
-        return variables
-
-    def matrices(name: str, variables: base.Variables, features: jax.Array) -> jax.Array:
-        cms, _ = network.run(name, modules[name], variables, features)
-        return jnp.broadcast_to(cms, (features.shape[0], *cms.shape[1:]))
-
-    def loss_fn(variables, batch, key, step):
-        keys = base.dropout_keys(key, batch["id"], step)
-        output, state = network.run(
-            "segmenter", segmenter, variables, batch["image"],
-            train=True, keys=keys, weight=batch["weight"],
-        )  # fmt: skip
-        features = _let_through(output.features, step >= plan.joint_from)
-        examples = {name: batch[name] for name in ("labels", "rater_mask")}
-        examples["logits"] = output.logits
-        if oracle:
-            to_cms = functools.partial(confusion.one_hot_cms, num_classes=num_classes)
-            examples["cms"] = jax.vmap(to_cms)(batch["truth"], batch["labels"])
-        for name, field in (("annotators", "cms"), ("coins", "coins")):
-            if name in modules:
-                examples[field] = matrices(name, variables, features)
-        if plan.counted:
-            examples |= _from_counts(variables[COLLECTION]["counts"], batch["labels"], plan)
-        terms = jax.vmap(functools.partial(_terms, plan=plan, step=step))(examples)
-        losses = _total(terms, plan, step)
-        metrics = {"nll": terms.nll, "trace": terms.trace}
-        total, (weight, aux) = base.weighted(losses, batch["weight"], metrics, state)
-        if plan.counted:
-            joints = jnp.einsum("b,brij->rij", batch["weight"], terms.joint)
-            aux = aux._replace(records={"joints": joints, "weight": weight})
-        return total, (weight, aux)
-
-    def record(model_state, records, step):
-        counts = dawid_skene.follow(model_state[COLLECTION]["counts"], **records)
-        return {**model_state, COLLECTION: {"counts": counts}}
-
-    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
-        output, _ = network.run("segmenter", segmenter, variables, image)
-        probs = jax.nn.softmax(output.logits)
-        if oracle:
-            return base.Prediction(probs)
-        cms = matrices("annotators", variables, output.features)
-        cms = jnp.broadcast_to(cms, (*cms.shape[:2], *image.shape[1:-1], *cms.shape[-2:]))
-        return base.Prediction(probs, cms, jax.vmap(confusion.mix)(probs, cms))
-
+        one_coin = heads.build("one_coin", num_raters, num_classes, min_error_rate=min_error_rate)
+        modules["coins"] = one_coin
+    setup = _Setup(modules, _Plan() if oracle else plan, num_raters, num_classes)
     return base.Method(
-        init,
-        loss_fn,
-        predict,
+        functools.partial(_init, setup),
+        functools.partial(_loss, setup),
+        functools.partial(_predict, setup),
         base.label_params,
         needs_truth=oracle,
-        record=record if plan.counted else None,
+        record=_record if setup.plan.counted else None,
     )
 
 
@@ -216,7 +153,7 @@ class _Plan(NamedTuple):
     frozen_segmenter_steps: int = 0
     consensus_weight: float = 0.0
     consensus_prior: float = 0.0
-    missing_rater_weight: float = 0.0
+    imputed_weight: float = 0.0
     counted: bool = False
     min_error_rate: float = 0.0
 
@@ -225,31 +162,100 @@ class _Plan(NamedTuple):
         return self.warmup_steps + self.frozen_segmenter_steps
 
 
+class _Setup(NamedTuple):
+    """Modules by name (without "annotators" it is the oracle's method), plan and sizes."""
+
+    modules: dict[str, Any]
+    plan: _Plan
+    num_raters: int
+    num_classes: int
+
+
 class _Terms(NamedTuple):
-    """The parts of an example's loss, each a mean over pixels, ``[]``."""
+    """The parts of an example's loss, each a mean over pixels, ``[]``, and its joint counts."""
 
-    nll: jax.Array
-    trace: jax.Array
-    identity: jax.Array
-    consensus: jax.Array
-    coins: jax.Array
-    joint: jax.Array
+    nll: Array
+    trace: Array
+    identity: Array
+    consensus: Array
+    one_coin_nll: Array
+    joint_counts: Array
 
 
-def _total(terms: _Terms, plan: _Plan, step: jax.Array) -> jax.Array:
+def _init(setup: _Setup, key: Array, batch: base.Batch) -> base.Variables:
+    keys = jax.random.split(key)
+    segmenter, *others = setup.modules
+    variables = network.init_segmenter(setup.modules[segmenter], keys[0], batch)
+    features = network.evaluate(setup.modules[segmenter], variables, batch["image"]).features
+    for name in others:
+        part = network.init(name, setup.modules[name], keys[1], features)
+        variables = network.merge(variables, part)
+    if setup.plan.counted:
+        counts = jnp.zeros((setup.num_raters, setup.num_classes, setup.num_classes))
+        variables = {**variables, COLLECTION: {"counts": counts}}
+    return variables
+
+
+def _matrices(setup: _Setup, name: str, variables: base.Variables, features: Array) -> Array:
+    cms, _ = network.run(name, setup.modules[name], variables, features)
+    return jnp.broadcast_to(cms, (features.shape[0], *cms.shape[1:]))
+
+
+def _loss(setup: _Setup, variables, batch, key, step):
+    modules, plan = setup.modules, setup.plan
+    keys = base.dropout_keys(key, batch["id"], step)
+    output, state = network.segment(modules["segmenter"], variables, batch, keys)
+    features = stop_gradient_unless(output.features, step >= plan.joint_from)
+    examples = {name: batch[name] for name in ("labels", "rater_mask")}
+    examples["logits"] = output.logits
+    if "annotators" not in modules:
+        to_cms = functools.partial(confusion.one_hot_cms, num_classes=setup.num_classes)
+        examples["cms"] = jax.vmap(to_cms)(batch["truth"], batch["labels"])
+    for name, field in (("annotators", "cms"), ("coins", "consensus_cms")):
+        if name in modules:
+            examples[field] = _matrices(setup, name, variables, features)
+    if plan.counted:
+        examples |= _from_counts(variables[COLLECTION]["counts"], batch["labels"], plan)
+    terms = jax.vmap(functools.partial(_terms, plan=plan, step=step))(examples)
+    metrics = {"nll": terms.nll, "trace": terms.trace}
+    losses = _total(terms, plan, step)
+    total, (weight, aux) = base.weighted(losses, batch["weight"], metrics, state)
+    if plan.counted:
+        joint_counts = jnp.einsum("b,brij->rij", batch["weight"], terms.joint_counts)
+        aux = aux._replace(records={"joint_counts": joint_counts, "weight": weight})
+    return total, (weight, aux)
+
+
+def _record(model_state: dict[str, Any], records: Any, step: Array) -> dict[str, Any]:
+    del step
+    counts = dawid_skene.update_counts(model_state[COLLECTION]["counts"], **records)
+    return {**model_state, COLLECTION: {"counts": counts}}
+
+
+def _predict(setup: _Setup, variables: base.Variables, image: Array) -> base.Prediction:
+    output = network.evaluate(setup.modules["segmenter"], variables, image)
+    probs = jax.nn.softmax(output.logits)
+    if "annotators" not in setup.modules:
+        return base.Prediction(probs)
+    cms = _matrices(setup, "annotators", variables, output.features)
+    cms = jnp.broadcast_to(cms, (*cms.shape[:2], *image.shape[1:-1], *cms.shape[-2:]))
+    return base.Prediction(probs, cms, jax.vmap(confusion.mix)(probs, cms))
+
+
+def _total(terms: _Terms, plan: _Plan, step: Array) -> Array:
     labels = terms.nll + plan.trace_weight * terms.trace
     labels = jnp.where(step < plan.warmup_steps, terms.identity, labels)
-    return labels + plan.consensus_weight * terms.consensus + terms.coins
+    return labels + plan.consensus_weight * terms.consensus + terms.one_coin_nll
 
 
-def _terms(example: dict[str, jax.Array], *, plan: _Plan, step: jax.Array) -> _Terms:
+def _terms(example: dict[str, Array], *, plan: _Plan, step: Array) -> _Terms:
     logits, cms, labels, mask = (example[n] for n in ("logits", "cms", "labels", "rater_mask"))
     present = mask.reshape(-1, *(1,) * (labels.ndim - 1))
     diagonal = jnp.diagonal(cms, axis1=-2, axis2=-1)
     surprise = -jnp.log(jnp.maximum(diagonal, jnp.finfo(cms.dtype).tiny)).sum(-1)
     mean = fusion.mean(labels, logits.shape[-1], rater_mask=mask)
-    target, coins, joint = mean, jnp.zeros(()), jnp.zeros(())
-    if "coins" in example:
+    target, one_coin_nll, joint_counts = mean, jnp.zeros(()), jnp.zeros(())
+    if "consensus_cms" in example:
         scores = _scores(example, plan, step)
         agreed = jax.nn.one_hot(jnp.argmax(scores, axis=-1), logits.shape[-1])
         target = jnp.where(step < plan.warmup_steps, mean, agreed)
@@ -257,51 +263,51 @@ def _terms(example: dict[str, jax.Array], *, plan: _Plan, step: jax.Array) -> _T
             posterior = jnp.where(step < _FIRST_STEPS, mean, jax.nn.softmax(scores))
             # A label alone agrees with any matrix.
             several = mask.sum() > 1
-            joint = several * dawid_skene.joint(labels, posterior, mask)
+            joint_counts = several * dawid_skene.joint_counts(labels, posterior, mask)
             target = jnp.where(several, target, mean)
         else:
-            coins = _coin_nll(logits, example["coins"], labels, mask)
-    seen = _let_through(logits, step >= plan.joint_from)
+            one_coin_nll = _one_coin_nll(logits, example["consensus_cms"], labels, mask)
+    seen = stop_gradient_unless(logits, step >= plan.joint_from)
     return _Terms(
         nll=confusion.mixed_nll(seen, cms, labels, rater_mask=mask).sum(0).mean(),
         trace=(confusion.trace(cms) * present).sum(0).mean(),
         identity=(surprise * present).sum(0).mean(),
         consensus=entropy.soft_cross_entropy(logits, target).mean(),
-        coins=coins,
-        joint=joint,
+        one_coin_nll=one_coin_nll,
+        joint_counts=joint_counts,
     )
 
 
-def _let_through(x: jax.Array, open_: jax.Array) -> jax.Array:
-    """Returns x; its gradient passes only where `open_` is true."""
-    held = jax.lax.stop_gradient(x)
-    return jnp.where(open_, x, held)
+def stop_gradient_unless(x: Array, flag: Bool[Array, ""]) -> Array:
+    """Returns x; its gradient passes only where the flag is true."""
+    return jnp.where(flag, x, jax.lax.stop_gradient(x))
 
 
-def _from_counts(counts: jax.Array, labels: jax.Array, plan: _Plan) -> dict[str, jax.Array]:
+def _from_counts(counts: Array, labels: Array, plan: _Plan) -> dict[str, Array]:
     """Each example's matrices of the consensus, ``[B, R, 1.., L, L]``, and prior, ``[B, L]``."""
-    coins = dawid_skene.matrices(counts, min_error_rate=plan.min_error_rate)
-    coins = jnp.expand_dims(coins, (0, *range(2, labels.ndim)))
-    fields = {"coins": coins, "log_prior": dawid_skene.log_prior(counts)[None]}
+    cms = dawid_skene.matrices(counts, min_error_rate=plan.min_error_rate)
+    cms = jnp.expand_dims(cms, (0, *range(2, labels.ndim)))
+    fields = {"consensus_cms": cms, "log_prior": dawid_skene.log_prior(counts)[None]}
     return {
         name: jnp.broadcast_to(array, (labels.shape[0], *array.shape[1:]))
         for name, array in fields.items()
     }
 
 
-def _scores(example: dict[str, jax.Array], plan: _Plan, step: jax.Array) -> jax.Array:
-    """The E-step: what the labels say together, and what was believed before them.
+def _scores(example: dict[str, Array], plan: _Plan, step: Array) -> Array:
+    """The E-step: the labels' likelihood, and the prior of the network and of the counts.
 
     Returns:
       The logarithm of each class's probability, up to a constant, ``[*S, L]``, without gradient.
     """
-    logits, heard = example["logits"], {}
-    if plan.missing_rater_weight:
-        heard["expected"] = confusion.mix(jax.nn.softmax(logits), example["cms"])
+    logits, imputed = example["logits"], {}
+    if plan.imputed_weight:
+        imputed["imputed_labels"] = confusion.mix(jax.nn.softmax(logits), example["cms"])
         # Before, matrices repeat the network, which would only confirm itself.
-        heard["votes"] = jnp.where(step < plan.joint_from, 0.0, plan.missing_rater_weight)
-    scores = dawid_skene.evidence(
-        example["coins"], example["labels"], example["rater_mask"], **heard
+        weight = jnp.where(step < plan.joint_from, 0.0, plan.imputed_weight)
+        imputed["imputed_weight"] = weight
+    scores = dawid_skene.log_likelihood(
+        example["consensus_cms"], example["labels"], example["rater_mask"], **imputed
     )
     trust = plan.consensus_prior
     if "log_prior" in example:
@@ -312,8 +318,9 @@ def _scores(example: dict[str, jax.Array], plan: _Plan, step: jax.Array) -> jax.
     return jax.lax.stop_gradient(scores + trust * jax.nn.log_softmax(logits))
 
 
-def _coin_nll(logits: jax.Array, coins: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
+def _one_coin_nll(logits: Array, one_coin_matrices: Array, labels: Array, mask: Array) -> Array:
     """The M-step by gradient: error rates are how often raters differ from the network."""
-    believed = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])
-    # Logits so far apart that the network's belief counts as certain.
-    return confusion.mixed_nll(1e3 * believed, coins, labels, rater_mask=mask).sum(0).mean()
+    predicted = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])
+    # Logits so far apart that the prediction counts as certain.
+    nlls = confusion.mixed_nll(1e3 * predicted, one_coin_matrices, labels, rater_mask=mask)
+    return nlls.sum(0).mean()

@@ -54,7 +54,7 @@ def build(
     checks.positive("ramp_steps", ramp_steps)
     if not 0 <= forget_rate < 1:
         raise ValueError(f"forget_rate: expected a number in [0, 1), got {forget_rate}")
-    axis_name = getattr(segmenter, "axis_name", None)
+    axis_name = network.axis_name(segmenter)
 
     def init(key: jax.Array, batch: base.Batch) -> base.Variables:
         keys = jax.random.split(key, len(_NAMES))
@@ -68,11 +68,9 @@ def build(
         keys = base.dropout_keys(key, batch["id"], step)
         share = 1.0 - forget_rate * jnp.minimum(step / ramp_steps, 1.0)
         losses, easy, states = [], [], []
-        for place, name in enumerate(_NAMES):
-            output, state = network.run(
-                name, segmenter, variables, batch["image"], train=True,
-                keys=jax.vmap(jax.random.fold_in, (0, None))(keys, place), weight=weight,
-            )  # fmt: skip
+        for index, name in enumerate(_NAMES):
+            own = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
+            output, state = network.segment(segmenter, variables, batch, own, name=name)
             losses.append(compare(output.logits, targets))
             easy.append(smallest(losses[-1], weight > 0, share, axis_name=axis_name))
             states.append(state)
@@ -85,10 +83,10 @@ def build(
         return total, (count, aux)
 
     def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
-        runs = [network.run(name, segmenter, variables, image)[0] for name in _NAMES]
-        return base.Prediction(sum(jax.nn.softmax(run.logits) for run in runs) / len(runs))
+        probs = [network.predict(segmenter, variables, image, name=name).probs for name in _NAMES]
+        return base.Prediction(sum(probs) / len(probs))
 
-    return base.Method(init, loss_fn, predict, base.all_model)
+    return base.Method(init, loss_fn, predict)
 
 
 def smallest(

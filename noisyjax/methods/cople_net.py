@@ -20,6 +20,7 @@ student's running statistics as it does the parameters, and always runs in evalu
 A step costs one forward pass more than that of a plain network, without its gradient.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -83,35 +84,27 @@ def build(
         raise ValueError(f"decay: expected a number in [0, 1), got {decay}")
     if not 0 <= quantile <= 1:
         raise ValueError(f"quantile: expected a number in [0, 1], got {quantile}")
-    axis_name = getattr(segmenter, "axis_name", None)
-
-    def compare(logits: Array, targets: Array) -> Array:
-        loss = jax.vmap(lambda p, t: overlap.noise_robust_dice(p, t, gamma=gamma, power=power))
-        return loss(jax.nn.softmax(logits), targets)
+    compare = functools.partial(_noise_robust_dice, gamma=gamma, power=power)
 
     def init(key: Array, batch: base.Batch) -> base.Variables:
-        student = network.init("segmenter", segmenter, key, batch["image"])
+        student = network.init_segmenter(segmenter, key, batch)
         # A copy, because the same buffer cannot be donated twice.
         kept = {"average": jax.tree.map(jnp.copy, student), "losses": jnp.full(window, jnp.nan)}
         return {**student, COLLECTION: kept}
 
     def loss_fn(variables, batch, key, step):
-        image, weight, kept = batch["image"], batch["weight"], variables[COLLECTION]
-        student, state = network.run(
-            "segmenter", segmenter, variables, image, train=True,
-            keys=base.dropout_keys(key, batch["id"], step), weight=weight,
-        )  # fmt: skip
-        teacher, _ = network.run("segmenter", segmenter, kept["average"], image, train=False)
+        weight, kept = batch["weight"], variables[COLLECTION]
+        keys = base.dropout_keys(key, batch["id"], step)
+        student, state = network.segment(segmenter, variables, batch, keys)
+        teacher = network.evaluate(segmenter, kept["average"], batch["image"])
         targets = read(batch, key, step)
         own, better = compare(student.logits, targets), compare(teacher.logits, targets)
-        taught = better < own
+        is_taught = better < own
         distance = squared_distance(student.logits, teacher.logits)
         factor = consistency_weight * base.ramp(step, ramp_steps)
-        losses = own + factor * taught * distance
+        losses = own + factor * is_taught * distance
 
-        sums = jnp.stack([(own * weight).sum(), weight.sum()])
-        sums = sums if axis_name is None else jax.lax.psum(sums, axis_name)
-        loss = sums[0] / jnp.maximum(sums[1], jnp.finfo(sums.dtype).tiny)
+        loss = _batch_mean(own, weight, network.axis_name(segmenter))
         large = is_large(loss, kept["losses"], quantile)
         share = jnp.where(large, 0.0, 1 - jnp.minimum(decay, step / (step + 1)))
         latest = {"params": variables["params"], **state}
@@ -121,17 +114,29 @@ def build(
         }
         metrics = {
             "consistency": distance,
-            "taught": taught.astype(jnp.float32),
+            "taught": is_taught.astype(jnp.float32),
             "averaged": jnp.broadcast_to(1.0 - large, weight.shape),
         }
         return base.weighted(losses, weight, metrics, {**state, COLLECTION: kept})
 
     def predict(variables: base.Variables, image: Array) -> base.Prediction:
         chosen = variables[COLLECTION]["average"] if predictor == "teacher" else variables
-        output, _ = network.run("segmenter", segmenter, chosen, image, train=False)
-        return base.Prediction(jax.nn.softmax(output.logits))
+        return network.predict(segmenter, chosen, image)
 
-    return base.Method(init, loss_fn, predict, base.all_model, **fused.needs(target))
+    return base.Method(init, loss_fn, predict, **fused.needs(target))
+
+
+def _noise_robust_dice(logits: Array, targets: Array, **options: float | int) -> Array:
+    """The loss of each example, ``[B]``."""
+    loss = jax.vmap(functools.partial(overlap.noise_robust_dice, **options))
+    return loss(jax.nn.softmax(logits), targets)
+
+
+def _batch_mean(losses: Array, weight: Array, axis_name: str | None) -> Array:
+    """The mean over the examples of all devices, ``[]``."""
+    sums = jnp.stack([(losses * weight).sum(), weight.sum()])
+    sums = sums if axis_name is None else jax.lax.psum(sums, axis_name)
+    return sums[0] / jnp.maximum(sums[1], jnp.finfo(sums.dtype).tiny)
 
 
 def squared_distance(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Integer
 from noisyjax.losses import confusion
 
 # Share of the counts that a batch replaces.
-_PACE = 0.1
+EMA_RATE = 0.1
 # Stands for a class or a pair of classes that has not been seen; one pixel of a batch is more.
 _LEAST = 1e-9
 
@@ -25,7 +25,7 @@ def matrices(
     Args:
       counts: how often rater r said i where j is true, up to a factor, ``[R, L, L]``.
       min_error_rate: in ``[0, (L - 1) / L]``; no entry is above 1 minus this, nor below its share
-        of it, so that no rater is believed blindly, neither in being right nor in how they err.
+        of it, so that no rater is trusted blindly, neither in being right nor in how they err.
 
     Returns:
       ``[R, L, L]``, columns sum to one; a class that was never seen has a uniform column.
@@ -37,70 +37,70 @@ def matrices(
 
 
 def log_prior(counts: Float[Array, "R L L"]) -> Float[Array, "L"]:
-    """The logarithm of how frequent each class is believed to be, ``[L]``."""
+    """The logarithm of how frequent each class is estimated to be, ``[L]``."""
     frequency = counts.sum((0, 1)) + _LEAST
     return jnp.log(frequency / frequency.sum())
 
 
-def evidence(
+def log_likelihood(
     cms: Float[Array, "R *#S L L"],
     labels: Integer[Array, "R *S"],
     rater_mask: Bool[Array, "R"],
     *,
-    expected: Float[Array, "R *S L"] | None = None,
-    votes: float | int | Float[Array, ""] = 1.0,
+    imputed_labels: Float[Array, "R *S L"] | None = None,
+    imputed_weight: float | int | Float[Array, ""] = 1.0,
 ) -> Float[Array, "*S L"]:
-    """What one image's labels say of each class: the logarithm of their likelihood.
+    """The logarithm of the likelihood of one image's labels under each true class.
 
     Args:
-      cms: the raters' matrices; entries above 0.
-      labels: class ids.
-      rater_mask: who labelled the image.
-      expected: what each rater would say, as probabilities; it speaks for those who did not label
-        the image, by the mean of the logarithm over what they may say.
-      votes: what it counts, beside 1 for a label.
+      cms: the raters' matrices, ``[R, *S, L, L]`` or broadcast over space; entries above 0.
+      labels: class ids, ``[R, *S]``.
+      rater_mask: who labelled the image, ``[R]``.
+      imputed_labels: probabilities of each rater's label, ``[R, *S, L]``: in place of the label of
+        those who did not label the image, by the mean of the logarithm over what it may be.
+      imputed_weight: what an imputed label counts, beside 1 for a label.
 
     Returns:
       ``[*S, L]``.
     """
-    found = confusion.log_likelihood(cms, labels, rater_mask=rater_mask)
-    if expected is None:
-        return found
-    hearsay = jnp.einsum("r...i,r...ij->r...j", expected, jnp.log(cms))
-    absent = ~rater_mask.reshape(-1, *(1,) * labels.ndim)
-    return found + votes * jnp.where(absent, hearsay, 0.0).sum(0)
+    labelled = confusion.log_likelihood(cms, labels, rater_mask=rater_mask)
+    if imputed_labels is None:
+        return labelled
+    imputed_log_likelihood = jnp.einsum("r...i,r...ij->r...j", imputed_labels, jnp.log(cms))
+    missing = ~rater_mask.reshape(-1, *(1,) * labels.ndim)
+    return labelled + imputed_weight * jnp.where(missing, imputed_log_likelihood, 0.0).sum(0)
 
 
-def joint(
+def joint_counts(
     labels: Integer[Array, "R *S"], posterior: Float[Array, "*S L"], rater_mask: Bool[Array, "R"]
 ) -> Float[Array, "R L L"]:
     """What one image adds to the counts (the E-step's sums), as a mean over its voxels.
 
     Args:
-      labels: class ids; an id that is no class counts nowhere.
-      posterior: the probability of each true class, given all labels.
-      rater_mask: who labelled the image.
+      labels: class ids, ``[R, *S]``; an id that is no class counts nowhere.
+      posterior: the probability of each true class, given all labels, ``[*S, L]``.
+      rater_mask: who labelled the image, ``[R]``.
 
     Returns:
       ``[R, L, L]``, zeros for raters who did not.
     """
-    said = jax.nn.one_hot(labels, posterior.shape[-1])
-    said = said * rater_mask.reshape(-1, *(1,) * labels.ndim)
-    return jnp.einsum("r...i,...j->rij", said, posterior) / posterior[..., 0].size
+    label = jax.nn.one_hot(labels, posterior.shape[-1])
+    label = label * rater_mask.reshape(-1, *(1,) * labels.ndim)
+    return jnp.einsum("r...i,...j->rij", label, posterior) / posterior[..., 0].size
 
 
-def follow(
-    counts: Float[Array, "R L L"], joints: Float[Array, "R L L"], weight: Float[Array, ""]
+def update_counts(
+    counts: Float[Array, "R L L"], joint_counts: Float[Array, "R L L"], weight: Float[Array, ""]
 ) -> Float[Array, "R L L"]:
     """The counts after a batch.
 
     Args:
-      counts: before it.
-      joints: `joint` of its images, times their weights, added.
-      weight: sum of the weights; a batch in which no image counts changes nothing.
+      counts: before it, ``[R, L, L]``.
+      joint_counts: those of its images, times their weights, added, ``[R, L, L]``.
+      weight: sum of the weights, ``[]``; a batch in which no image counts changes nothing.
 
     Returns:
       ``[R, L, L]``.
     """
-    mean = joints / jnp.maximum(weight, _LEAST)
-    return jnp.where(weight > 0, (1 - _PACE) * counts + _PACE * mean, counts)
+    mean = joint_counts / jnp.maximum(weight, _LEAST)
+    return jnp.where(weight > 0, (1 - EMA_RATE) * counts + EMA_RATE * mean, counts)

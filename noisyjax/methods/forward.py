@@ -2,10 +2,11 @@
 
 Making deep neural networks robust to label noise: a loss correction approach, CVPR 2017. The labels
 are explained by the prediction times a matrix of the noise. It is read from the network itself,
-trained plainly at first: where it is most confident of a class, what it says is how labels of that
-class are distributed.
+trained plainly at first: where it is most confident of a class, its prediction is how labels of
+that class are distributed.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ def build(
       num_classes: L.
       target: "mean", "majority" or "sampled", see `fused.TARGETS`.
       warmup_steps: updates of the first stage.
-      estimate_steps: how many of them, at its end, are looked at for the matrix.
+      estimate_steps: how many of them, at its end, the matrix is estimated from.
       quantile: which pixel of a class is the most confident one, in ``[0, 1]``; the paper leaves
         the upper 3 per cent out.
       matrix: ``A[i][j] = p(label = i | true = j)``, if it is known: then there is no first stage.
@@ -78,14 +79,12 @@ def build(
             "matrix": jnp.asarray(start),
             "sums": jnp.zeros((num_classes, num_classes + 1)),
         }
-        return {**network.init("segmenter", segmenter, key, batch["image"]), COLLECTION: kept}
+        return {**network.init_segmenter(segmenter, key, batch), COLLECTION: kept}
 
     def loss_fn(variables, batch, key, step):
         weight, kept = batch["weight"], variables[COLLECTION]
-        output, state = network.run(
-            "segmenter", segmenter, variables, batch["image"], train=True,
-            keys=base.dropout_keys(key, batch["id"], step), weight=weight,
-        )  # fmt: skip
+        keys = base.dropout_keys(key, batch["id"], step)
+        output, state = network.segment(segmenter, variables, batch, keys)
         targets = read(batch, key, step)
         pixels = jax.vmap(corrected_cross_entropy, (0, 0, None))(
             output.logits, targets, kept["matrix"]
@@ -93,14 +92,11 @@ def build(
         losses = pixels.mean(tuple(range(1, pixels.ndim)))
         trace = jnp.broadcast_to(jnp.trace(kept["matrix"]) / num_classes, losses.shape)
         total, (count, aux) = base.weighted(losses, weight, {"trace": trace}, state)
-
-        def look() -> Array:
-            anchors = jax.vmap(lambda probs: _anchors(probs, quantile))
-            found = anchors(jax.nn.softmax(jax.lax.stop_gradient(output.logits)))
-            return (found * (weight > 0)[:, None, None]).sum(0)
-
-        looking = (warmup_steps - estimate_steps <= step) & (step < warmup_steps)
-        sums = jax.lax.cond(looking, look, lambda: jnp.zeros_like(kept["sums"]))
+        sums = jax.lax.cond(
+            (warmup_steps - estimate_steps <= step) & (step < warmup_steps),
+            lambda: _anchor_sums(output.logits, weight, quantile),
+            lambda: jnp.zeros_like(kept["sums"]),
+        )
         return total, (count, aux._replace(records=sums))
 
     def record(model_state: dict[str, Any], records: Array, step: Array) -> dict[str, Any]:
@@ -109,11 +105,8 @@ def build(
         matrix = jnp.where(step + 1 == warmup_steps, _matrix(sums), kept["matrix"])
         return {**model_state, COLLECTION: {"matrix": matrix, "sums": sums}}
 
-    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
-        output, _ = network.run("segmenter", segmenter, variables, image)
-        return base.Prediction(jax.nn.softmax(output.logits))
-
-    return base.Method(init, loss_fn, predict, base.label_params, record=record)
+    predict = functools.partial(network.predict, segmenter)
+    return base.Method(init, loss_fn, predict, record=record)
 
 
 def corrected_cross_entropy(
@@ -138,7 +131,14 @@ def corrected_cross_entropy(
     return -jnp.sum(targets * jax.nn.logsumexp(log_probs + log_matrix, axis=-1), axis=-1)
 
 
-def _anchors(probs: Array, quantile: float) -> Array:
+def _anchor_sums(logits: Array, weight: Array, quantile: float | int) -> Array:
+    """The anchors of the examples that count, added, ``[L, L + 1]``."""
+    probs = jax.nn.softmax(jax.lax.stop_gradient(logits))
+    anchors = jax.vmap(lambda own: _anchors(own, quantile))(probs)
+    return (anchors * (weight > 0)[:, None, None]).sum(0)
+
+
+def _anchors(probs: Array, quantile: float | int) -> Array:
     """Probabilities at the most confident pixel of each class, and whether there is one."""
     num_classes = probs.shape[-1]
     probs = probs.reshape(-1, num_classes)
@@ -147,10 +147,10 @@ def _anchors(probs: Array, quantile: float) -> Array:
     order = jnp.argsort(jnp.where(chosen > 0, probs, -1.0), axis=0)
     number = chosen.sum(0)
     last = len(probs) - 1
-    place = last - jnp.floor((1.0 - quantile) * jnp.maximum(number - 1, 0)).astype(jnp.int32)
-    pixel = jnp.take_along_axis(order, place[None], axis=0)[0]
-    there = (number > 0).astype(jnp.float32)[:, None]
-    return jnp.concatenate([probs[pixel] * there, there], axis=1)
+    rank = last - jnp.floor((1.0 - quantile) * jnp.maximum(number - 1, 0)).astype(jnp.int32)
+    pixel = jnp.take_along_axis(order, rank[None], axis=0)[0]
+    exists = (number > 0).astype(jnp.float32)[:, None]
+    return jnp.concatenate([probs[pixel] * exists, exists], axis=1)
 
 
 def _matrix(sums: Array) -> Array:

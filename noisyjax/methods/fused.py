@@ -29,10 +29,10 @@ def _mean(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
 
 
 def _majority(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
-    votes = fusion.majority(
-        example["labels"], num_classes, rater_mask=example["rater_mask"], key=key
+    labels, mask = example["labels"], example["rater_mask"]
+    return jax.nn.one_hot(
+        fusion.majority(labels, num_classes, rater_mask=mask, key=key), num_classes
     )
-    return jax.nn.one_hot(votes, num_classes)
 
 
 def _given(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
@@ -43,7 +43,7 @@ def _given(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
 
 def _sampled(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
     del key
-    return fusion.mean(example["labels"], num_classes, rater_mask=example["drawn"])
+    return fusion.mean(example["labels"], num_classes, rater_mask=example["sampled"])
 
 
 def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
@@ -118,7 +118,7 @@ def reader(
     def read(batch: base.Batch, key: jax.Array, step: jax.Array) -> jax.Array:
         ties = rng.example_keys(rng.purpose_key(key, "ties"), batch["id"])
         fields = {name: batch[name] for name in _FIELDS if name in batch}
-        fields["drawn"] = base.drawn_raters(key, batch["id"], batch["rater_mask"], step)
+        fields["sampled"] = base.sample_rater(key, batch["id"], batch["rater_mask"], step)
         return jax.vmap(make)(fields, ties)
 
     return read
@@ -162,20 +162,12 @@ def build(
     read = reader(target, num_classes)
     compare = checks.lookup("loss", loss, LOSSES)
 
-    def init(key: jax.Array, batch: base.Batch) -> base.Variables:
-        return network.init("segmenter", segmenter, key, batch["image"])
-
     def loss_fn(variables, batch, key, step):
         keys = base.dropout_keys(key, batch["id"], step)
-        output, state = network.run(
-            "segmenter", segmenter, variables, batch["image"],
-            train=True, keys=keys, weight=batch["weight"],
-        )  # fmt: skip
+        output, state = network.segment(segmenter, variables, batch, keys)
         losses = jax.vmap(compare)(output.logits, read(batch, key, step))
         return base.weighted(losses, batch["weight"], {}, state)
 
-    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
-        output, _ = network.run("segmenter", segmenter, variables, image, train=False)
-        return base.Prediction(jax.nn.softmax(output.logits))
-
-    return base.Method(init, loss_fn, predict, base.label_params, **needs(target))
+    init = functools.partial(network.init_segmenter, segmenter)
+    predict = functools.partial(network.predict, segmenter)
+    return base.Method(init, loss_fn, predict, **needs(target))

@@ -2,7 +2,7 @@
 
 Learning calibrated medical image segmentation via multi-rater agreement modeling, CVPR 2021.
 
-The paper's: the network is told how much of each rater is in the label that it is to give; in
+The paper's: the network is given how much of each rater is in the label that it is to predict; in
 training that is one rater, random shares, or equal shares; a second head gives each rater's label
 back; where the raters that it makes differ, a refinement stage looks again. Ours: the shares act on
 the segmenter's last features, not at the bottleneck, so that any segmenter serves and a prediction
@@ -11,6 +11,7 @@ gradient flows through the attention; background is a class like others, so that
 the classes stands for the paper's binary one; and raters who did not label an image have no share.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -65,12 +66,12 @@ def build(
         "raters": multi_rater.RaterHead(num_raters, num_classes, norm),
         "refined": multi_rater.ExpertnessHead(num_classes, norm),
     }
-    heads = _heads(modules, blur_sigma)
+    heads = functools.partial(_run_heads, modules, blur_sigma)
 
     def init(key: jax.Array, batch: base.Batch) -> base.Variables:
         image = batch["image"]
-        made = network.init("segmenter", segmenter, key, image)
-        features = network.run("segmenter", segmenter, made, image)[0].features
+        variables = network.init_segmenter(segmenter, key, batch)
+        features = network.evaluate(segmenter, variables, image).features
         maps = jnp.zeros((*image.shape[:-1], num_classes))
         shares = jnp.zeros((len(image), num_raters))
         inputs = {
@@ -78,20 +79,13 @@ def build(
             "raters": ((features, maps),),
             "refined": ((features, maps), shares),
         }
-        keys = jax.random.split(jax.random.fold_in(key, 1), len(inputs))
-        parts = [
-            network.init(name, modules[name], own, *inputs[name])
-            for name, own in zip(inputs, keys, strict=True)
-        ]
-        return network.merge(made, *parts)
+        return network.merge(variables, network.init_heads(modules, key, inputs))
 
     def loss_fn(variables, batch, key, step):
         present, weight = batch["rater_mask"], batch["weight"]
-        output, state = network.run(
-            "segmenter", segmenter, variables, batch["image"],
-            train=True, keys=base.dropout_keys(key, batch["id"], step), weight=weight,
-        )  # fmt: skip
-        shares = drawn_expertness(key, batch["id"], present, step)
+        keys = base.dropout_keys(key, batch["id"], step)
+        output, state = network.segment(segmenter, variables, batch, keys)
+        shares = sample_expertness(key, batch["id"], present, step)
         coarse, raters, refined = heads(variables, output.features, shares)
         labels = jax.nn.one_hot(batch["labels"].astype(jnp.int32), num_classes)
         mixed = jnp.einsum("br,br...->b...", shares, labels)
@@ -103,35 +97,39 @@ def build(
         return base.weighted(losses, weight, metrics, state)
 
     def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
-        features = network.run("segmenter", segmenter, variables, image)[0].features
+        features = network.evaluate(segmenter, variables, image).features
         shares = jnp.full((len(image), num_raters), 1 / num_raters)
         _, raters, refined = heads(variables, features, shares)
         return base.Prediction(jax.nn.softmax(refined), rater_probs=jax.nn.softmax(raters))
 
-    return base.Method(init, loss_fn, predict, base.all_model)
+    return base.Method(init, loss_fn, predict)
 
 
-def _heads(modules: dict[str, Any], blur_sigma: float | int) -> Any:
-    """Returns ``(variables, features, shares) -> logits of both stages and of the raters``."""
+def _run_heads(
+    modules: dict[str, Any],
+    blur_sigma: float | int,
+    variables: base.Variables,
+    features: Array,
+    shares: Array,
+) -> tuple[Array, Array, Array]:
+    """Logits of the first stage, of the raters and of the second stage."""
 
-    def run(name: str, variables: base.Variables, *inputs) -> jax.Array:
+    def run(name: str, *inputs) -> Array:
         return network.run(name, modules[name], variables, *inputs)[0]
 
-    def heads(variables: base.Variables, features: Array, shares: Array) -> tuple:
-        coarse = run("coarse", variables, (features,), shares)
-        maps = jax.nn.softmax(coarse)
-        raters = run("raters", variables, (features, maps))
-        look = attention(jax.lax.stop_gradient(jax.nn.softmax(raters)), blur_sigma=blur_sigma)
-        attended = features * (1 + look[..., None]).astype(features.dtype)
-        return coarse, raters, run("refined", variables, (attended, maps), shares)
-
-    return heads
+    coarse = run("coarse", (features,), shares)
+    maps = jax.nn.softmax(coarse)
+    raters = run("raters", (features, maps))
+    rater_probs = jax.lax.stop_gradient(jax.nn.softmax(raters))
+    weight = 1 + attention(rater_probs, blur_sigma=blur_sigma)[..., None]
+    attended = features * weight.astype(features.dtype)
+    return coarse, raters, run("refined", (attended, maps), shares)
 
 
-def drawn_expertness(
+def sample_expertness(
     key: Array, ids: Int[Array, "B"], rater_mask: Bool[Array, "B R"], step: Int[Array, ""]
 ) -> Float[Array, "B R"]:
-    """Draws the share of each rater in what an example teaches, anew in each step.
+    """Draws the share of each rater in the label of an example, anew in each step.
 
     With equal probability it is all of one rater, uniformly random shares, or equal shares.
 
@@ -144,7 +142,7 @@ def drawn_expertness(
     Returns:
       ``[B, R]``, with a sum of 1; zeros where nobody labelled the example.
     """
-    alone = base.drawn_raters(key, ids, rater_mask, step)
+    alone = base.sample_rater(key, ids, rater_mask, step)
     keys = rng.example_keys(rng.purpose_key(key, "expertness"), ids, epoch=step + 1)
 
     def draw(own: Array, one: Array, present: Array) -> Array:
@@ -164,7 +162,7 @@ def attention(
     """Returns where to look again: twice the raters' standard deviation, or its blur if larger.
 
     Args:
-      rater_probs: what each rater would say, ``[B, R, *S, L]``; of the classes that one counts in
+      rater_probs: of each rater's label, ``[B, R, *S, L]``; of the classes that one counts in
         which the raters differ most.
       blur_sigma: standard deviation of the blur in voxels, 0 for none.
 

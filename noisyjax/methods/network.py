@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from jaxtyping import Array, Float, Key
+
+from noisyjax.methods import base
+from noisyjax.models import unet
 
 _STATE = "batch_stats"
 
@@ -11,6 +15,26 @@ _STATE = "batch_stats"
 def init(name: str, module: Any, key: jax.Array, *arguments) -> dict[str, dict]:
     """Initialises one named module, ``{collection: {name: tree}}``."""
     return {kind: {name: tree} for kind, tree in module.init(key, *arguments).items()}
+
+
+def init_segmenter(segmenter: Any, key: jax.Array, batch: base.Batch) -> dict[str, dict]:
+    """Initialises a segmenter, as `base.Method.init` does where there is nothing else."""
+    return init("segmenter", segmenter, key, batch["image"])
+
+
+def init_heads(
+    modules: Mapping[str, Any], key: jax.Array, inputs: Mapping[str, tuple]
+) -> dict[str, dict]:
+    """Initialises the modules beside a segmenter.
+
+    Args:
+      modules: by name, the segmenter and others among them.
+      key: the one that the segmenter had.
+      inputs: of each module that is to be initialised, by its name.
+    """
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(inputs))
+    named = zip(inputs, keys, strict=True)
+    return merge(*(init(name, modules[name], own, *inputs[name]) for name, own in named))
 
 
 def merge(*parts: Mapping[str, Mapping]) -> dict[str, dict]:
@@ -32,3 +56,54 @@ def run(name: str, module: Any, variables: Mapping[str, Any], *arguments, **opti
     own = {kind: tree[name] for kind, tree in variables.items() if name in tree}
     output, changed = module.apply(own, *arguments, mutable=[_STATE], **options)
     return output, {_STATE: {name: changed[_STATE]}} if _STATE in changed else {}
+
+
+def segment(
+    segmenter: Any,
+    variables: Mapping[str, Any],
+    batch: base.Batch,
+    keys: Key[Array, "B"],
+    *,
+    name: str = "segmenter",
+) -> tuple[unet.Segmentation, dict[str, dict]]:
+    """Runs a segmenter in training.
+
+    Args:
+      segmenter: a network of `noisyjax.models`.
+      variables: of the method.
+      batch: its ``image`` is segmented; examples of ``weight`` 0 stay out of the batch statistics.
+      keys: of the examples' dropout, see `base.dropout_keys`.
+      name: of the segmenter among the variables.
+
+    Returns:
+      What the segmenter returns, and its updated statistics as `run` does.
+    """
+    options = {"train": True, "keys": keys, "weight": batch["weight"]}
+    return run(name, segmenter, variables, batch["image"], **options)
+
+
+def evaluate(
+    segmenter: Any,
+    variables: Mapping[str, Any],
+    image: Float[Array, "B *S K"],
+    *,
+    name: str = "segmenter",
+) -> unet.Segmentation:
+    """Runs a segmenter in evaluation mode; the counterpart of `segment`."""
+    return run(name, segmenter, variables, image, train=False)[0]
+
+
+def predict(
+    segmenter: Any,
+    variables: Mapping[str, Any],
+    image: Float[Array, "B *S K"],
+    *,
+    name: str = "segmenter",
+) -> base.Prediction:
+    """Predicts the segmenter's probabilities and nothing else, as `base.Method.predict`."""
+    return base.Prediction(jax.nn.softmax(evaluate(segmenter, variables, image, name=name).logits))
+
+
+def axis_name(segmenter: Any) -> str | None:
+    """The mapped axis of the devices that a segmenter was built for, or None."""
+    return getattr(segmenter, "axis_name", None)

@@ -18,6 +18,7 @@ ensemble of folds and the removal of components. Dice is taken per example, as i
 2-D that pools a batch.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,26 +59,22 @@ def build(
     del num_raters
     read = fused.reader(target, num_classes)
 
-    def init(key: Array, batch: base.Batch) -> base.Variables:
-        return network.init("segmenter", segmenter, key, batch["image"])
-
     def loss_fn(variables, batch, key, step):
-        output, state = network.run(
-            "segmenter", segmenter, variables, batch["image"], train=True,
-            keys=base.dropout_keys(key, batch["id"], step), weight=batch["weight"],
-        )  # fmt: skip
+        keys = base.dropout_keys(key, batch["id"], step)
+        output, state = network.segment(segmenter, variables, batch, keys)
         every = (output.logits, *output.deep)
         losses = jax.vmap(deep_loss)(every, read(batch, key, step))
         return base.weighted(losses, batch["weight"], {}, state)
 
     def predict(variables: base.Variables, image: Array) -> base.Prediction:
         def logits(image: Array) -> Array:
-            return network.run("segmenter", segmenter, variables, image, train=False)[0].logits
+            return network.evaluate(segmenter, variables, image).logits
 
-        found = mirrored_mean(logits, image) if mirror else logits(image)
-        return base.Prediction(jax.nn.softmax(found))
+        mean = mirrored_mean(logits, image) if mirror else logits(image)
+        return base.Prediction(jax.nn.softmax(mean))
 
-    return base.Method(init, loss_fn, predict, base.all_model, **fused.needs(target))
+    init = functools.partial(network.init_segmenter, segmenter)
+    return base.Method(init, loss_fn, predict, **fused.needs(target))
 
 
 def deep_weights(count: int) -> np.ndarray:
@@ -132,15 +129,15 @@ def nearest(target: Float[Array, "*S L"], level: int) -> Float[Array, "*T L"]:
     """
     size = 2**level
     for axis, side in enumerate(target.shape[:-1]):
-        places = np.minimum(np.arange(0, side, size) + size // 2, side - 1)
-        target = jnp.take(target, places, axis)
+        voxels = np.minimum(np.arange(0, side, size) + size // 2, side - 1)
+        target = jnp.take(target, voxels, axis)
     return target
 
 
 def mirrored_mean(
     function: Callable[[Array], Array], image: Float[Array, "B *S K"]
 ) -> Float[Array, "B *S L"]:
-    """Returns the mean of what a function says of all mirror images, mirrored back.
+    """Returns the mean of a function's values for all mirror images, mirrored back.
 
     Args:
       function: ``[B, *S, K] -> [B, *S, L]``.

@@ -1,4 +1,4 @@
-"""How many labels are wrong, told from the losses of the examples: a mixture of two groups."""
+"""How many labels are wrong, estimated from the examples' losses: a mixture of two groups."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ _ITERATIONS = 200
 # Least variance within the groups as a share of the variance of all: a few losses that happen to be
 # equal are no group.
 _LEAST_VARIANCE = 1e-4
-# How far apart the shares may be that the losses and their logarithms tell.
+# Largest difference of the shares by the losses and by their logarithms.
 _AGREEMENT = 0.4
 # Fewer examples than this show no groups.
 _FEWEST = 10
@@ -19,7 +19,7 @@ _SMALLEST = 0.2
 
 
 class NoiseRate(NamedTuple):
-    """What the losses say about noise.
+    """How noisy the labels are, as estimated from the losses.
 
     Attributes:
       rate: share of noisy examples, ``[]``; 0 where the losses do not fall into two groups.
@@ -52,7 +52,7 @@ def estimate_noise_rate(
     """Estimates the share of noisy examples by a mixture of two Gaussians (EM).
 
     The Gaussians, of equal variance, are those of the logarithms: clean losses are small and spread
-    little, noisy ones are large and spread much. They are believed where both the logarithms and
+    little, noisy ones are large and spread much. They are accepted where both the logarithms and
     the losses themselves are better explained by two groups than by one Gaussian or one uniform
     distribution (Bayesian information criterion), with about the same share. One skewed group looks
     like two as well, but like other ones in either scale. Groups that overlap too much give 0
@@ -70,8 +70,8 @@ def estimate_noise_rate(
       to the losses of an epoch.
 
     >>> losses = jnp.concatenate([jnp.linspace(0.1, 0.2, 30), jnp.linspace(0.6, 0.7, 10)])
-    >>> found = estimate_noise_rate(losses)
-    >>> float(found.rate.round(3)), float(found.gap.round(3))
+    >>> estimated = estimate_noise_rate(losses)
+    >>> float(estimated.rate.round(3)), float(estimated.gap.round(3))
     (0.25, 0.5)
     """
     known = jnp.isfinite(losses) if where is None else where & jnp.isfinite(losses)

@@ -7,12 +7,12 @@ it is. No code was published, and all that follows is ours: how the uncertainty 
 scales, what an image's uncertainty is, and the first steps on the labels alone.
 """
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from noisyjax.core import checks
 from noisyjax.methods import base, fused, network
@@ -33,10 +33,10 @@ def build(
 ) -> base.Method:
     """Builds the method.
 
-    In each step the network, with dropout and normal noise on the image, looks `passes` times at
-    each image without learning; the mean of what it says is the pseudo label. A training step is
-    thus `passes` times forward in one larger batch, then once forward and backward as usual; a
-    prediction is one pass.
+    In each step the network, with dropout and normal noise on the image, predicts each image
+    `passes` times without learning; the mean of the predictions is the pseudo label. A training
+    step is thus `passes` times forward in one larger batch, then once forward and backward as
+    usual; a prediction is one pass.
 
     Args:
       segmenter: a network of `noisyjax.models`, best with dropout.
@@ -68,63 +68,59 @@ def build(
         checks.positive(name, value, or_zero=True)
     if not (input_noise or getattr(segmenter, "dropout", 0.0)):
         raise ValueError("input_noise: expected a number > 0 for a network without dropout, got 0")
-    look = _looks(segmenter, passes, input_noise)
-
-    def init(key: jax.Array, batch: base.Batch) -> base.Variables:
-        return network.init("segmenter", segmenter, key, batch["image"])
+    predict_noisy = functools.partial(_noisy_predictions, segmenter, input_noise)
 
     def loss_fn(variables, batch, key, step):
         weight, labels = batch["weight"], read(batch, key, step)
         keys = base.dropout_keys(key, batch["id"], step)
         keys = jax.vmap(lambda own: jax.random.split(own, 1 + passes))(keys)
-        looks = look(jax.lax.stop_gradient(variables), batch["image"], keys[:, 1:], weight)
+        predictions = predict_noisy(jax.lax.stop_gradient(variables), batch, keys[:, 1:])
         warm = jnp.where(step < warmup_steps, 0.0, 1.0)
-        pseudo = looks.mean(0)
-        noise = warm * label_noise(looks, scale=pixel_scale)
+        pseudo = predictions.mean(0)
+        noise = warm * label_noise(predictions, scale=pixel_scale)
         trust = image_weight(noise, labels, pseudo, scale=image_scale)
         targets = labels + noise[..., None] * (pseudo - labels)
-        output, state = network.run(
-            "segmenter", segmenter, variables, batch["image"],
-            train=True, keys=keys[:, 0], weight=weight,
-        )  # fmt: skip
+        output, state = network.segment(segmenter, variables, batch, keys[:, 0])
         losses = trust * compare(output.logits, targets)
         metrics = {"label_noise": noise.mean(tuple(range(1, noise.ndim))), "image_weight": trust}
         return base.weighted(losses, weight, metrics, state)
 
-    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
-        output, _ = network.run("segmenter", segmenter, variables, image)
-        return base.Prediction(jax.nn.softmax(output.logits))
-
-    return base.Method(init, loss_fn, predict, base.label_params)
+    init = functools.partial(network.init_segmenter, segmenter)
+    predict = functools.partial(network.predict, segmenter)
+    return base.Method(init, loss_fn, predict)
 
 
-def _looks(segmenter: Any, passes: int, input_noise: float | int) -> Callable[..., jax.Array]:
-    """Returns ``(variables, image, keys [B, K], weight) -> probabilities [K, B, *S, L]``."""
-
-    def look(variables: base.Variables, image: Array, keys: Array, weight: Array) -> jax.Array:
-        # All passes are one batch, [K B, ...].
-        keys = jax.vmap(jax.random.split)(jnp.moveaxis(keys, 1, 0).reshape(-1))
-        tile = (passes, *(1,) * (image.ndim - 1))
-        normal = jax.vmap(lambda own: jax.random.normal(own, image.shape[1:]))(keys[:, 0])
-        output, _ = network.run(
-            "segmenter", segmenter, variables, jnp.tile(image, tile) + input_noise * normal,
-            train=True, keys=keys[:, 1], weight=jnp.tile(weight, passes),
-        )  # fmt: skip
-        return jax.nn.softmax(output.logits).reshape(passes, *image.shape[:-1], -1)
-
-    return look
+def _noisy_predictions(
+    segmenter: Any,
+    input_noise: float | int,
+    variables: base.Variables,
+    batch: base.Batch,
+    keys: Key[Array, "B K"],
+) -> Float[Array, "K B *S L"]:
+    """Probabilities of K passes in training mode, with noise on the image."""
+    image, passes = batch["image"], keys.shape[1]
+    # All passes are one batch, [K B, ...].
+    keys = jax.vmap(jax.random.split)(jnp.moveaxis(keys, 1, 0).reshape(-1))
+    tile = (passes, *(1,) * (image.ndim - 1))
+    normal = jax.vmap(lambda own: jax.random.normal(own, image.shape[1:]))(keys[:, 0])
+    noisy = {
+        "image": jnp.tile(image, tile) + input_noise * normal,
+        "weight": jnp.tile(batch["weight"], passes),
+    }
+    output, _ = network.segment(segmenter, variables, noisy, keys[:, 1])
+    return jax.nn.softmax(output.logits).reshape(passes, *image.shape[:-1], -1)
 
 
 def label_noise(
-    looks: Float[Array, "K B *S L"], *, scale: float | int = 1.0
+    predictions: Float[Array, "K B *S L"], *, scale: float | int = 1.0
 ) -> Float[Array, "B *S"]:
     """Returns how noisy each pixel's label is held to be.
 
-    Four times the variance over the passes, of the class where it is largest: 0 if all passes say
-    the same, 1 if half of them are certain of a class and the others of another one.
+    Four times the variance over the passes, of the class where it is largest: 0 if all passes
+    agree, 1 if half of them are certain of a class and the others of another one.
 
     Args:
-      looks: probabilities of the classes in each pass, ``[K, B, *S, L]``.
+      predictions: probabilities of the classes in each pass, ``[K, B, *S, L]``.
       scale: factor on it.
 
     Returns:
@@ -133,7 +129,7 @@ def label_noise(
     >>> label_noise(jnp.array([[[[1.0, 0.0]]], [[[0.0, 1.0]]]]))
     Array([[1.]], dtype=float32)
     """
-    return jnp.clip(scale * 4 * looks.var(0).max(-1), 0.0, 1.0)
+    return jnp.clip(scale * 4 * predictions.var(0).max(-1), 0.0, 1.0)
 
 
 def image_weight(

@@ -61,7 +61,7 @@ def build(
     checks.positive("beta", beta, or_zero=True)
     checks.positive("latent_size", latent_size)
     checks.positive("num_samples", num_samples)
-    axis_name = getattr(segmenter, "axis_name", None)
+    axis_name = network.axis_name(segmenter)
     encoder = parts.Encoder(latent_size, tuple(widths), convs_per_level, norm, axis_name=axis_name)
     modules = {"segmenter": segmenter, "prior": encoder, "posterior": encoder}
     modules["combiner"] = parts.Combiner(num_classes)
@@ -72,36 +72,32 @@ def _method(modules: dict[str, Any], *, beta: float | int, num_samples: int) -> 
     """Builds the functions of the method."""
     num_classes, latent_size = modules["combiner"].num_classes, modules["prior"].latent_size
 
+    segmenter = modules["segmenter"]
+
     def run(name: str, variables: base.Variables, *inputs, **options) -> tuple:
         return network.run(name, modules[name], variables, *inputs, **options)
 
     def init(key: jax.Array, batch: base.Batch) -> base.Variables:
         image = batch["image"]
-        segmenter = network.init("segmenter", modules["segmenter"], key, image)
-        features = run("segmenter", segmenter, image)[0].features
+        variables = network.init_segmenter(segmenter, key, batch)
+        features = network.evaluate(segmenter, variables, image).features
         inputs = {
             "prior": (image,),
             "posterior": (image, jnp.zeros((*image.shape[:-1], num_classes))),
             "combiner": (features, jnp.zeros((len(image), latent_size))),
         }
-        keys = jax.random.split(jax.random.fold_in(key, 1), len(inputs))
-        made = [
-            network.init(name, modules[name], own, *inputs[name])
-            for name, own in zip(inputs, keys, strict=True)
-        ]
-        return network.merge(segmenter, *made)
+        return network.merge(variables, network.init_heads(modules, key, inputs))
 
     def loss_fn(variables, batch, key, step):
         image, ids = batch["image"], batch["id"]
         options = {"train": True, "weight": batch["weight"]}
-        drawn = base.drawn_raters(key, ids, batch["rater_mask"], step)
+        sampled = base.sample_rater(key, ids, batch["rater_mask"], step)
         to_target = functools.partial(fusion.mean, num_classes=num_classes)
-        target = jax.vmap(lambda labels, who: to_target(labels, rater_mask=who))(
-            batch["labels"], drawn
+        target = jax.vmap(lambda labels, rater: to_target(labels, rater_mask=rater))(
+            batch["labels"], sampled
         )
-        output, *states = run(
-            "segmenter", variables, image, keys=base.dropout_keys(key, ids, step), **options
-        )
+        keys = base.dropout_keys(key, ids, step)
+        output, state = network.segment(segmenter, variables, batch, keys)
         prior, more = run("prior", variables, image, **options)
         posterior, most = run("posterior", variables, image, target, **options)
         keys = rng.example_keys(rng.purpose_key(key, "latents"), ids, epoch=step + 1)
@@ -111,11 +107,11 @@ def _method(modules: dict[str, Any], *, beta: float | int, num_samples: int) -> 
         nll = surprise.mean(tuple(range(1, surprise.ndim)))
         kl = parts.kl_divergence(posterior, prior)
         losses = nll + beta * kl / surprise[0].size
-        state = network.merge(*states, more, most)
+        state = network.merge(state, more, most)
         return base.weighted(losses, batch["weight"], {"nll": nll, "kl": kl}, state)
 
     def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
-        features = run("segmenter", variables, image)[0].features
+        features = network.evaluate(segmenter, variables, image).features
         prior, _ = run("prior", variables, image)
         keys = rng.rater_keys(rng.purpose_key(0, "latents"), num_samples)
 
@@ -126,7 +122,7 @@ def _method(modules: dict[str, Any], *, beta: float | int, num_samples: int) -> 
         samples = jnp.moveaxis(jax.lax.map(sample, _normal(keys, latent_size)[:, None]), 0, 1)
         return base.Prediction(samples.mean(1), samples=samples)
 
-    return base.Method(init, loss_fn, predict, base.all_model)
+    return base.Method(init, loss_fn, predict)
 
 
 def _normal(keys: jax.Array, size: int) -> jax.Array:

@@ -3,7 +3,7 @@
 Learning self-calibrated optic disc and cup segmentation from multi-rater annotations, MICCAI 2022.
 
 The paper's: a converging network segments the image, given maps of how much each rater is to be
-believed where, at first equally; a diverging one makes of its estimate each rater's label and the
+trusted where, at first equally; a diverging one makes of its estimate each rater's label and the
 next maps; the raters' labels weighted by them are the calibrated label, from which the converging
 network learns; that recurs three times, and the maps carry no gradient from one time to the next;
 the loss is structural similarity and 0.3 times the cross-entropy.
@@ -15,6 +15,7 @@ weights of a mixture would be fitted; all recurrences count alike in the loss; b
 like others in the cross-entropy, and is left out of the similarity.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ _FLOOR = 1e-3
 
 
 class _Turn(NamedTuple):
-    """What one recurrence says: logits ``[B, *S, L]`` and ``[B, R, *S, L]``, ``[B, R, *S]``."""
+    """What one recurrence predicts: logits ``[B, *S, L]`` and ``[B, R, *S, L]``, ``[B, R, *S]``."""
 
     estimate: Array
     raters: Array
@@ -53,9 +54,9 @@ def build(
     """Builds the method.
 
     The segmenter sees the image and, for each rater and foreground class, the map that the last
-    recurrence made of the rater, times his weight; in the first one 1/R everywhere. A training step
-    is `recurrences` passes of it forward and backward, a prediction as many forward. The published
-    training is Adam with learning rate 1e-4 on batches of 16 images.
+    recurrence made of the rater, times the rater's weight; in the first one 1/R everywhere. A
+    training step is `recurrences` passes of it forward and backward, a prediction as many forward.
+    The published training is Adam with learning rate 1e-4 on batches of 16 images.
 
     Args:
       segmenter: a network of `noisyjax.models`.
@@ -84,49 +85,33 @@ def build(
         "raters": multi_rater.RaterHead(num_raters, num_classes, norm),
         "weights": multi_rater.WeightHead(num_raters, norm),
     }
-    recur = _recur(modules, recurrences)
-
-    def distance(log_probs: Array, targets: Array) -> Array:
-        """Similarity and cross-entropy of one pair of maps ``[*S, L]``."""
-        similarity = ssim.ssim_loss(jnp.exp(log_probs), targets, window=window)
-        return similarity - cross_entropy_weight * (targets * log_probs).sum(-1).mean()
-
-    def loss_of_turn(turn: _Turn, labels: Array, present: Array) -> tuple[Array, Array, Array]:
-        """Losses of one example's estimate, raters and weights."""
-        estimate = jax.nn.log_softmax(turn.estimate)
-        calibrated = calibrated_label(turn.scores, labels, present)
-        converging = distance(estimate, jax.lax.stop_gradient(calibrated))
-        each = jax.vmap(distance)(jax.nn.log_softmax(turn.raters), labels)
-        diverging = (each * present).sum() / jnp.maximum(present.sum(), 1)
-        fused = jnp.log(jnp.maximum(calibrated, _FLOOR))
-        weighing = distance(fused, jax.lax.stop_gradient(jnp.exp(estimate)))
-        return converging, diverging, weighing
+    recur = functools.partial(_recur, modules, recurrences)
+    distance = functools.partial(_distance, window=window, weight=cross_entropy_weight)
 
     def init(key: jax.Array, batch: base.Batch) -> base.Variables:
-        image = batch["image"]
-        given = _first_maps(image, num_raters, num_classes)
-        made = network.init("segmenter", segmenter, key, jnp.concatenate([image, given], -1))
-        output, _ = network.run("segmenter", segmenter, made, jnp.concatenate([image, given], -1))
-        keys = jax.random.split(jax.random.fold_in(key, 1), 2)
-        parts = [
-            network.init(name, modules[name], own, (output.features, output.logits))
-            for name, own in zip(("raters", "weights"), keys, strict=True)
-        ]
-        return network.merge(made, *parts)
+        maps = _first_maps(batch["image"], num_raters, num_classes)
+        inputs = {"image": jnp.concatenate([batch["image"], maps], -1)}
+        variables = network.init_segmenter(segmenter, key, inputs)
+        output = network.evaluate(segmenter, variables, inputs["image"])
+        maps = (output.features, output.logits)
+        heads = network.init_heads(modules, key, {"raters": (maps,), "weights": (maps,)})
+        return network.merge(variables, heads)
 
     def loss_fn(variables, batch, key, step):
-        present, weight = batch["rater_mask"], batch["weight"]
+        present = batch["rater_mask"]
         labels = jax.nn.one_hot(batch["labels"].astype(jnp.int32), num_classes)
         keys = base.dropout_keys(key, batch["id"], step)
-        turns, state = recur(variables, batch["image"], train=True, keys=keys, weight=weight)
-        losses = [jax.vmap(loss_of_turn)(turn, labels, present) for turn in turns]
+        options = {"train": True, "weight": batch["weight"]}
+        turns, state = recur(variables, batch["image"], keys=keys, **options)
+        loss_of_turn = jax.vmap(functools.partial(_loss_of_turn, distance))
+        losses = [loss_of_turn(turn, labels, present) for turn in turns]
         converging, diverging, weighing = (
             sum(parts) / recurrences for parts in zip(*losses, strict=True)
         )
         # An image without any label teaches nothing.
         total = (converging + diverging + weighing) * present.any(1)
         metrics = {"converging": converging, "diverging": diverging, "weighing": weighing}
-        return base.weighted(total, weight, metrics, state)
+        return base.weighted(total, batch["weight"], metrics, state)
 
     def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
         *_, last = recur(variables, image)[0]
@@ -134,29 +119,57 @@ def build(
             jax.nn.softmax(last.estimate), rater_probs=jax.nn.softmax(last.raters)
         )
 
-    return base.Method(init, loss_fn, predict, base.all_model)
+    return base.Method(init, loss_fn, predict)
 
 
-def _recur(modules: dict[str, Any], recurrences: int) -> Callable[..., tuple[list[_Turn], dict]]:
-    """Returns ``(variables, image, options of the segmenter) -> (turns, updated statistics)``."""
+def _distance(log_probs: Array, targets: Array, *, window: int, weight: float | int) -> Array:
+    """Similarity and cross-entropy of one pair of maps ``[*S, L]``."""
+    similarity = ssim.ssim_loss(jnp.exp(log_probs), targets, window=window)
+    return similarity - weight * (targets * log_probs).sum(-1).mean()
+
+
+def _loss_of_turn(
+    distance: Callable[[Array, Array], Array], turn: _Turn, labels: Array, present: Array
+) -> tuple[Array, Array, Array]:
+    """Losses of one example's estimate, raters and weights."""
+    estimate = jax.nn.log_softmax(turn.estimate)
+    calibrated = calibrated_label(turn.scores, labels, present)
+    converging = distance(estimate, jax.lax.stop_gradient(calibrated))
+    each = jax.vmap(distance)(jax.nn.log_softmax(turn.raters), labels)
+    diverging = (each * present).sum() / jnp.maximum(present.sum(), 1)
+    fused = jnp.log(jnp.maximum(calibrated, _FLOOR))
+    weighing = distance(fused, jax.lax.stop_gradient(jnp.exp(estimate)))
+    return converging, diverging, weighing
+
+
+def _recur(
+    modules: dict[str, Any],
+    recurrences: int,
+    variables: base.Variables,
+    image: Array,
+    *,
+    keys: Array | None = None,
+    **options: Any,
+) -> tuple[list[_Turn], dict]:
+    """The turns, and the updated statistics; options are the segmenter's."""
     num_raters, num_classes = modules["raters"].num_raters, modules["raters"].num_classes
-
-    def recur(variables, image, *, keys=None, **options) -> tuple[list[_Turn], dict]:
-        given, turns, state = _first_maps(image, num_raters, num_classes), [], {}
-        for number in range(recurrences):
-            own = None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-            output, state = network.run(
-                "segmenter", modules["segmenter"], {**variables, **state},
-                jnp.concatenate([image, given], -1), keys=own, **options,
-            )  # fmt: skip
-            inputs = (output.features, jax.nn.softmax(output.logits))
-            raters, _ = network.run("raters", modules["raters"], variables, inputs)
-            scores, _ = network.run("weights", modules["weights"], variables, inputs)
-            turns.append(_Turn(output.logits, raters, scores))
-            given = jax.lax.stop_gradient(_next_maps(raters, scores))
-        return turns, state
-
-    return recur
+    maps, turns, state = _first_maps(image, num_raters, num_classes), [], {}
+    for number in range(recurrences):
+        own = None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+        output, state = network.run(
+            "segmenter",
+            modules["segmenter"],
+            {**variables, **state},
+            jnp.concatenate([image, maps], -1),
+            keys=own,
+            **options,
+        )
+        inputs = (output.features, jax.nn.softmax(output.logits))
+        raters, _ = network.run("raters", modules["raters"], variables, inputs)
+        scores, _ = network.run("weights", modules["weights"], variables, inputs)
+        turns.append(_Turn(output.logits, raters, scores))
+        maps = jax.lax.stop_gradient(_next_maps(raters, scores))
+    return turns, state
 
 
 def _first_maps(image: Array, num_raters: int, num_classes: int) -> Array:

@@ -1,8 +1,8 @@
-"""Train one network per annotator on his labels alone, and average what they say.
+"""Train one network per annotator on their labels alone, and average what the networks predict.
 
-The baseline of "separate CNNs" in Zhang et al. 2020, Table 1: it knows the annotators apart and
-learns nothing about one from the others. A network sees as many images as its annotator labelled;
-that of an annotator without any label stays as it was initialised, so leave him out.
+The baseline of "separate CNNs" in Zhang et al. 2020, Table 1: it knows who gave a label and learns
+nothing about one annotator from the others. A network sees as many images as its annotator
+labelled; that of an annotator without any label stays as it was initialised, so leave them out.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def build(
       loss: one of `fused.LOSSES`.
 
     Returns:
-      A `base.Method`. It predicts what each annotator would say, and their mean as the truth.
+      A `base.Method`. It predicts each annotator's label, and their mean as the truth.
 
     Raises:
       ValueError: if the loss is unknown.
@@ -40,10 +40,8 @@ def build(
     compare = jax.vmap(checks.lookup("loss", loss, fused.LOSSES))
 
     def init(key: jax.Array, batch: base.Batch) -> base.Variables:
-        def init_one(own: jax.Array) -> base.Variables:
-            return network.init("segmenter", segmenter, own, batch["image"])
-
-        return jax.lax.map(init_one, rng.rater_keys(key, num_raters))
+        keys = rng.rater_keys(key, num_raters)
+        return jax.lax.map(lambda own: network.init_segmenter(segmenter, own, batch), keys)
 
     def target(labels: jax.Array, present: jax.Array) -> jax.Array:
         return fusion.mean(labels[None], num_classes, rater_mask=present[None])
@@ -54,13 +52,10 @@ def build(
         def loss_of_one(rater: int, own: base.Variables) -> tuple[jax.Array, dict[str, Any]]:
             labels, present = batch["labels"][:, rater], batch["rater_mask"][:, rater]
             weight = batch["weight"] * present
-            output, state = network.run(
-                "segmenter", segmenter, own, batch["image"],
-                train=True, keys=jax.vmap(lambda key: jax.random.fold_in(key, rater))(keys),
-                weight=weight,
-            )  # fmt: skip
+            own_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, rater)
+            output, state = network.segment(segmenter, own, {**batch, "weight": weight}, own_keys)
             losses = compare(output.logits, jax.vmap(target)(labels, present)) * present
-            return losses, _where_seen(state, own, weight, getattr(segmenter, "axis_name", None))
+            return losses, _where_seen(state, own, weight, network.axis_name(segmenter))
 
         losses, state = _each(loss_of_one, variables, num_raters)
         return base.weighted(losses.sum(0), batch["weight"], {}, state)
@@ -68,12 +63,12 @@ def build(
     def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
         def probs_of_one(rater: int, own: base.Variables) -> jax.Array:
             del rater
-            return jax.nn.softmax(network.run("segmenter", segmenter, own, image)[0].logits)
+            return network.predict(segmenter, own, image).probs
 
         rater_probs = jnp.moveaxis(_each(probs_of_one, variables, num_raters), 0, 1)
         return base.Prediction(rater_probs.mean(1), rater_probs=rater_probs)
 
-    return base.Method(init, loss_fn, predict, base.label_params)
+    return base.Method(init, loss_fn, predict)
 
 
 def _each(function: Callable[[int, Any], Any], tree: Any, num_raters: int) -> Any:

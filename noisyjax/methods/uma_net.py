@@ -19,7 +19,8 @@ scores the image; the AUEM's sizes and low start (`models.auem`). An example tha
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ def build(
         meant over the annotations (without `quality` as well, the plain network's).
       consistency: whether the calibration maps of an image are drawn together. Without `auem`
         nothing can move them, and the term is left out.
-      quality: whether images are told apart; else all are of high quality.
+      quality: whether images are scored; else all are of high quality.
       auxiliary: whether images of low quality teach the auxiliary predictor; else they are left
         out. Without `quality` there are none.
       dice_weight: lambda of Eq. 8.
@@ -91,100 +92,152 @@ def build(
     Raises:
       ValueError: if a number is out of its range.
     """
-    for name, number in {
-        "dice_weight": dice_weight,
-        "consistency_weight": consistency_weight,
-        "temperature": temperature,
-        "warmup_steps": warmup_steps,
-    }.items():
-        checks.positive(name, number, or_zero=True)
+    checks.positive("dice_weight", dice_weight, or_zero=True)
+    checks.positive("consistency_weight", consistency_weight, or_zero=True)
+    checks.positive("temperature", temperature, or_zero=True)
+    checks.positive("warmup_steps", warmup_steps, or_zero=True)
     checks.positive("ramp_steps", ramp_steps)
     modules = {_KEPT: segmenter}
     if auem:
-        modules["auem"] = auem_model.AUEM(
-            num_classes - 1,
-            tuple(widths) or _third(segmenter),
-            dtype=getattr(segmenter, "dtype", jnp.float32),
-            num_raters=num_raters,
-            start=start,
-        )
+        sizes = {"num_raters": num_raters, "num_classes": num_classes - 1}
+        widths = tuple(widths) or _third(segmenter)
+        dtype = getattr(segmenter, "dtype", jnp.float32)
+        modules["auem"] = auem_model.AUEM(**sizes, widths=widths, dtype=dtype, start=start)
     if quality and auxiliary:
         modules["auxiliary"] = blocks.Conv(num_classes, 1, use_bias=True)
     limits = {"thresholds": (confidence_threshold, agreement_threshold), "temperature": temperature}
     scoring = {"two_sided": two_sided, "normalised": normalised}
-    judge = jax.vmap(functools.partial(judgement, **limits, **scoring))
-    compare = jax.vmap(functools.partial(_compare, dice_weight=dice_weight))
+    assignment = _soft_assignment if temperature else _hard_assignment
+    setup = _Setup(
+        modules=modules,
+        num_classes=num_classes,
+        scores=jax.vmap(functools.partial(quality_scores, **limits, **scoring)),
+        compare=jax.vmap(functools.partial(_compare, dice_weight=dice_weight)),
+        objective=assignment if "auxiliary" in modules else _high_quality_alone,
+        scored_from=warmup_steps if quality else None,
+        consistency_weight=consistency_weight if auem and consistency else None,
+        ramp_steps=ramp_steps,
+    )
+    return base.Method(
+        functools.partial(_init, setup),
+        functools.partial(_loss, setup),
+        functools.partial(network.predict, segmenter),
+        assess=functools.partial(_assess, setup),
+    )
 
-    def init(key: jax.Array, batch: base.Batch) -> base.Variables:
-        keys, image = jax.random.split(key, 3), batch["image"]
-        variables = network.init(_KEPT, segmenter, keys[0], image)
-        if auem:
-            inputs = (image, batch["labels"], batch["rater_mask"])
-            part = network.init("auem", modules["auem"], keys[1], *inputs)
-            variables = network.merge(variables, part)
-        if "auxiliary" in modules:
-            run = functools.partial(network.run, _KEPT, segmenter)
-            features = jax.eval_shape(run, variables, image)[0].features
-            like = jnp.zeros(features.shape, features.dtype)
-            part = network.init("auxiliary", modules["auxiliary"], keys[2], like)
-            variables = network.merge(variables, part)
-        return variables
 
-    def uncertainties(variables: base.Variables, batch: base.Batch, **options) -> jax.Array:
-        """Of each annotation and foreground class, ``[B, R, *S, C]``."""
-        if not auem:
-            return jnp.zeros((*batch["labels"].shape, num_classes - 1))
-        inputs = (batch["image"], batch["labels"], batch["rater_mask"])
-        return network.run("auem", modules["auem"], variables, *inputs, **options)[0]
+class _Setup(NamedTuple):
+    """What a method is made of.
 
-    def loss_fn(variables, batch, key, step):
-        keys = base.dropout_keys(key, batch["id"], step)
-        output, state = network.run(
-            _KEPT, segmenter, variables, batch["image"],
-            train=True, keys=keys, weight=batch["weight"],
-        )  # fmt: skip
-        sigma = uncertainties(variables, batch, train=True, weight=batch["weight"])
-        maps = calibration_maps(batch["labels"], sigma)
-        high = jnp.ones(sigma.shape[0])
-        if quality:
-            judged = judge(jax.lax.stop_gradient(maps), batch["rater_mask"])[-1]
-            high = jnp.where(step < warmup_steps, high, judged)
-        annotations = (batch["labels"], sigma, batch["rater_mask"])
-        logits, taught = output.logits, high
-        if "auxiliary" in modules:
-            other, _ = network.run("auxiliary", modules["auxiliary"], variables, output.features)
-            taught = jnp.ones_like(high)
-            if not temperature:
-                # Each image has one predictor: half the work of both losses.
-                primary = jnp.expand_dims(high, range(1, logits.ndim)) > 0
-                logits = jnp.where(primary, logits, other)
-        if temperature and "auxiliary" in modules:
-            both = compare(logits, *annotations), compare(other, *annotations)
-            losses, nll = (high * one + (1 - high) * two for one, two in zip(*both, strict=True))
-        else:
-            losses, nll = (taught * terms for terms in compare(logits, *annotations))
-        distance = jax.vmap(_distance)(maps, batch["rater_mask"])
-        if auem and consistency:
-            losses += taught * consistency_weight * base.ramp(step, ramp_steps) * distance
-        metrics = {"nll": nll, "high_quality": high, "consistency": distance}
-        return base.weighted(losses, batch["weight"], metrics, state)
+    Attributes:
+      modules: by name: the segmenter, and "auem" and "auxiliary" where they are on.
+      num_classes: L.
+      scores: `quality_scores` of a batch.
+      compare: `_compare` of a batch.
+      objective: one of the three functions below.
+      scored_from: number of the first update in which quality is told from the scores, or None.
+      consistency_weight: the largest alpha, or None without consistency.
+      ramp_steps: updates until alpha is there.
+    """
 
-    def predict(variables: base.Variables, image: jax.Array) -> base.Prediction:
-        output, _ = network.run(_KEPT, segmenter, variables, image)
-        return base.Prediction(jax.nn.softmax(output.logits))
+    modules: dict[str, Any]
+    num_classes: int
+    scores: Callable[..., tuple[Array, Array, Array]]
+    compare: Callable[..., tuple[Array, Array]]
+    objective: Callable[..., tuple[Array, Array, Array]]
+    scored_from: int | None
+    consistency_weight: float | int | None
+    ramp_steps: int
 
-    def assess(variables: base.Variables, batch: base.Batch) -> base.Assessment:
-        sigma = uncertainties(variables, batch)
-        maps = calibration_maps(batch["labels"], sigma)
-        return base.Assessment(sigma, maps, *judge(maps, batch["rater_mask"]))
 
-    return base.Method(init, loss_fn, predict, base.all_model, assess=assess)
+def _high_quality_alone(
+    compare: Callable, logits: Array, other: None, is_high_quality: Array
+) -> tuple[Array, Array, Array]:
+    """Losses, their cross-entropy and weights of the examples without an auxiliary predictor."""
+    del other
+    losses, nll = (is_high_quality * terms for terms in compare(logits))
+    return losses, nll, is_high_quality
+
+
+def _hard_assignment(
+    compare: Callable, logits: Array, other: Array, is_high_quality: Array
+) -> tuple[Array, Array, Array]:
+    """The same if each image has one predictor: half the work of both losses."""
+    primary = jnp.expand_dims(is_high_quality, range(1, logits.ndim)) > 0
+    losses, nll = compare(jnp.where(primary, logits, other))
+    return losses, nll, jnp.ones_like(is_high_quality)
+
+
+def _soft_assignment(
+    compare: Callable, logits: Array, other: Array, is_high_quality: Array
+) -> tuple[Array, Array, Array]:
+    """The same if each image teaches both predictors by its weights."""
+    both = zip(compare(logits), compare(other), strict=True)
+    losses, nll = (is_high_quality * one + (1 - is_high_quality) * two for one, two in both)
+    return losses, nll, jnp.ones_like(is_high_quality)
+
+
+def _init(setup: _Setup, key: Array, batch: base.Batch) -> base.Variables:
+    modules, keys, image = setup.modules, jax.random.split(key, 3), batch["image"]
+    variables = network.init_segmenter(modules[_KEPT], keys[0], batch)
+    if "auem" in modules:
+        inputs = (image, batch["labels"], batch["rater_mask"])
+        part = network.init("auem", modules["auem"], keys[1], *inputs)
+        variables = network.merge(variables, part)
+    if "auxiliary" in modules:
+        evaluate = functools.partial(network.evaluate, modules[_KEPT])
+        features = jax.eval_shape(evaluate, variables, image).features
+        like = jnp.zeros(features.shape, features.dtype)
+        part = network.init("auxiliary", modules["auxiliary"], keys[2], like)
+        variables = network.merge(variables, part)
+    return variables
+
+
+def _uncertainties(setup: _Setup, variables: base.Variables, batch: base.Batch, **options) -> Array:
+    """Of each annotation and foreground class, ``[B, R, *S, C]``."""
+    if "auem" not in setup.modules:
+        return jnp.zeros((*batch["labels"].shape, setup.num_classes - 1))
+    inputs = (batch["image"], batch["labels"], batch["rater_mask"])
+    return network.run("auem", setup.modules["auem"], variables, *inputs, **options)[0]
+
+
+def _loss(setup: _Setup, variables, batch, key, step):
+    modules, weight, rater_mask = setup.modules, batch["weight"], batch["rater_mask"]
+    keys = base.dropout_keys(key, batch["id"], step)
+    output, state = network.segment(modules[_KEPT], variables, batch, keys)
+    sigma = _uncertainties(setup, variables, batch, train=True, weight=weight)
+    maps = calibration_maps(batch["labels"], sigma)
+    is_high_quality = jnp.ones(sigma.shape[0])
+    if setup.scored_from is not None:
+        scored = setup.scores(jax.lax.stop_gradient(maps), rater_mask)[-1]
+        is_high_quality = jnp.where(step < setup.scored_from, is_high_quality, scored)
+    other = None
+    if "auxiliary" in modules:
+        other, _ = network.run("auxiliary", modules["auxiliary"], variables, output.features)
+    losses, nll, example_weight = setup.objective(
+        lambda logits: setup.compare(logits, batch["labels"], sigma, rater_mask),
+        output.logits,
+        other,
+        is_high_quality,
+    )
+    distance = jax.vmap(_distance)(maps, rater_mask)
+    if setup.consistency_weight is not None:
+        alpha = base.ramp(step, setup.ramp_steps)
+        losses += example_weight * setup.consistency_weight * alpha * distance
+    metrics = {"nll": nll, "high_quality": is_high_quality, "consistency": distance}
+    return base.weighted(losses, weight, metrics, state)
+
+
+def _assess(setup: _Setup, variables: base.Variables, batch: base.Batch) -> base.Assessment:
+    sigma = _uncertainties(setup, variables, batch)
+    maps = calibration_maps(batch["labels"], sigma)
+    return base.Assessment(sigma, maps, *setup.scores(maps, batch["rater_mask"]))
 
 
 def calibration_maps(
     labels: Integer[Array, "B M *S"], sigma: Float[Array, "B M *S C"]
 ) -> Float[Array, "B M *S C"]:
-    """Returns what each annotation says of every foreground class (Eq. 4).
+    """Returns a map of each annotation and foreground class (Eq. 4).
 
     Args:
       labels: class ids, ``[B, M, *S]``.
@@ -198,7 +251,7 @@ def calibration_maps(
     return jnp.stack(maps, axis=-1)
 
 
-def judgement(
+def quality_scores(
     maps: Float[Array, "M *S C"],
     rater_mask: Bool[Array, "M"],
     *,
@@ -207,7 +260,7 @@ def judgement(
     two_sided: bool = False,
     normalised: bool = False,
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """Judges the annotations of one image (the QAM, section III-C).
+    """Scores the annotations of one image (the QAM, section III-C).
 
     Args:
       maps: calibration maps, ``[M, *S, C]``.
@@ -223,20 +276,20 @@ def judgement(
       empty scores 0 and 0, which is the best.
 
     >>> maps = jnp.array([[[1.0], [1.0]], [[0.0], [1.0]]])
-    >>> [round(float(x), 4) for x in judgement(maps, jnp.array([True, True]))]
+    >>> [round(float(x), 4) for x in quality_scores(maps, jnp.array([True, True]))]
     [0.231, 0.6667, 0.0]
     """
     options = {"rater_mask": rater_mask}
     each = [maps[..., c] for c in range(maps.shape[-1])]
     confidence = [uncertainty.confidence_score(own, two_sided=two_sided, **options) for own in each]
     agreement = [uncertainty.agreement_score(own, normalised=normalised, **options) for own in each]
-    found = jnp.stack([jnp.stack(confidence).max(), jnp.stack(agreement).max()])
-    limits = jnp.array(thresholds, found.dtype)
+    scores = jnp.stack([jnp.stack(confidence).max(), jnp.stack(agreement).max()])
+    limits = jnp.array(thresholds, scores.dtype)
     if temperature:
-        weights = jax.nn.sigmoid((limits - found) / temperature)
+        weights = jax.nn.sigmoid((limits - scores) / temperature)
     else:
-        weights = (found < limits).astype(found.dtype)
-    return *found, weights.prod()
+        weights = (scores < limits).astype(scores.dtype)
+    return *scores, weights.prod()
 
 
 def export(variables: base.Variables) -> base.Variables:
@@ -252,13 +305,8 @@ def export(variables: base.Variables) -> base.Variables:
 
 
 def _compare(
-    logits: jax.Array,
-    labels: jax.Array,
-    sigma: jax.Array,
-    rater_mask: jax.Array,
-    *,
-    dice_weight: float | int,
-) -> tuple[jax.Array, jax.Array]:
+    logits: Array, labels: Array, sigma: Array, rater_mask: Array, *, dice_weight: float | int
+) -> tuple[Array, Array]:
     """One predictor's Eq. 8 without the consistency, and its cross-entropy, means over classes."""
     losses, nlls = [], []
     for c in range(1, logits.shape[-1]):
@@ -271,7 +319,7 @@ def _compare(
     return jnp.stack(losses).mean(), jnp.stack(nlls).mean()
 
 
-def _distance(maps: jax.Array, rater_mask: jax.Array) -> jax.Array:
+def _distance(maps: Array, rater_mask: Array) -> Array:
     """Eq. 5, the mean over classes."""
     each = [
         uncertainty.consistency(maps[..., c], rater_mask=rater_mask) for c in range(maps.shape[-1])

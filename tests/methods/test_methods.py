@@ -161,9 +161,9 @@ def test_parts_of_a_batch_with_padding_add_up_to_the_whole(name):
     *expected, state = jax.jit(whole, compiler_options=quick)(variables, batch)
     parts = jax.tree.map(lambda leaf: leaf.reshape(2, 2, *leaf.shape[1:]), batch)
     spread = jax.vmap(part, (None, 0), axis_name="devices")
-    *found, states = jax.jit(spread, compiler_options=quick)(variables, parts)
+    *result, states = jax.jit(spread, compiler_options=quick)(variables, parts)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-    jax.tree.map(lambda a, b: close(a.sum(0), b), found, expected)
+    jax.tree.map(lambda a, b: close(a.sum(0), b), result, expected)
     # Both know the statistics of all.
     jax.tree.map(lambda a, b: close(a, np.stack([b, b])), states, state)
 
@@ -199,13 +199,13 @@ def test_fused_labels_come_with_the_batch(name):
 def test_a_rater_who_labelled_the_image_is_drawn_anew_in_each_step():
     mask = jnp.array([[True, False, True, True], [False] * 4, [False, True, False, False]])
     ids = jnp.array([5, 6, 7], jnp.int32)
-    draw = jax.jit(lambda s: methods.base.drawn_raters(rng.root_key(2), ids, mask, s))
+    draw = jax.jit(lambda s: methods.base.sample_rater(rng.root_key(2), ids, mask, s))
     drawn = jax.vmap(draw)(jnp.arange(3000, dtype=jnp.int32))
     np.testing.assert_array_equal(drawn.sum(-1), jnp.broadcast_to(mask.any(-1), (3000, 3)))
     # The standard deviation of a share of one third is 0.0086.
     np.testing.assert_allclose(drawn[:, 0].mean(0), [1 / 3, 0, 1 / 3, 1 / 3], atol=0.035)
     assert drawn[:, 2, 1].all()
-    alone = methods.base.drawn_raters(rng.root_key(2), ids[:1], mask[:1], jnp.int32(9))
+    alone = methods.base.sample_rater(rng.root_key(2), ids[:1], mask[:1], jnp.int32(9))
     np.testing.assert_array_equal(alone[0], drawn[9, 0])
 
 
@@ -230,7 +230,7 @@ def test_a_prediction_is_segmented_by_the_decision_asked_for():
     probs = probs.reshape(2, 2, 2)
     expected = {"argmax": [1, 1, 0, 0], "accuracy": [1, 1, 0, 0], "dice": [1, 1, 1, 0]}
     for decision, mask in expected.items():
-        found = methods.base.segment(probs, decision=decision)
-        np.testing.assert_array_equal(found.reshape(-1), mask)
+        result = methods.base.segment(probs, decision=decision)
+        np.testing.assert_array_equal(result.reshape(-1), mask)
     with pytest.raises(ValueError, match="argmax.*coin"):
         methods.base.segment(probs, decision="coin")

@@ -25,8 +25,8 @@ def test_schedule_equals_the_golden_file(golden):
         for row, epochs in enumerate(file["epochs"]):
             given = {name: float(file[name][row]) for name in ("alpha", "beta")}
             given |= {"epochs": int(epochs), "masks": int(file["n_masks"][row])}
-            found = [adl.num_removed(t, **given) for t in range(1, epochs + 1)]
-            np.testing.assert_array_equal(found, file["N_floor"][row, 1 : epochs + 1])
+            result = [adl.num_removed(t, **given) for t in range(1, epochs + 1)]
+            np.testing.assert_array_equal(result, file["N_floor"][row, 1 : epochs + 1])
             assert adl.num_removed(0, **given) == 0
             noise = jnp.float32((1 - given["alpha"]) * given["beta"])
             sizes = {"epochs": given["epochs"], "masks": given["masks"]}
@@ -83,8 +83,8 @@ def batches(epochs, numbers):
     """Every row once an epoch, in another order each time; the last batch is padded."""
     for epoch in range(epochs):
         order = np.random.default_rng(epoch).permutation(EXAMPLES)
-        for place in range(PER_EPOCH):
-            rows = np.arange(place * BATCH, (place + 1) * BATCH)
+        for index in range(PER_EPOCH):
+            rows = np.arange(index * BATCH, (index + 1) * BATCH)
             weight = (rows < EXAMPLES).astype(np.float32)
             rows = order[rows % EXAMPLES].astype(np.int32)
             yield {
@@ -122,7 +122,7 @@ def test_losses_are_recorded_and_the_highest_left_out_of_the_next_epoch():
     assert np.isfinite(first["losses"]).sum() == BATCH
     for epoch, number in enumerate((0, 4, 3, 2, 1)):
         assert adl.num_removed(epoch, epochs=10, masks=EXAMPLES, **NOISE) == number
-        reports = [seen[epoch * PER_EPOCH + place][1] for place in range(PER_EPOCH)]
+        reports = [seen[epoch * PER_EPOCH + index][1] for index in range(PER_EPOCH)]
         count = sum(report.metrics["loss"][1] for report in reports)
         assert float(count) == EXAMPLES - number
         left_out = [report.metrics["removed"] for report in reports]
@@ -139,10 +139,10 @@ def test_what_is_left_out_takes_no_part_in_the_update():
     seen = run(adl.wrap(linear(), **OPTIONS, **NOISE), given, rate=1e-3)
     before, batch = seen[PER_EPOCH - 1][0], given[PER_EPOCH]
     after = seen[PER_EPOCH][0]
-    taught = ~before.model_state["adl"]["removed"][batch["index"]] & (batch["weight"] > 0)
-    assert 0 < taught.sum() < BATCH
+    kept = ~before.model_state["adl"]["removed"][batch["index"]] & (batch["weight"] > 0)
+    assert 0 < kept.sum() < BATCH
     step_taken = before.params["segmenter"] - after.params["segmenter"]
-    np.testing.assert_allclose(step_taken, 1e-3 * batch["id"][taught].mean(), rtol=1e-4)
+    np.testing.assert_allclose(step_taken, 1e-3 * batch["id"][kept].mean(), rtol=1e-4)
 
 
 def test_an_example_comes_back_when_its_loss_has_fallen():
@@ -162,10 +162,10 @@ def test_devices_and_their_number_change_nothing(kind):
     method = adl.wrap(linear(), **OPTIONS, **NOISE)
     given = list(batches(2, NUMBERS))
     expected = run(method, given, rate=1e-3)[-1][0]
-    found = run(method, given, parallel.build(kind), rate=1e-3)[-1][0]
-    np.testing.assert_allclose(found.params["segmenter"], expected.params["segmenter"], rtol=1e-5)
+    result = run(method, given, parallel.build(kind), rate=1e-3)[-1][0]
+    np.testing.assert_allclose(result.params["segmenter"], expected.params["segmenter"], rtol=1e-5)
     for name, kept in expected.model_state["adl"].items():
-        np.testing.assert_allclose(found.model_state["adl"][name], kept, rtol=1e-5)
+        np.testing.assert_allclose(result.model_state["adl"][name], kept, rtol=1e-5)
 
 
 def test_a_share_that_is_estimated_leaves_out_the_upper_group():
@@ -196,9 +196,9 @@ def test_seeds_side_by_side_equal_seeds_alone():
     for pair in zip(given, other, strict=True):
         stacked = jax.tree.map(lambda *parts: np.stack(parts), *pair)
         together, _ = mapped(together, stacked, KEY)
-    for place, expected in enumerate(alone):
+    for index, expected in enumerate(alone):
         for name, kept in expected.items():
-            np.testing.assert_allclose(together.model_state["adl"][name][place], kept, rtol=1e-5)
+            np.testing.assert_allclose(together.model_state["adl"][name][index], kept, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["majority", "separate", "forward_correction", "co_teaching"])

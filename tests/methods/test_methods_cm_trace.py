@@ -12,13 +12,13 @@ from noisyjax.losses import confusion
 from noisyjax.methods import cm_trace, dawid_skene
 from noisyjax.metrics import confusion as confusion_metrics
 
-WARMUP, APART, MIN_ERROR_RATE = 60, 40, 0.05
+WARMUP, FROZEN, MIN_ERROR_RATE = 60, 40, 0.05
 ERRORS = (0.05, 0.25, 0.4)
 
 
 def _method(**options) -> methods.Method:
     segmenter = models.build("unet", 2, widths=(4,), convs_per_level=1)
-    settings = {"convs": 0, "warmup_steps": WARMUP, "frozen_segmenter_steps": APART}
+    settings = {"convs": 0, "warmup_steps": WARMUP, "frozen_segmenter_steps": FROZEN}
     settings |= {"min_error_rate": MIN_ERROR_RATE, "min_raters_for_consensus": 0}
     settings["consensus_weight"] = 1.0
     return methods.build("cm_trace", segmenter, num_raters=3, num_classes=2, **settings | options)
@@ -63,7 +63,7 @@ def stages():
         return jax.lax.fori_loop(first, last, body, (params, state))
 
     params, state, kept = variables["params"], optimiser.init(variables["params"]), []
-    for first, last in ((0, WARMUP), (WARMUP, WARMUP + APART), (WARMUP + APART, 250)):
+    for first, last in ((0, WARMUP), (WARMUP, WARMUP + FROZEN), (WARMUP + FROZEN, 250)):
         params, state = run(params, state, first, last)
         kept.append({"params": params})
     return method, batch, kept
@@ -87,7 +87,7 @@ def test_one_coin_raters_learn_their_error_rates(stages):
     np.testing.assert_allclose(coins[0, :, 0, 0, 0, 1], expected, atol=0.03)
 
 
-def test_truth_and_matrices_are_found_from_noisy_labels_alone(stages):
+def test_truth_and_matrices_are_learnt_from_noisy_labels_alone(stages):
     method, batch, (_, _, joint) = stages
     prediction = jax.jit(method.predict)(joint, batch["image"])
     assert float((prediction.probs.argmax(-1) == batch["truth"]).mean()) > 0.99
@@ -96,7 +96,7 @@ def test_truth_and_matrices_are_found_from_noisy_labels_alone(stages):
     np.testing.assert_allclose(at_truth.mean((0, 2, 3, 4)), 1 - np.array(ERRORS), atol=0.05)
 
 
-def test_the_labels_do_not_move_the_network_while_apart():
+def test_the_labels_do_not_move_a_frozen_network():
     method, batch = _method(consensus="none"), _batch()
     variables = jax.jit(method.init)(rng.root_key(0), batch)
 
@@ -111,10 +111,10 @@ def test_the_labels_do_not_move_the_network_while_apart():
         grads = gradient(jnp.int32(step))
         return {name: float(optax.tree.norm(tree)) for name, tree in grads.items()}
 
-    for step in (0, WARMUP, WARMUP + APART - 1):
+    for step in (0, WARMUP, WARMUP + FROZEN - 1):
         assert norms(step)["segmenter"] == 0
         assert norms(step)["annotators"] > 0
-    assert norms(WARMUP + APART)["segmenter"] > 0
+    assert norms(WARMUP + FROZEN)["segmenter"] > 0
 
 
 def test_without_the_trace_the_loss_is_smaller_by_the_weighted_trace():
@@ -160,7 +160,7 @@ def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
     }
     segmenter = models.build("unet", 3, widths=(4,), convs_per_level=1)
     settings = {"convs": 0, "warmup_steps": 10**6}
-    # What three classes have if nothing else is said.
+    # The default for three classes.
     method = methods.build("cm_trace", segmenter, num_raters=6, num_classes=3, **settings)
     variables = jax.jit(method.init)(rng.root_key(0), batch)
     params, state = variables.pop("params"), variables
@@ -179,14 +179,14 @@ def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
     expected = np.stack(
         [[true[r][batch["truth"] == c].mean(0)[:, c] for c in range(3)] for r in range(6)]
     ).swapaxes(1, 2)
-    found = dawid_skene.matrices(counts, min_error_rate=0)
-    np.testing.assert_allclose(found, expected, atol=0.1)
+    estimated = dawid_skene.matrices(counts, min_error_rate=0)
+    np.testing.assert_allclose(estimated, expected, atol=0.1)
 
     # Images with a label each have nothing to agree on.
     alone = batch | {"rater_mask": jnp.arange(6)[None] == jnp.arange(8)[:, None] % 6}
     loss = jax.jit(method.loss_fn)
     aux = loss({"params": params, **state}, alone, rng.root_key(0), jnp.int32(0))[1][1]
-    assert not np.any(aux.records["joints"])
+    assert not np.any(aux.records["joint_counts"])
     assert float(aux.records["weight"]) == 8
 
 

@@ -58,11 +58,11 @@ def _losses_of_each(variables, batch):
     """The losses [B] of the two networks, by a method that is both times the same network."""
     network = models.build("unet", 2, widths=(2,), convs_per_level=1)
     single = methods.build("mean", network, num_raters=1, num_classes=2, loss="soft_dice")
-    found, loss = [], jax.jit(single.loss_fn)
+    result, loss = [], jax.jit(single.loss_fn)
     for name in ("first", "second"):
         own = {"params": {"segmenter": variables["params"][name]}}
-        found.append(np.asarray(loss(own, batch, KEY, jnp.int32(0))[1][1].losses))
-    return found
+        result.append(np.asarray(loss(own, batch, KEY, jnp.int32(0))[1][1].losses))
+    return result
 
 
 def test_each_network_learns_from_what_the_other_finds_easy():
@@ -92,8 +92,8 @@ def test_the_prediction_is_the_mean_of_two_that_differ():
         for name in ("first", "second")
     ]
     assert float(jnp.abs(probs[0] - probs[1]).max()) > 1e-3
-    found = jax.jit(method.predict)(variables, batch["image"]).probs
-    np.testing.assert_allclose(found, (probs[0] + probs[1]) / 2, rtol=1e-5, atol=1e-6)
+    result = jax.jit(method.predict)(variables, batch["image"]).probs
+    np.testing.assert_allclose(result, (probs[0] + probs[1]) / 2, rtol=1e-5, atol=1e-6)
 
 
 def test_the_number_of_devices_changes_nothing():
@@ -115,10 +115,10 @@ def test_the_number_of_devices_changes_nothing():
     expected = update(parallel.build("pmap", jax.devices()[:1]))
     close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5)
     for kind in ("pmap", "vmap"):
-        found = update(parallel.build(kind, jax.devices()[:4]))
-        jax.tree.map(close, found, expected)
+        result = update(parallel.build(kind, jax.devices()[:4]))
+        jax.tree.map(close, result, expected)
         # Half of five, rounded up.
-        assert float(found[1]["loss"][1]) == 3
+        assert float(result[1]["loss"][1]) == 3
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def made():
     variables, other = init(KEY, batch), init(rng.root_key(5), batch)
     variables[cople_net.COLLECTION]["average"] = other[cople_net.COLLECTION]["average"]
     teacher = variables[cople_net.COLLECTION]["average"]
-    said = [_logits(own, batch["image"], train=False).argmax(-1) for own in (teacher, variables)]
-    labels = jnp.concatenate([said[0][:2], said[1][2:]])[:, None].astype(jnp.uint8)
+    predicted = [_logits(own, batch["image"], train=False).argmax(-1) for own in (teacher, variables)]
+    labels = jnp.concatenate([predicted[0][:2], predicted[1][2:]])[:, None].astype(jnp.uint8)
     batch["labels"] = jnp.broadcast_to(labels, batch["labels"].shape)
     return method, batch, variables, quick_jit(method.loss_fn)
 
@@ -133,7 +133,7 @@ def test_a_step_of_large_loss_has_no_share_in_the_teacher(made, losses, share):
     jax.tree.map(check, after["average"]["batch_stats"], kept["average"]["batch_stats"],
                  aux.model_state["batch_stats"])  # fmt: skip
     assert float(aux.metrics["averaged"][0]) == (4 if share else 0)
-    # The loss without what the teacher adds takes the place of the oldest one.
+    # The loss without what the teacher adds replaces that of the oldest one.
     own = _compare(_logits(variables, batch["image"], train=True), batch).mean()
     np.testing.assert_allclose(after["losses"], [*losses[:2], own, losses[3]], rtol=1e-5)
 
@@ -151,17 +151,17 @@ def test_losses_are_large_above_the_quantile_of_those_known():
 def test_the_one_who_was_asked_for_predicts(made, predictor):
     _, batch, variables, _ = made
     chosen = variables[cople_net.COLLECTION]["average"] if predictor == "teacher" else variables
-    found = quick_jit(_build(predictor=predictor).predict)(variables, batch["image"]).probs
+    result = quick_jit(_build(predictor=predictor).predict)(variables, batch["image"]).probs
     expected = jax.nn.softmax(_logits(chosen, batch["image"], train=False))
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_padding_has_no_influence_on_the_teacher(made):
     _, batch, variables, loss = made
     padded = {**batch, "weight": jnp.array([1.0, 1, 1, 0])}
     other = {**padded, "image": batch["image"].at[3].set(9.0)}
-    found = [loss(variables, b, KEY, jnp.int32(50))[1][1].model_state for b in (padded, other)]
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), *found)
+    result = [loss(variables, b, KEY, jnp.int32(50))[1][1].model_state for b in (padded, other)]
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), *result)
 
 
 def _three_steps(spread):
@@ -187,9 +187,9 @@ def alone():
 
 @pytest.mark.parametrize("kind", ["pmap", "vmap"])
 def test_the_number_of_devices_changes_nothing(alone, kind):
-    found = _three_steps(parallel.build(kind, jax.devices()))
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5), found, alone)
-    losses = found[1][cople_net.COLLECTION]["losses"]
+    result = _three_steps(parallel.build(kind, jax.devices()))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5), result, alone)
+    losses = result[1][cople_net.COLLECTION]["losses"]
     assert np.isnan(losses).tolist() == [False, False, False, True]
 
 

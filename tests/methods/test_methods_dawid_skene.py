@@ -26,8 +26,8 @@ def labels():
     draw = np.random.default_rng(0)
     truth = draw.choice(3, size=(64, 64), p=FREQUENCY)
     cumulative = CMS.cumsum(1)[:, :, truth]
-    said = (draw.random((4, 1, 64, 64)) > cumulative).sum(1)
-    return jnp.asarray(said.astype(np.uint8)), truth
+    given = (draw.random((4, 1, 64, 64)) > cumulative).sum(1)
+    return jnp.asarray(given.astype(np.uint8)), truth
 
 
 def _em(labels, steps, min_error_rate=0.0):
@@ -35,12 +35,13 @@ def _em(labels, steps, min_error_rate=0.0):
 
     @jax.jit
     def step(counts, posterior):
-        counts = dawid_skene.follow(
-            counts, dawid_skene.joint(labels, posterior, present), jnp.ones(())
+        counts = dawid_skene.update_counts(
+            counts, dawid_skene.joint_counts(labels, posterior, present), jnp.ones(())
         )
         cms = dawid_skene.matrices(counts, min_error_rate=min_error_rate)[:, None, None]
         scores = (
-            dawid_skene.evidence(cms, labels, present) + dawid_skene.log_prior(counts)[None, None]
+            dawid_skene.log_likelihood(cms, labels, present)
+            + dawid_skene.log_prior(counts)[None, None]
         )
         return counts, jax.nn.softmax(scores)
 
@@ -50,28 +51,28 @@ def _em(labels, steps, min_error_rate=0.0):
     return counts, posterior
 
 
-def test_raters_and_truth_are_found_from_the_mean_label(labels):
-    said, truth = labels
-    counts, posterior = _em(said, 200)
+def test_raters_and_truth_are_estimated_from_the_mean_label(labels):
+    labels, truth = labels
+    counts, posterior = _em(labels, 200)
     np.testing.assert_allclose(dawid_skene.matrices(counts, min_error_rate=0), CMS, atol=0.06)
     np.testing.assert_allclose(jnp.exp(dawid_skene.log_prior(counts)), FREQUENCY, atol=0.03)
-    given_all = np.prod(CMS[np.arange(4)[:, None, None], said], axis=0) * np.array(FREQUENCY)
+    given_all = np.prod(CMS[np.arange(4)[:, None, None], labels], axis=0) * np.array(FREQUENCY)
     best = (given_all.argmax(-1) == truth).mean()
     assert (posterior.argmax(-1) == truth).mean() > best - 0.01
-    assert best > (fusion.majority(said, 3) == truth).mean() + 0.02
+    assert best > (fusion.majority(labels, 3) == truth).mean() + 0.02
 
 
 def test_counts_worked_by_hand():
     labels = jnp.array([[0, 1, 1, 255], [0, 0, 1, 1]])
     posterior = jnp.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0], [0.0, 1.0]])
-    found = dawid_skene.joint(labels, posterior, jnp.array([True, True]))
+    counts = dawid_skene.joint_counts(labels, posterior, jnp.array([True, True]))
     first = [[0.25, 0.0], [0.125, 0.375]]
-    np.testing.assert_allclose(found, [first, [[0.375, 0.125], [0.0, 0.5]]])
-    absent = dawid_skene.joint(labels, posterior, jnp.array([True, False]))
-    np.testing.assert_allclose(absent, [first, np.zeros((2, 2))])
+    np.testing.assert_allclose(counts, [first, [[0.375, 0.125], [0.0, 0.5]]])
+    one_missing = dawid_skene.joint_counts(labels, posterior, jnp.array([True, False]))
+    np.testing.assert_allclose(one_missing, [first, np.zeros((2, 2))])
 
 
-def test_no_rater_is_believed_blindly():
+def test_no_rater_is_trusted_blindly():
     counts = jnp.array([[[8.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 2.0, 0.0]]])
     cms = dawid_skene.matrices(counts, min_error_rate=0.1)
     np.testing.assert_allclose(cms.sum(-2), 1, rtol=1e-6)
@@ -83,34 +84,37 @@ def test_no_rater_is_believed_blindly():
 
 def test_a_batch_replaces_a_tenth_and_an_empty_one_nothing():
     counts, joints = jnp.ones((1, 2, 2)), jnp.full((1, 2, 2), 6.0)
-    np.testing.assert_allclose(dawid_skene.follow(counts, joints, jnp.float32(2)), 1.2, rtol=1e-6)
-    kept = dawid_skene.follow(counts, jnp.zeros_like(joints), jnp.float32(0))
+    np.testing.assert_allclose(
+        dawid_skene.update_counts(counts, joints, jnp.float32(2)), 1.2, rtol=1e-6
+    )
+    kept = dawid_skene.update_counts(counts, jnp.zeros_like(joints), jnp.float32(0))
     np.testing.assert_array_equal(kept, counts)
 
 
-def test_a_certain_expectation_counts_as_a_label(labels):
-    said, _ = labels
+def test_a_certain_imputed_label_counts_as_a_label(labels):
+    labels, _ = labels
     cms = jnp.asarray(CMS, jnp.float32)[:, None, None]
     everyone, two = jnp.ones(4, bool), jnp.array([True, False, True, False])
-    whole = dawid_skene.evidence(cms, said, everyone)
-    np.testing.assert_allclose(whole, confusion.log_likelihood(cms, said), rtol=1e-6)
-    expected = jax.nn.one_hot(said, 3)
-    heard = dawid_skene.evidence(cms, said, two, expected=expected)
-    np.testing.assert_allclose(heard, whole, rtol=1e-5)
-    # Who labelled the image is not asked what he would have said.
-    same = dawid_skene.evidence(cms, said, everyone, expected=expected[::-1])
+    whole = dawid_skene.log_likelihood(cms, labels, everyone)
+    np.testing.assert_allclose(whole, confusion.log_likelihood(cms, labels), rtol=1e-6)
+    imputed = jax.nn.one_hot(labels, 3)
+    same = dawid_skene.log_likelihood(cms, labels, two, imputed_labels=imputed)
+    np.testing.assert_allclose(same, whole, rtol=1e-5)
+    # Nothing is imputed for those who labelled the image.
+    same = dawid_skene.log_likelihood(cms, labels, everyone, imputed_labels=imputed[::-1])
     np.testing.assert_array_equal(same, whole)
-    half = dawid_skene.evidence(cms, said, two, expected=expected, votes=0.5)
-    alone = dawid_skene.evidence(cms, said, two)
+    options = {"imputed_labels": imputed, "imputed_weight": 0.5}
+    half = dawid_skene.log_likelihood(cms, labels, two, **options)
+    alone = dawid_skene.log_likelihood(cms, labels, two)
     np.testing.assert_allclose(half, (alone + whole) / 2, rtol=1e-5)
 
 
 def test_vmap_is_a_loop(labels):
-    said, _ = labels
-    images = jnp.stack([said[:, :8], said[:, 8:16]])
+    labels, _ = labels
+    images = jnp.stack([labels[:, :8], labels[:, 8:16]])
     posteriors = jax.vmap(lambda x: fusion.mean(x, 3))(images)
     masks = jnp.array([[True, True, False, True], [True, True, True, True]])
-    together = jax.jit(jax.vmap(dawid_skene.joint))(images, posteriors, masks)
+    together = jax.jit(jax.vmap(dawid_skene.joint_counts))(images, posteriors, masks)
     for index in range(2):
-        one = dawid_skene.joint(images[index], posteriors[index], masks[index])
+        one = dawid_skene.joint_counts(images[index], posteriors[index], masks[index])
         np.testing.assert_allclose(together[index], one, rtol=1e-5)

@@ -31,8 +31,8 @@ def _build(**options):
 
 def test_corrected_loss_by_hand():
     logits = jnp.log(jnp.array([[0.8, 0.2]]))
-    found = forward.corrected_cross_entropy(logits, jnp.array([[0.0, 1.0]]), jnp.array(NOISE))
-    np.testing.assert_allclose(found, [-np.log(0.1 * 0.8 + 0.7 * 0.2)], rtol=1e-5)
+    result = forward.corrected_cross_entropy(logits, jnp.array([[0.0, 1.0]]), jnp.array(NOISE))
+    np.testing.assert_allclose(result, [-np.log(0.1 * 0.8 + 0.7 * 0.2)], rtol=1e-5)
 
 
 def test_corrected_loss_is_least_where_the_noise_explains_the_labels():
@@ -53,8 +53,8 @@ def test_corrected_loss_is_least_where_the_noise_explains_the_labels():
 def test_the_identity_gives_the_cross_entropy(shape):
     logits = 4 * jax.random.normal(KEY, (*shape, 3))
     targets = jax.nn.softmax(jax.random.normal(jax.random.key(1), (*shape, 3)))
-    found = jax.jit(forward.corrected_cross_entropy)(logits, targets, jnp.eye(3))
-    np.testing.assert_allclose(found, entropy.soft_cross_entropy(logits, targets), rtol=1e-5)
+    result = jax.jit(forward.corrected_cross_entropy)(logits, targets, jnp.eye(3))
+    np.testing.assert_allclose(result, entropy.soft_cross_entropy(logits, targets), rtol=1e-5)
 
 
 def test_gradients_are_finite_where_a_label_is_impossible():
@@ -70,13 +70,13 @@ def test_anchors_are_the_pixels_of_the_quantile_of_each_class():
     confident = np.linspace(0.52, 0.99, 48)
     first = np.stack([confident, 1 - confident], -1)
     probs = np.random.default_rng(0).permutation(np.concatenate([first, [[0.2, 0.8]]]))
-    found = forward._anchors(jnp.asarray(probs.reshape(7, 7, 2), jnp.float32), 0.5)
+    result = forward._anchors(jnp.asarray(probs.reshape(7, 7, 2), jnp.float32), 0.5)
     # The upper median of the 48 pixels of the first class; the only one of the second.
-    np.testing.assert_allclose(found[0], [confident[24], 1 - confident[24], 1], rtol=1e-5)
-    np.testing.assert_allclose(found[1], [0.2, 0.8, 1], rtol=1e-5)
+    np.testing.assert_allclose(result[0], [confident[24], 1 - confident[24], 1], rtol=1e-5)
+    np.testing.assert_allclose(result[1], [0.2, 0.8, 1], rtol=1e-5)
     nobody = forward._anchors(jnp.asarray(first, jnp.float32), 1.0)
     np.testing.assert_allclose(nobody, [[0.99, 0.01, 1], [0, 0, 0]], atol=1e-6)
-    sums = found + nobody
+    sums = result + nobody
     np.testing.assert_allclose(forward._matrix(sums)[:, 1], [0.2, 0.8], rtol=1e-5)
     assert forward._matrix(nobody)[:, 1].tolist() == [0, 1]
     np.testing.assert_allclose(forward._matrix(sums).sum(0), 1, rtol=1e-5)

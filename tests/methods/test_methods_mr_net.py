@@ -20,7 +20,7 @@ def _build(**options):
 
 
 def _batch() -> dict:
-    """A bright square of varying place; the second rater draws its left half alone."""
+    """A bright square at varying positions; the second rater draws its left half alone."""
     draw = np.random.default_rng(0)
     whole = np.zeros((6, 8, 8), np.uint8)
     for mask in whole:
@@ -54,7 +54,7 @@ def loss():
 
 
 def _drawn(mask, ids, steps):
-    draw = jax.vmap(lambda s: mr_net.drawn_expertness(KEY, ids, mask, s))
+    draw = jax.vmap(lambda s: mr_net.sample_expertness(KEY, ids, mask, s))
     draw = jax.jit(draw, compiler_options=QUICK)
     return np.asarray(draw(jnp.arange(steps, dtype=jnp.int32)))
 
@@ -75,7 +75,7 @@ def test_shares_are_of_one_rater_random_or_equal():
     np.testing.assert_allclose(
         np.quantile(between, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.07
     )
-    alone = mr_net.drawn_expertness(KEY, ids[:1], mask[:1], jnp.int32(9))
+    alone = mr_net.sample_expertness(KEY, ids[:1], mask[:1], jnp.int32(9))
     np.testing.assert_allclose(alone[0], drawn[9, 0], rtol=1e-6)
 
 
@@ -121,30 +121,30 @@ def trained(fresh):
 
 def test_each_rater_is_told_from_the_other(fresh, trained):
     batch, predict = _batch(), jax.jit(_build().predict, compiler_options=QUICK)
-    found = predict(trained, batch["image"])
+    result = predict(trained, batch["image"])
     before = predict(fresh, batch["image"])
     wrong = [
         float((prediction.rater_probs.argmax(-1) != batch["labels"]).mean())
-        for prediction in (found, before)
+        for prediction in (result, before)
     ]
     assert wrong[0] < 0.05 < wrong[1]
     # Where they differ, equal shares leave it open; where they agree they are certain.
     differ = batch["labels"][:, 0] != batch["labels"][:, 1]
-    foreground = found.probs[..., 1]
+    foreground = result.probs[..., 1]
     assert 0.3 < float(foreground[differ].mean()) < 0.7
     both = batch["labels"][:, 1] == 1
     assert float(foreground[both].mean()) > 0.85
 
 
 def test_both_stages_give_the_rater_that_is_asked_for(trained, loss):
-    """If only one has labelled, the share is his alone: the other's label must not fit."""
+    """If only one has labelled, the share is theirs alone: the other's label must not fit."""
     batch = _batch()
     for rater in range(2):
         only = {**batch, "rater_mask": batch["rater_mask"].at[:, 1 - rater].set(False)}
-        found = loss(trained, only)[1]
+        result = loss(trained, only)[1]
         turned = loss(trained, {**only, "labels": batch["labels"][:, ::-1]})[1]
         for stage in ("coarse", "nll", "reconstruction"):
-            assert float(found[stage]) < 0.5 * float(turned[stage])
+            assert float(result[stage]) < 0.5 * float(turned[stage])
 
 
 @pytest.mark.parametrize(

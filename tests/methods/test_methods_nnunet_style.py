@@ -122,8 +122,8 @@ def test_the_mirrored_mean_is_that_of_a_loop(sides, subsets):
     image = np.random.default_rng(1).normal(size=(2, *sides, 1)).astype(np.float32)
     slope = np.arange(image[0].size, dtype=np.float32).reshape(1, *image.shape[1:])
     each = [np.flip(np.flip(image, axes) * slope, axes) for axes in subsets]
-    found = nnunet_style.mirrored_mean(lambda image: image * slope, jnp.asarray(image))
-    np.testing.assert_allclose(found, sum(each) / len(each), rtol=1e-5, atol=1e-5)
+    result = nnunet_style.mirrored_mean(lambda image: image * slope, jnp.asarray(image))
+    np.testing.assert_allclose(result, sum(each) / len(each), rtol=1e-5, atol=1e-5)
 
 
 def test_a_mirrored_image_has_the_mirrored_prediction_only_with_the_switch(made):

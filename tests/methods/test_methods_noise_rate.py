@@ -19,19 +19,19 @@ def _losses(rate, *, size=400, ratio=3.0, spread=0.2, seed=0):
 def test_the_mixture_equals_that_of_scikit_learn(rate):
     mixture = pytest.importorskip("sklearn.mixture")
     losses, noisy = _losses(rate)
-    found = _ESTIMATE(losses)
+    estimate = _ESTIMATE(losses)
     column = np.log(np.asarray(losses, np.float64))[:, None]
     peer = mixture.GaussianMixture(
         2, covariance_type="tied", random_state=0, n_init=3, tol=1e-8, max_iter=500
     ).fit(column)
     high = int(peer.means_.argmax())
     posterior = peer.predict_proba(column)[:, high]
-    np.testing.assert_allclose(found.rate, peer.weights_[high], atol=2e-3)
-    np.testing.assert_allclose(found.posterior, posterior, atol=0.02)
+    np.testing.assert_allclose(estimate.rate, peer.weights_[high], atol=2e-3)
+    np.testing.assert_allclose(estimate.posterior, posterior, atol=0.02)
     gap = np.average(losses, weights=posterior) - np.average(losses, weights=1 - posterior)
-    np.testing.assert_allclose(found.gap, gap, atol=2e-3)
-    assert float(found.rate) == pytest.approx(rate, abs=0.02)
-    assert ((found.posterior > 0.5) == noisy).mean() > 0.98
+    np.testing.assert_allclose(estimate.gap, gap, atol=2e-3)
+    assert float(estimate.rate) == pytest.approx(rate, abs=0.02)
+    assert ((estimate.posterior > 0.5) == noisy).mean() > 0.98
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -39,9 +39,9 @@ def test_groups_without_a_valley_between_them_are_told(seed):
     # Means and deviations of the Dice losses of slices of the hippocampus.
     draw = np.random.default_rng(seed)
     losses = np.concatenate([draw.normal(0.14, 0.045, 67), draw.normal(0.32, 0.075, 201)])
-    found = _ESTIMATE(jnp.asarray(losses, jnp.float32))
-    assert float(found.rate) == pytest.approx(0.75, abs=0.1)
-    assert float(found.gap) == pytest.approx(0.18, abs=0.03)
+    estimate = _ESTIMATE(jnp.asarray(losses, jnp.float32))
+    assert float(estimate.rate) == pytest.approx(0.75, abs=0.1)
+    assert float(estimate.gap) == pytest.approx(0.18, abs=0.03)
 
 
 def _unimodal(kind, size=400):
@@ -76,9 +76,9 @@ def _unimodal(kind, size=400):
     ],
 )
 def test_one_group_is_no_noise(kind):
-    found = _ESTIMATE(jnp.asarray(_unimodal(kind), jnp.float32))
-    assert float(found.rate) == float(found.gap) == 0
-    assert not np.any(found.posterior)
+    estimate = _ESTIMATE(jnp.asarray(_unimodal(kind), jnp.float32))
+    assert float(estimate.rate) == float(estimate.gap) == 0
+    assert not np.any(estimate.posterior)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -90,34 +90,34 @@ def test_one_normal_group_is_no_noise_whatever_was_drawn(seed):
 
 def test_scale_and_order_change_nothing():
     losses, _ = _losses(0.3, size=100)
-    found = _ESTIMATE(losses)
+    estimate = _ESTIMATE(losses)
     moved = _ESTIMATE(7 * losses[::-1])
-    np.testing.assert_allclose(moved.rate, found.rate, rtol=1e-4)
-    np.testing.assert_allclose(moved.gap, 7 * found.gap, rtol=1e-4)
-    np.testing.assert_allclose(moved.posterior[::-1], found.posterior, atol=1e-4)
+    np.testing.assert_allclose(moved.rate, estimate.rate, rtol=1e-4)
+    np.testing.assert_allclose(moved.gap, 7 * estimate.gap, rtol=1e-4)
+    np.testing.assert_allclose(moved.posterior[::-1], estimate.posterior, atol=1e-4)
 
 
 def test_a_loss_of_nothing_is_no_group():
     losses, _ = _losses(0.3, size=100)
-    found = _ESTIMATE(losses.at[-1].set(0.0))
-    np.testing.assert_allclose(found.rate, _ESTIMATE(losses).rate, atol=0.02)
+    estimate = _ESTIMATE(losses.at[-1].set(0.0))
+    np.testing.assert_allclose(estimate.rate, _ESTIMATE(losses).rate, atol=0.02)
 
 
 def test_examples_without_a_loss_do_not_count():
     losses, _ = _losses(0.3, size=100)
-    found = _ESTIMATE(losses)
+    estimate = _ESTIMATE(losses)
     more = jnp.concatenate([losses, jnp.array([jnp.nan, jnp.inf, 50.0])])
     where = jnp.arange(103) != 102
     gaps = jax.jit(lambda x, w: noise_rate.estimate_noise_rate(x, where=w))(more, where)
-    np.testing.assert_allclose(gaps.rate, found.rate, rtol=1e-5)
-    np.testing.assert_allclose(gaps.posterior[:100], found.posterior, atol=1e-5)
+    np.testing.assert_allclose(gaps.rate, estimate.rate, rtol=1e-5)
+    np.testing.assert_allclose(gaps.posterior[:100], estimate.posterior, atol=1e-5)
     assert not np.any(gaps.posterior[100:])
 
 
 def test_vmap_equals_loop():
     stacked = jnp.stack([_losses(0.2, size=50)[0], _losses(0.6, size=50, seed=2)[0]])
-    found = jax.jit(jax.vmap(noise_rate.estimate_noise_rate))(stacked)
-    for place in range(2):
-        one = _ESTIMATE(stacked[place])
-        np.testing.assert_allclose(found.rate[place], one.rate, rtol=1e-4)
-        np.testing.assert_allclose(found.posterior[place], one.posterior, atol=1e-4)
+    estimate = jax.jit(jax.vmap(noise_rate.estimate_noise_rate))(stacked)
+    for index in range(2):
+        one = _ESTIMATE(stacked[index])
+        np.testing.assert_allclose(estimate.rate[index], one.rate, rtol=1e-4)
+        np.testing.assert_allclose(estimate.posterior[index], one.posterior, atol=1e-4)

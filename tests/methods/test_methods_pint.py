@@ -62,13 +62,13 @@ def steered():
 
 def test_noise_is_the_variance_of_the_passes_by_hand():
     foreground = jnp.array([[0.2, 0.5, 0.0], [0.6, 0.5, 1.0]])
-    looks = jnp.stack([1 - foreground, foreground], -1)[:, None]
+    passes = jnp.stack([1 - foreground, foreground], -1)[:, None]
     # Standard deviations of 0.2, 0 and 0.5.
-    np.testing.assert_allclose(pint.label_noise(looks), [[0.16, 0, 1]], rtol=1e-5)
-    np.testing.assert_allclose(pint.label_noise(looks, scale=2), [[0.32, 0, 1]], rtol=1e-5)
+    np.testing.assert_allclose(pint.label_noise(passes), [[0.16, 0, 1]], rtol=1e-5)
+    np.testing.assert_allclose(pint.label_noise(passes, scale=2), [[0.32, 0, 1]], rtol=1e-5)
     # Of several classes the one that varies most.
-    looks = jnp.array([[[[0.5, 0.3, 0.2]]], [[[0.1, 0.5, 0.4]]]])
-    np.testing.assert_allclose(pint.label_noise(looks), [[0.16]], rtol=1e-5)
+    passes = jnp.array([[[[0.5, 0.3, 0.2]]], [[[0.1, 0.5, 0.4]]]])
+    np.testing.assert_allclose(pint.label_noise(passes), [[0.16]], rtol=1e-5)
 
 
 def test_image_weights_by_hand():
@@ -96,14 +96,14 @@ def test_at_first_it_is_the_plain_network(variables, plain, steered):
 
 def test_no_gradient_flows_through_the_passes(variables, plain, steered):
     batch = _batch(1)
-    (_, aux), found = steered(variables, batch, jnp.int32(8))
+    (_, aux), result = steered(variables, batch, jnp.int32(8))
     weight = aux.metrics["image_weight"][0]
     assert 0.01 < float(weight) < 0.95
     expected = plain(variables, batch, jnp.int32(8))[1]
     # The little that is left comes from the labels, which are not kept altogether.
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, weight * b, rtol=1e-2, atol=1e-4),
-        found, expected,
+        result, expected,
     )  # fmt: skip
 
 
@@ -122,8 +122,8 @@ def test_an_examples_loss_depends_on_no_other_example(variables, steered):
 def test_the_loss_by_hand(variables, monkeypatch):
     batch = _batch()
     foreground = jax.random.uniform(jax.random.key(1), (2, 4, 6, 6))
-    looks = jnp.stack([1 - foreground, foreground], -1)
-    monkeypatch.setattr(pint, "_looks", lambda *_: lambda *_: looks)
+    passes = jnp.stack([1 - foreground, foreground], -1)
+    monkeypatch.setattr(pint, "_noisy_predictions", lambda *_: passes)
     method = _build(target="mean", warmup_steps=0, pixel_scale=1.0, image_scale=0.5)
     loss = jax.jit(method.loss_fn, compiler_options=QUICK)
     losses = loss(variables, batch, KEY, jnp.int32(0))[1][1].losses
@@ -131,8 +131,8 @@ def test_the_loss_by_hand(variables, monkeypatch):
     network = models.build("unet", 2, widths=(3,), convs_per_level=1)
     logits = jax.jit(network.apply, compiler_options=QUICK)(own, batch["image"]).logits
     share = (batch["labels"] == 1).mean(1)
-    labels, pseudo = jnp.stack([1 - share, share], -1), looks.mean(0)
-    noise = pint.label_noise(looks)
+    labels, pseudo = jnp.stack([1 - share, share], -1), passes.mean(0)
+    noise = pint.label_noise(passes)
     mixed = (1 - noise)[..., None] * labels + noise[..., None] * pseudo
     trust = pint.image_weight(noise, labels, pseudo, scale=0.5)
     expected = trust * entropy.soft_cross_entropy(logits, mixed).mean((1, 2))

@@ -22,7 +22,7 @@ def _method(beta=1.0, *, norm="none", segmenter_options=None, num_raters=2):
 
 
 def _batch() -> dict:
-    """A bright disk of varying place; one rater outlines it, the other finds nothing."""
+    """A bright disk at varying positions; one rater outlines it, the other finds nothing."""
     draw = np.random.default_rng(0)
     truth = np.zeros((8, 8, 8), np.uint8)
     for mask in truth:

@@ -1,4 +1,4 @@
-"""Self-Calib: calibrated labels, what learns from what, and a rater who is not believed."""
+"""Self-Calib: calibrated labels, what learns from what, and a rater who is not trusted."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def _build(**options):
 
 
 def _batch() -> dict:
-    """A bright square of varying place; the third rater draws it two pixels to the side."""
+    """A bright square at varying positions; the third rater draws it two pixels to the side."""
     draw = np.random.default_rng(0)
     truth = np.zeros((6, 8, 8), np.uint8)
     for mask in truth:
@@ -67,7 +67,7 @@ def test_calibrated_labels_by_hand():
     everyone = calibrated(jnp.log(shares), labels, jnp.ones(3, bool))
     expected = [[0.5, 0.3, 0.2], [0.3, 0.7, 0.0], [0.8, 0.0, 0.2]]
     np.testing.assert_allclose(everyone, expected, rtol=1e-5)
-    # Without the first one the others' weights are divided by their sum, whatever he says.
+    # Without the first one the others' weights are divided by their sum, whatever its label.
     two = calibrated(jnp.log(shares), labels.at[0].set(1.0), jnp.array([False, True, True]))
     np.testing.assert_allclose(two, [[0, 0.6, 0.4], [1 / 3, 2 / 3, 0], [1, 0, 0]], atol=1e-6)
     nobody = calibrated(jnp.log(shares), labels, jnp.zeros(3, bool))
@@ -119,7 +119,7 @@ def test_each_part_teaches_what_it_is_to_teach(fresh):
     assert (size["segmenter"] > 0).all()
 
 
-def test_the_rater_who_is_often_wrong_is_believed_less(trained):
+def test_the_rater_who_is_often_wrong_is_trusted_less(trained):
     batch = _batch()
     maps = jnp.full((6, 8, 8, 3), 1 / 3)
 
@@ -140,13 +140,13 @@ def test_the_rater_who_is_often_wrong_is_believed_less(trained):
 def test_truth_and_raters_are_predicted(fresh, trained):
     batch = _batch()
     predict = jax.jit(_build(recurrences=2).predict, compiler_options=QUICK)
-    found, before = (predict(variables, batch["image"]) for variables in (trained, fresh))
-    for prediction, least, most in ((found, 0.0, 0.04), (before, 0.1, 1.0)):
+    result, before = (predict(variables, batch["image"]) for variables in (trained, fresh))
+    for prediction, least, most in ((result, 0.0, 0.04), (before, 0.1, 1.0)):
         wrong = float((prediction.probs.argmax(-1) != batch["labels"][:, 0]).mean())
         assert least <= wrong <= most
-    masks = found.rater_probs.argmax(-1)
+    masks = result.rater_probs.argmax(-1)
     assert float((masks[:, :2] != batch["labels"][:, :2]).mean()) < 0.06
-    # A rater apart: nearer to his own label than to the truth.
+    # The third rater: nearer to their own label than to the truth.
     own, other = (float((masks[:, 2] != batch["labels"][:, r]).mean()) for r in (2, 0))
     assert own < other
 

@@ -87,8 +87,8 @@ def test_networks_start_apart_and_learn_their_annotator():
 
     params = train(variables["params"])
     prediction = jax.jit(method.predict)({"params": params}, batch["image"])
-    said = prediction.rater_probs.argmax(-1)
-    np.testing.assert_allclose((said == batch["labels"]).mean((0, 2, 3)), 1, atol=0.03)
+    predicted = prediction.rater_probs.argmax(-1)
+    np.testing.assert_allclose((predicted == batch["labels"]).mean((0, 2, 3)), 1, atol=0.03)
     np.testing.assert_allclose(prediction.probs, prediction.rater_probs.mean(1), rtol=1e-6)
     assert prediction.cms is None
 
@@ -139,8 +139,8 @@ def test_dropout_is_another_one_for_each_network():
     def losses(mask):
         return method.loss_fn(one, {**batch, "rater_mask": mask}, KEY, ZERO)[0]
 
-    found = losses(masks)
-    assert len(np.unique(np.round(found, 3))) == RATERS
+    result = losses(masks)
+    assert len(np.unique(np.round(result, 3))) == RATERS
 
 
 def test_an_unknown_loss_is_refused():

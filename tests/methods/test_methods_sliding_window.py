@@ -95,9 +95,9 @@ def test_constant_logits_give_a_constant_prediction():
         logits = jnp.broadcast_to(jnp.array([0.3, -1.0, 0.1]), (*image.shape[:-1], 3))
         return base.Prediction(jax.nn.softmax(logits))
 
-    found = sliding_window.predict_windows(predict, {}, _image(13, 10, 2), window=(6, 4))
+    result = sliding_window.predict_windows(predict, {}, _image(13, 10, 2), window=(6, 4))
     expected = jax.nn.softmax(jnp.array([0.3, -1.0, 0.1]))
-    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=1e-6)
+    np.testing.assert_allclose(result, np.broadcast_to(expected, result.shape), rtol=1e-6)
 
 
 def test_overlapping_windows_are_averaged_by_their_weights():
@@ -108,11 +108,11 @@ def test_overlapping_windows_are_averaged_by_their_weights():
         expected[start : start + window] += row * np.linspace(0, 1, window)
     options = {"window": (window, 3)}
     image = _image(extent, 5, 1)
-    found = sliding_window.predict_windows(_position, {}, image, **options)
-    np.testing.assert_allclose(found[..., 1], np.tile(expected[:, None], 5), atol=1e-6)
+    result = sliding_window.predict_windows(_position, {}, image, **options)
+    np.testing.assert_allclose(result[..., 1], np.tile(expected[:, None], 5), atol=1e-6)
     wrapped = sliding_window.wrap(_method(_position), **options)
     np.testing.assert_allclose(
-        wrapped.predict({}, jnp.asarray(image[None])).probs[0], found, atol=1e-6
+        wrapped.predict({}, jnp.asarray(image[None])).probs[0], result, atol=1e-6
     )
 
 
@@ -124,8 +124,8 @@ def test_a_window_of_the_whole_image_is_the_plain_forward_pass(sides):
     batch = {"image": image}
     variables = jax.jit(method.init)(rng.root_key(0), batch)
     plain = np.asarray(jax.jit(method.predict)(variables, image).probs)
-    found = sliding_window.predict_windows(method.predict, variables, image[0], window=sides)
-    np.testing.assert_allclose(found, plain[0], atol=1e-6)
+    result = sliding_window.predict_windows(method.predict, variables, image[0], window=sides)
+    np.testing.assert_allclose(result, plain[0], atol=1e-6)
     wrapped = sliding_window.wrap(method, window=sides)
     assert wrapped.loss_fn is method.loss_fn
     np.testing.assert_allclose(jax.jit(wrapped.predict)(variables, image).probs, plain, atol=1e-6)

@@ -65,31 +65,33 @@ def _loss(method, variables, batch, at=0):
     return method.loss_fn(variables, batch, KEY, jnp.int32(at))
 
 
-def test_judgement_by_hand_takes_the_worst_class():
+def test_quality_scores_by_hand_take_the_worst_class():
     # Class 1: the mean is .5, .5; class 2: it is 1, 0, and nobody differs.
     maps = jnp.stack([jnp.array([[1.0, 0.5], [0.0, 0.5]]), jnp.array([[1.0, 0.0]] * 2)], -1)
     everyone = jnp.ones(2, bool)
-    confidence, agreement, quality = uma_net.judgement(maps, everyone)
+    confidence, agreement, quality = uma_net.quality_scores(maps, everyone)
     np.testing.assert_allclose([confidence, agreement, quality], [np.log(2), 1, 0], rtol=1e-6)
     limits = {"thresholds": (0.7, 1.01)}
-    assert uma_net.judgement(maps, everyone, **limits)[2] == 1
+    assert uma_net.quality_scores(maps, everyone, **limits)[2] == 1
     for thresholds in ((0.69, 1.01), (0.7, 1.0)):
-        assert uma_net.judgement(maps, everyone, thresholds=thresholds)[2] == 0
-    soft = uma_net.judgement(maps, everyone, temperature=0.5, thresholds=(0.2, 0.4))[2]
+        assert uma_net.quality_scores(maps, everyone, thresholds=thresholds)[2] == 0
+    soft = uma_net.quality_scores(maps, everyone, temperature=0.5, thresholds=(0.2, 0.4))[2]
     by_hand = 1 / (1 + np.exp((np.log(2) - 0.2) / 0.5)) / (1 + np.exp(0.6 / 0.5))
     np.testing.assert_allclose(soft, by_hand, rtol=1e-5)
     # Without the one who contradicts there is nobody to disagree.
-    alone = uma_net.judgement(maps, jnp.array([True, False]))
+    alone = uma_net.quality_scores(maps, jnp.array([True, False]))
     np.testing.assert_allclose(alone[:2], [np.log(2) * 0.5 / 1.5, 0], rtol=1e-5)
     options = {"two_sided": True, "normalised": True}
-    found = uma_net.judgement(maps, everyone, **options)
-    np.testing.assert_allclose(found[:2], [2 * np.log(2), 0.5], rtol=1e-6)
+    result = uma_net.quality_scores(maps, everyone, **options)
+    np.testing.assert_allclose(result[:2], [2 * np.log(2), 0.5], rtol=1e-6)
 
 
 def test_empty_maps_are_of_high_quality():
     for temperature in (0.0, 1e-3):
-        found = uma_net.judgement(jnp.zeros((2, 4, 1)), jnp.ones(2, bool), temperature=temperature)
-        np.testing.assert_array_equal(found, [0, 0, 1])
+        result = uma_net.quality_scores(
+            jnp.zeros((2, 4, 1)), jnp.ones(2, bool), temperature=temperature
+        )
+        np.testing.assert_array_equal(result, [0, 0, 1])
 
 
 def test_a_small_temperature_gives_the_hard_split(full):
@@ -134,9 +136,9 @@ def test_the_loss_is_equation_8_of_both_predictors_and_quality_has_no_gradient(f
         alpha = np.exp(-5 * 0.4**2)
         return _equation_8(params, batch, method, assessment.quality, alpha)
 
-    (found, (_, aux)), slope = _jit(jax.value_and_grad(loss, has_aux=True))(params)
+    (result, (_, aux)), slope = _jit(jax.value_and_grad(loss, has_aux=True))(params)
     expected, expected_slope = _jit(jax.value_and_grad(by_hand))(params)
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(result, expected, rtol=1e-4)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
     jax.tree.map(close, slope, expected_slope)
     high, count = aux.metrics["high_quality"]
@@ -152,8 +154,8 @@ def test_without_its_parts_it_is_the_plain_loss_meant_over_annotations(full):
     batch = {**batch, "rater_mask": batch["rater_mask"].at[0, 1].set(False)}
     network = models.build("unet", 2, widths=(4,), convs_per_level=1)
     mean = methods.build("mean", network, num_raters=RATERS, num_classes=2)
-    found, expected = _jit(lambda: [_loss(m, kept, batch)[0] for m in (plain, mean)])()
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    result, expected = _jit(lambda: [_loss(m, kept, batch)[0] for m in (plain, mean)])()
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
 def test_every_switch_has_its_parameters_and_its_loss(full):
@@ -168,12 +170,12 @@ def test_every_switch_has_its_parameters_and_its_loss(full):
         assert set(jax.eval_shape(grid[switches].init, KEY, batch)["params"]) == parts
     # As one program, whose equal parts are computed once.
     losses = _jit(lambda: [_loss(m, variables, batch, at=1)[0] for m in grid.values()])()
-    found = {key: round(float(loss), 5) for key, loss in zip(grid, losses, strict=True)}
+    result = {key: round(float(loss), 5) for key, loss in zip(grid, losses, strict=True)}
     # Nothing is left to the auxiliary predictor without quality, nothing moves without the AUEM.
     for others in itertools.product((False, True), repeat=2):
-        assert found[*others, False, True] == found[*others, False, False]
-        assert found[False, True, *others] == found[False, False, *others]
-    assert len(set(found.values())) == 3 + 6
+        assert result[*others, False, True] == result[*others, False, False]
+        assert result[False, True, *others] == result[False, False, *others]
+    assert len(set(result.values())) == 3 + 6
 
 
 def test_images_of_low_quality_are_left_to_the_auxiliary_predictor(full):
@@ -207,8 +209,8 @@ def test_prediction_is_that_of_the_plain_network_alone(full):
     kept = uma_net.export(variables)
     assert set(kept["params"]) == {"segmenter"}
     predict = _jit(method.predict)
-    found = predict(kept, batch["image"])
-    np.testing.assert_array_equal(found.probs, predict(variables, batch["image"]).probs)
+    result = predict(kept, batch["image"])
+    np.testing.assert_array_equal(result.probs, predict(variables, batch["image"]).probs)
     network = models.build("unet", 2, widths=(4,), convs_per_level=1)
     plain = methods.build("majority", network, num_raters=RATERS, num_classes=2)
     programs = [jax.make_jaxpr(m.predict)(kept, batch["image"]) for m in (method, plain)]
@@ -263,9 +265,9 @@ def test_the_number_of_devices_changes_nothing():
     _, part = slopes("devices")
     variables = _jit(method.init)(KEY, batch)
     expected = _jit(whole)(variables, batch)
-    found = _jit(jax.vmap(part, (None, 0), axis_name="devices"))(variables, parted)
+    result = _jit(jax.vmap(part, (None, 0), axis_name="devices"))(variables, parted)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
-    jax.tree.map(lambda one, other: close(one[0], other), found, expected)
+    jax.tree.map(lambda one, other: close(one[0], other), result, expected)
 
 
 def test_a_label_that_the_others_deny_is_distrusted():

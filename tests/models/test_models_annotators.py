@@ -21,8 +21,8 @@ def test_golden_full_matrices(golden, group):
     data = np.load(golden / "golden_cm.npz", allow_pickle=False)
     raw = jnp.moveaxis(jnp.asarray(data[f"{group}/pre"], jnp.float32), 1, -1)
     expected = np.moveaxis(data[f"{group}/cm"], (1, 2), (-2, -1))
-    found = annotators.full_matrices(raw, expected.shape[-1])
-    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-7)
+    result = annotators.full_matrices(raw, expected.shape[-1])
+    np.testing.assert_allclose(result, expected, rtol=2e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_golden_low_rank_matrices(golden, group, rank):
     data = np.load(golden / "golden_cm.npz", allow_pickle=False)
     raw = jnp.moveaxis(jnp.asarray(data[f"{group}/pre"], jnp.float32), 1, -1)
     expected = np.moveaxis(data[f"{group}/cm"], (1, 2), (-2, -1))
-    found = annotators.low_rank_matrices(raw, expected.shape[-1], rank)
-    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-7)
+    result = annotators.low_rank_matrices(raw, expected.shape[-1], rank)
+    np.testing.assert_allclose(result, expected, rtol=2e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("value", [-1e4, 0.0, 1e4])

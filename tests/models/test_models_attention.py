@@ -18,7 +18,7 @@ def test_conv_attention_weighs_space_then_channels(sides, variables_of):
     module = attention.ConvAttention(ratio=4, size=3)
     x = np.random.default_rng(0).normal(size=(1, *sides, 8)).astype(np.float32)
     variables = variables_of(module, jnp.asarray(x))
-    found = module.apply(variables, jnp.asarray(x))
+    result = module.apply(variables, jnp.asarray(x))
     params = jax.tree.map(np.asarray, variables["params"])
     kernel, axes = params["space"]["kernel"], tuple(range(len(sides)))
     spatial = sum(
@@ -32,7 +32,7 @@ def test_conv_attention_weighs_space_then_channels(sides, variables_of):
         return np.maximum(hidden, 0) @ params["channels"]["kernel"] + params["channels"]["bias"]
 
     channel = perceptron(weighed.mean(axes)) + perceptron(weighed.max(axes))
-    np.testing.assert_allclose(found[0], weighed * _sigmoid(channel), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result[0], weighed * _sigmoid(channel), rtol=1e-4, atol=1e-5)
 
 
 def test_conv_attention_has_the_published_size(variables_of):

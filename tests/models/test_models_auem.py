@@ -49,9 +49,9 @@ def test_images_and_volumes_of_any_size(sides, variables_of, quick_jit):
 def test_what_stands_for_an_absent_annotation_is_not_seen(made):
     (image, labels, present), variables, run = made
     present = present.at[0, 1].set(False)
-    found = run(variables, image, labels, present)
+    result = run(variables, image, labels, present)
     other = run(variables, image, labels.at[0, 1].set(255), present)
-    np.testing.assert_array_equal(found, other)
+    np.testing.assert_array_equal(result, other)
 
 
 def test_an_absent_annotation_is_not_an_empty_one(made):
@@ -82,8 +82,8 @@ def test_uncertainties_start_low(made):
     inputs, variables, run = made
     heads = {n: {**v, "kernel": 0 * v["kernel"], "bias": 0 * v["bias"]}
              for n, v in variables["params"].items() if n.endswith("logits")}  # fmt: skip
-    found = run({"params": {**variables["params"], **heads}}, *inputs)
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(2)), rtol=1e-5)
+    result = run({"params": {**variables["params"], **heads}}, *inputs)
+    np.testing.assert_allclose(result, 1 / (1 + np.exp(2)), rtol=1e-5)
 
 
 def test_another_number_of_annotations_is_refused():

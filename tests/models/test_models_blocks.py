@@ -11,9 +11,9 @@ from noisyjax.models import blocks
 @pytest.mark.parametrize("mean", [0.0, 1e3, -1e5])
 def test_moments_stay_exact_when_the_mean_is_far_from_zero(mean):
     x = np.random.default_rng(0).normal(mean, 1.0, (2, 16, 17, 3)).astype(np.float32)
-    found_mean, variance = jax.jit(blocks.moments)(x)
+    mean, variance = jax.jit(blocks.moments)(x)
     exact = x.astype(np.float64)
-    np.testing.assert_allclose(found_mean, exact.mean((1, 2)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(mean, exact.mean((1, 2)), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(variance, exact.var((1, 2)), rtol=1e-4)
 
 

@@ -87,10 +87,10 @@ def test_the_combiner_is_three_layers_at_every_voxel():
     features, latent = draw[..., :6], draw[:, 0, 0, 6:]
     variables = jax.jit(combiner.init)(jax.random.key(1), features, latent)
     assert models.parameter_count(variables) == (8 * 6 + 6) + (6 * 6 + 6) + (6 * 3 + 3)
-    found = combiner.apply(variables, features, latent)
+    result = combiner.apply(variables, features, latent)
     x = jnp.concatenate([features[1, 2, 3], latent[1]])
     for name in ("conv0", "conv1", "logits"):
         layer = variables["params"][name]
         x = x @ layer["kernel"][0, 0] + layer["bias"]
         x = x if name == "logits" else jnp.maximum(x, 0)
-    np.testing.assert_allclose(found[1, 2, 3], x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result[1, 2, 3], x, rtol=1e-4, atol=1e-5)

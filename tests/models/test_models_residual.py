@@ -15,9 +15,9 @@ def test_one_unit_by_hand(variables_of):
     params["conv0"]["conv"]["kernel"] = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(2.0)
     params["conv0"]["conv"]["bias"] = jnp.array([-1.0])
     params["shortcut0"]["conv"]["kernel"] = jnp.ones((1, 1, 1, 1))
-    found = path.apply({"params": params}, x)[0, 0, :, 0]
+    result = path.apply({"params": params}, x)[0, 0, :, 0]
     # relu(relu(2x - 1) + x)
-    np.testing.assert_allclose(found, [0.0, 0.5, 8.0])
+    np.testing.assert_allclose(result, [0.0, 0.5, 8.0])
 
 
 def test_the_unit_ends_in_its_norm(variables_of):
@@ -25,8 +25,8 @@ def test_the_unit_ends_in_its_norm(variables_of):
     x = jax.random.normal(jax.random.key(0), (2, 4, 5, 2))
     variables = variables_of(path, x)
     variables["params"]["norm1"] = {"scale": jnp.zeros(3), "bias": jnp.array([1.0, -2.0, 3.0])}
-    found = path.apply(variables, x)
-    np.testing.assert_array_equal(found, jnp.broadcast_to(jnp.array([1.0, -2, 3]), found.shape))
+    result = path.apply(variables, x)
+    np.testing.assert_array_equal(result, jnp.broadcast_to(jnp.array([1.0, -2, 3]), result.shape))
 
 
 def test_parameters_by_hand():
