@@ -48,7 +48,9 @@ def made():
     variables, other = init(KEY, batch), init(rng.root_key(5), batch)
     variables[cople_net.COLLECTION]["average"] = other[cople_net.COLLECTION]["average"]
     teacher = variables[cople_net.COLLECTION]["average"]
-    predicted = [_logits(own, batch["image"], train=False).argmax(-1) for own in (teacher, variables)]
+    predicted = [
+        _logits(own, batch["image"], train=False).argmax(-1) for own in (teacher, variables)
+    ]
     labels = jnp.concatenate([predicted[0][:2], predicted[1][2:]])[:, None].astype(jnp.uint8)
     batch["labels"] = jnp.broadcast_to(labels, batch["labels"].shape)
     return method, batch, variables, quick_jit(method.loss_fn)
