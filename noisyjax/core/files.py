@@ -9,8 +9,10 @@ import os
 import pathlib
 import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 
 @contextlib.contextmanager
@@ -152,3 +154,28 @@ def read_json(path: str | os.PathLike, *, most: int = 2**28) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"expected an object in braces, got a {type(content).__name__}")
     return content
+
+
+def _plain(value: Any) -> Any:
+    """Turns a value into what JSON can hold: NaN into null, infinities into "inf" and "-inf"."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes nested dicts, lists, numbers, NumPy values and summaries as strict JSON.
+
+    Args:
+      path: the file.
+      value: NaN becomes null, and infinite numbers the strings "inf" and "-inf".
+    """
+    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")

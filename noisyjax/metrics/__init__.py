@@ -10,6 +10,6 @@ from noisyjax.metrics import (
     confusion,
     distribution,
     overlap,
-    report,
     surface,
+    tabulate,
 )

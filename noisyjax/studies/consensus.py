@@ -18,7 +18,7 @@ import matplotlib.figure
 import matplotlib.patches
 import numpy as np
 
-from noisyjax.metrics import report as reports
+from noisyjax.metrics import tabulate
 from noisyjax.studies import grid
 
 GROUPS = ("low", "medium", "high")
@@ -43,9 +43,9 @@ class Line(NamedTuple):
     """
 
     levels: dict[str, str]
-    agreement: dict[str, reports.Summary]
+    agreement: dict[str, tabulate.Summary]
     highest: dict[str, float]
-    metrics: dict[str, dict[str, reports.Summary]]
+    metrics: dict[str, dict[str, tabulate.Summary]]
 
 
 def divide(values: Mapping[Hashable, float]) -> Division:
@@ -73,11 +73,11 @@ def divide(values: Mapping[Hashable, float]) -> Division:
     return {case: GROUPS[thirds[p]] for case, p in zip(known, place, strict=True)}
 
 
-def groups(rows: Iterable[reports.Row], metric: str = AGREEMENT) -> dict[str, str]:
+def groups(rows: Iterable[tabulate.Row], metric: str = AGREEMENT) -> dict[str, str]:
     """Divides the cases of one evaluation.
 
     Args:
-      rows: of the evaluation, see `noisyjax.metrics.report`.
+      rows: of the evaluation, see `noisyjax.metrics.tabulate`.
       metric: the number to go by.
 
     Returns:
@@ -107,7 +107,7 @@ def summarise(
     done = [outcome.cell for outcome in outcomes if outcome.summary is not None]
     paths = {cell.folder: pathlib.Path(workdir) / cell.folder / "test_cases.csv" for cell in done}
     values = {
-        folder: reports.case_means(reports.read_rows(path), {AGREEMENT, *metrics})
+        folder: tabulate.case_means(tabulate.read_rows(path), {AGREEMENT, *metrics})
         for folder, path in paths.items()
     }
     divisions = _divisions(done, values)
@@ -140,7 +140,7 @@ def _line(
                 if (cell.seed, case) in division:
                     of_group[division[cell.seed, case]].append(value)
     summaries = {
-        metric: {group: reports.summarise(v) for group, v in of_group.items()}
+        metric: {group: tabulate.summarise(v) for group, v in of_group.items()}
         for metric, of_group in found.items()
     }
     highest = {group: max(v, default=math.nan) for group, v in found[AGREEMENT].items()}
@@ -171,7 +171,7 @@ def table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     body = []
     for line in lines:
         numbers = [
-            reports.mean_sd(line.metrics[metric][group], digits=3)
+            tabulate.mean_sd(line.metrics[metric][group], digits=3)
             for metric in line.metrics
             for group in GROUPS
         ]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import matplotlib.figure
 import numpy as np
 
-from noisyjax.metrics import report as reports
+from noisyjax.metrics import tabulate
 from noisyjax.studies import grid, ratio_figures, ratio_scores
 
 # Metric to its heading and the factor of its numbers. The rate counts all background.
@@ -141,9 +141,9 @@ def _title(evaluation: ratio_scores.Evaluation) -> str:
 
 
 def _numbers(line: ratio_scores.Scores, scale: float) -> list[str]:
-    cases = reports.summarise(line.cases.values())
-    sd = scale * reports.summarise(line.runs.values()).sd
-    return [reports.mean_sd(cases, digits=3, scale=scale), _number(sd, ".3f")]
+    cases = tabulate.summarise(line.cases.values())
+    sd = scale * tabulate.summarise(line.runs.values()).sd
+    return [tabulate.mean_sd(cases, digits=3, scale=scale), _number(sd, ".3f")]
 
 
 def _number(value: float, form: str) -> str:
@@ -179,7 +179,7 @@ def _labels(found: ratio_scores.Labels) -> Part:
         *((name, values, 3) for name, values in quality),
     ):
         low, median, high = np.nanquantile(values, (0.25, 0.5, 0.75))
-        summary = reports.mean_sd(reports.summarise(values), digits=digits)
+        summary = tabulate.mean_sd(tabulate.summarise(values), digits=digits)
         form = f".{digits}f"
         body.append([name, summary, format(median, form), f"{low:{form}} to {high:{form}}"])
     dice = found.quality["dice"]

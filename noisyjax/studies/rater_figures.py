@@ -9,7 +9,7 @@ import matplotlib.patheffects
 import numpy as np
 from jaxtyping import Num
 
-from noisyjax.metrics import report
+from noisyjax.metrics import tabulate
 from noisyjax.studies import pictures, rater_pictures, rater_scores
 
 # Raters whose worst image is shown.
@@ -97,7 +97,7 @@ def comparison(reports: Mapping[str, rater_scores.Report]) -> matplotlib.figure.
     return figure
 
 
-def _mean_and_sd(summary: report.Summary) -> tuple[float, float]:
+def _mean_and_sd(summary: tabulate.Summary) -> tuple[float, float]:
     return summary.mean, 0.0 if np.isnan(summary.sd) else summary.sd
 
 
@@ -111,7 +111,7 @@ def _plane(axes: matplotlib.axes.Axes, found: rater_scores.Report) -> None:
     for index, rater in enumerate(found.raters):
         x, y = 1 - np.mean(rater.specificity), np.mean(rater.sensitivity)
         spread = [
-            np.nan_to_num(report.summarise(values[:, index].mean(axis=-1).tolist()).sd)
+            np.nan_to_num(tabulate.summarise(values[:, index].mean(axis=-1).tolist()).sd)
             for values in (found.cases.specificity, found.cases.sensitivity)
         ]
         # Rates stay between 0 and 1, and so does what is drawn of their spread.

@@ -9,7 +9,7 @@ import numpy as np
 import rich.table
 
 from noisyjax.core import files
-from noisyjax.metrics import report
+from noisyjax.metrics import tabulate
 from noisyjax.studies import pictures, rater_figures, rater_scores, table
 
 # How many of a rater's images the table names.
@@ -37,9 +37,9 @@ def rows(found: rater_scores.Report) -> tuple[list[str], list[list[str]]]:
         worst = ", ".join(f"{case} ({dice:.2f})" for case, dice in _worst(found, rater))
         numbers = [np.mean(rater.sensitivity), np.mean(rater.specificity)]
         line = [rater.name, str(rater.images), *map(_number, numbers)]
-        line += [report.mean_sd(rater.dice, digits=3), report.mean_sd(rater.bias)]
+        line += [tabulate.mean_sd(rater.dice, digits=3), tabulate.mean_sd(rater.bias)]
         line += [str(rater.missed), str(rater.added), _number(rater.trace)]
-        body.append([*line, report.mean_sd(rater.agreement, digits=3), worst or "–"])
+        body.append([*line, tabulate.mean_sd(rater.agreement, digits=3), worst or "–"])
     return head, body
 
 
@@ -59,9 +59,9 @@ def markdown(found: rater_scores.Report) -> str:
     """Returns the report as Markdown: the tables, and what the reader should know."""
     parts = [f"# Raters\n\n{rater_scores.headline(found)}.\n"]
     parts += [f"**Note:** {note}.\n" for note in found.notes]
-    parts.append(report.markdown_table(*rows(found)))
+    parts.append(tabulate.markdown_table(*rows(found)))
     if class_rows(found)[1]:
-        parts.append(report.markdown_table(*class_rows(found)))
+        parts.append(tabulate.markdown_table(*class_rows(found)))
     parts.append(_LEGEND)
     return "\n".join(parts)
 

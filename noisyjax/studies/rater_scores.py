@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from noisyjax.data import fused
-from noisyjax.metrics import confusion, overlap, raters, report
+from noisyjax.metrics import confusion, overlap, raters, tabulate
 from noisyjax.studies import rater_evidence
 
 NOT_PERSISTENT = (
@@ -61,12 +61,12 @@ class Rater(NamedTuple):
     images: int
     sensitivity: Float[np.ndarray, "C"]
     specificity: Float[np.ndarray, "C"]
-    dice: report.Summary
-    bias: report.Summary
+    dice: tabulate.Summary
+    bias: tabulate.Summary
     missed: int
     added: int
     trace: float
-    agreement: report.Summary
+    agreement: tabulate.Summary
     worst: tuple[int, ...]
 
 
@@ -167,12 +167,12 @@ def _rater(
         images=len(mine),
         sensitivity=np.asarray(overlap.recall(counts))[1:],
         specificity=np.asarray(overlap.specificity(counts))[1:],
-        dice=report.summarise(dice.tolist()),
-        bias=report.summarise(cases.bias[mine, place].tolist()),
+        dice=tabulate.summarise(dice.tolist()),
+        bias=tabulate.summarise(cases.bias[mine, place].tolist()),
         missed=int((there & ~found).sum()),
         added=int((found & ~there).sum()),
         trace=float(np.trace(cm) / len(cm)),
-        agreement=report.summarise(cases.agreement[mine, place].tolist()),
+        agreement=tabulate.summarise(cases.agreement[mine, place].tolist()),
         worst=tuple(int(i) for i in mine[order]),
     )
 

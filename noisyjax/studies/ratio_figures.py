@@ -9,7 +9,7 @@ import matplotlib.lines
 import numpy as np
 from jaxtyping import Float
 
-from noisyjax.metrics import report
+from noisyjax.metrics import tabulate
 from noisyjax.studies import pictures, ratio_scores
 
 # Metric to its name and the factor of its numbers.
@@ -93,7 +93,7 @@ def _over_ratio(
     if not lines:
         return
     places = [line.ratio for line in lines]
-    summaries = [report.summarise(line.cases.values()) for line in lines]
+    summaries = [tabulate.summarise(line.cases.values()) for line in lines]
     means = [scale * summary.mean for summary in summaries]
     sds = np.nan_to_num([scale * summary.sd for summary in summaries])
     if lines[0].ratio == 0:

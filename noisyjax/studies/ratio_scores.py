@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from noisyjax.metrics import report, statistics
+from noisyjax.metrics import statistics, tabulate
 from noisyjax.studies import grid
 from noisyjax.train import writers
 
@@ -164,7 +164,7 @@ def _cases(folder: pathlib.Path) -> dict[str, dict[str, dict[str, float]]]:
     names = {evaluation.prefix + metric for evaluation in EVALUATIONS for metric in METRICS}
     paths = {e.split: folder / f"{e.split}_cases.csv" for e in EVALUATIONS}
     return {
-        split: report.case_means(report.read_rows(path), names) if path.exists() else {}
+        split: tabulate.case_means(tabulate.read_rows(path), names) if path.exists() else {}
         for split, path in paths.items()
     }
 
@@ -185,8 +185,8 @@ def _scores(level: str, runs: Mapping[int, Mapping[str, float]]) -> Scores:
     return Scores(
         level,
         ratio(level),
-        {case: report.summarise(values).mean for case, values in together.items()},
-        {seed: report.summarise(cases.values()).mean for seed, cases in runs.items()},
+        {case: tabulate.summarise(values).mean for case, values in together.items()},
+        {seed: tabulate.summarise(cases.values()).mean for seed, cases in runs.items()},
     )
 
 

@@ -10,7 +10,6 @@ import jax
 from absl import logging
 
 from noisyjax.core import files
-from noisyjax.metrics import report
 from noisyjax.train import distributed
 
 FILE = "source.json"
@@ -43,7 +42,7 @@ def write(folder: str | os.PathLike, facts: DataFacts) -> None:
     shapes = {
         name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in facts.batch.items()
     }
-    report.write_json(pathlib.Path(folder) / FILE, {**vars(facts), "batch": shapes})
+    files.write_json(pathlib.Path(folder) / FILE, {**vars(facts), "batch": shapes})
 
 
 def check_same(folder: str | os.PathLike, facts: DataFacts) -> None:

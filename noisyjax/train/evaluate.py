@@ -17,8 +17,9 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Bool, Float, Integer
 
+from noisyjax.core import files
 from noisyjax.methods import base
-from noisyjax.metrics import confusion, distribution, overlap, report
+from noisyjax.metrics import confusion, distribution, overlap, tabulate
 from noisyjax.train import collect, distributed, surfaces
 from noisyjax.train import experiment as experiments
 from noisyjax.train import parallel as parallels
@@ -49,7 +50,7 @@ class Evaluation(NamedTuple):
     """
 
     scalars: dict[str, float]
-    rows: list[report.Row]
+    rows: list[tabulate.Row]
     mean_cms: Float[np.ndarray, "R L L"] | None
 
 
@@ -197,31 +198,31 @@ def _rows(
     cases: Sequence[str],
     classes: Sequence[str],
     raters: Sequence[str],
-) -> list[report.Row]:
+) -> list[tabulate.Row]:
     rows = []
     for name in _per_class(values):
-        rows += report.case_rows(name, values[name], cases, classes)
+        rows += tabulate.case_rows(name, values[name], cases, classes)
     for name in ("nll", "ged2", "rater_iou"):
-        rows += report.case_rows(name, values[name], cases)
+        rows += tabulate.case_rows(name, values[name], cases)
     for name in ("trace", "rater_dice", "own_dice"):
         for index, rater in enumerate(raters):
             if name in values:
-                rows += report.case_rows(f"{name}_{rater}", values[name][:, index], cases)
+                rows += tabulate.case_rows(f"{name}_{rater}", values[name][:, index], cases)
     if "cm_error" in values:
         with np.errstate(invalid="ignore"):
             rmse = np.sqrt(values["cm_error"].sum(axis=1) / values["cm_count"].sum(axis=1))
-        rows += report.case_rows("cm_rmse", rmse, cases)
+        rows += tabulate.case_rows("cm_rmse", rmse, cases)
     return rows
 
 
 def _scalars(values: Mapping[str, np.ndarray], raters: Sequence[str]) -> dict[str, float]:
     scalars = {}
     for name in _per_class(values):
-        summary = report.summarise(values[name].mean(axis=1).tolist())
+        summary = tabulate.summarise(values[name].mean(axis=1).tolist())
         scalars |= {name: summary.mean, f"{name}_sd": summary.sd}
     for name in ("nll", "ged2"):
-        scalars[name] = report.summarise(values[name].tolist()).mean
-    scalars["own_dice"] = report.summarise(values["own_dice"].ravel().tolist()).mean
+        scalars[name] = tabulate.summarise(values[name].tolist()).mean
+    scalars["own_dice"] = tabulate.summarise(values["own_dice"].ravel().tolist()).mean
     if "cm_error" in values:
         # Pooled over pixels, images and raters, so this is not the mean of the cases' errors.
         pooled = values["cm_error"].sum(dtype=np.float64) / values["cm_count"].sum(dtype=np.float64)
@@ -334,12 +335,12 @@ def write(
     cms = evaluation.mean_cms
     content = {
         "scalars": evaluation.scalars,
-        "per_class": report.aggregate(evaluation.rows, per_class=True),
+        "per_class": tabulate.aggregate(evaluation.rows, per_class=True),
         "mean_cms": None if cms is None else dict(zip(rater_names, cms, strict=True)),
         "warnings": warn(evaluation, rater_names, split),
     }
-    report.write_rows(folder / f"{split}_cases.csv", evaluation.rows)
-    report.write_json(folder / f"{split}_report.json", content)
+    tabulate.write_rows(folder / f"{split}_cases.csv", evaluation.rows)
+    files.write_json(folder / f"{split}_report.json", content)
 
 
 def score(evaluation: Evaluation, select: str) -> float:

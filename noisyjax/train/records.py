@@ -17,7 +17,6 @@ from absl import logging
 
 import noisyjax
 from noisyjax.core import files
-from noisyjax.metrics import report
 from noisyjax.train import distributed
 
 CONFIG_FILE = "config.json"
@@ -144,7 +143,7 @@ def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pat
         if (folder / CONFIG_FILE).exists():
             _check_same(folder, plain)
         elif distributed.is_writer():
-            report.write_json(folder / CONFIG_FILE, plain)
+            files.write_json(folder / CONFIG_FILE, plain)
         else:
             raise FileNotFoundError(
                 f"{folder / CONFIG_FILE}: process 0 has written it, and it is not here; expected a "
@@ -153,7 +152,7 @@ def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pat
 
     distributed.in_turn(check, CONFIG_FILE)
     if distributed.is_writer():
-        report.write_json(folder / VERSIONS_FILE, versions())
+        files.write_json(folder / VERSIONS_FILE, versions())
     return folder
 
 
@@ -209,4 +208,4 @@ def read_summary(folder: str | os.PathLike) -> dict[str, float] | None:
 @distributed.writes
 def write_summary(folder: str | os.PathLike, summary: Mapping[str, float]) -> None:
     """Writes the summary, which marks a run as finished."""
-    report.write_json(pathlib.Path(folder) / SUMMARY_FILE, dict(summary))
+    files.write_json(pathlib.Path(folder) / SUMMARY_FILE, dict(summary))

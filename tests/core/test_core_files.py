@@ -1,7 +1,11 @@
 """Files that are there completely or not at all."""
 
+import json
+import math
 import pathlib
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from noisyjax.core import files
@@ -57,3 +61,21 @@ def test_a_folder_is_tried_out(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match=r"folder that can be written to.*file'"):
         files.check_writable(tmp_path / "file")
+
+
+class _Summary(NamedTuple):
+    mean: float
+    count: int
+
+
+def test_json_is_strict_and_tells_nan_from_infinity(tmp_path):
+    path = tmp_path / "summary.json"
+    value = {"dice": _Summary(math.nan, 0), "rvd": [math.inf, np.float32(0.5), np.int64(3)]}
+    files.write_json(path, value)
+
+    def refuse(text):
+        raise AssertionError(text)
+
+    loaded = json.loads(path.read_text(), parse_constant=refuse)
+    assert loaded["dice"] == {"mean": None, "count": 0}
+    assert loaded["rvd"] == ["inf", 0.5, 3]

@@ -5,23 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 from bad_inputs import Bad
 
-from noisyjax import decisions, fusion
+from noisyjax import decisions, fusion, losses, metrics
 from noisyjax.core import blur, distance, morphology, warp
 from noisyjax.data import annotate, fused, patches, source, splits
-from noisyjax.losses import confusion as cm_losses
-from noisyjax.losses import entropy, overlap, ssim, uncertainty
+from noisyjax.losses import entropy, ssim, uncertainty
 from noisyjax.metrics import (
     boundary,
     calibration,
     detection,
     distribution,
     raters,
-    report,
     statistics,
     surface,
+    tabulate,
 )
-from noisyjax.metrics import confusion as cm_metrics
-from noisyjax.metrics import overlap as overlap_metrics
 from noisyjax.noise import annotators, gaussian_field, replacement, severity
 
 NAN = float("nan")
@@ -87,17 +84,17 @@ _LOSSES = [
     ),
     _row(
         "targets of other classes for Dice",
-        lambda: overlap.soft_dice(zeros(4, 2, dtype=F), zeros(4, 3, dtype=F)),
+        lambda: losses.overlap.soft_dice(zeros(4, 2, dtype=F), zeros(4, 3, dtype=F)),
         r"targets: expected shape \[4, 2\] like probs, got \[4, 3\]",
     ),
     _row(
         "one class without background",
-        lambda: overlap.soft_dice(zeros(4, 1, dtype=F), zeros(4, 1, dtype=F)),
+        lambda: losses.overlap.soft_dice(zeros(4, 1, dtype=F), zeros(4, 1, dtype=F)),
         "probs: expected at least two classes",
     ),
     _row(
         "gamma beyond 2",
-        lambda: overlap.noise_robust_dice(*[zeros(4, 2, dtype=F)] * 2, gamma=3),
+        lambda: losses.overlap.noise_robust_dice(*[zeros(4, 2, dtype=F)] * 2, gamma=3),
         r"gamma: expected a number in \[1, 2\], got 3",
     ),
     _row(
@@ -112,22 +109,24 @@ _LOSSES = [
     ),
     _row(
         "matrices of other classes",
-        lambda: cm_losses.mix(zeros(4, 2, dtype=F), zeros(3, 4, 3, 3, dtype=F)),
+        lambda: losses.confusion.mix(zeros(4, 2, dtype=F), zeros(3, 4, 3, 3, dtype=F)),
         r"cms: expected shape \[\*, 4, 2, 2\] like probs, got \[3, 4, 3, 3\]",
     ),
     _row(
         "matrices without the rater axis",
-        lambda: cm_losses.log_mix(zeros(4, 2, dtype=F), zeros(4, 2, 2, dtype=F)),
+        lambda: losses.confusion.log_mix(zeros(4, 2, dtype=F), zeros(4, 2, 2, dtype=F)),
         r"cms: expected 4 axes, got shape \(4, 2, 2\)",
     ),
     _row(
         "labels of another number of raters",
-        lambda: cm_losses.mixed_nll(zeros(4, 2, dtype=F), zeros(3, 1, 2, 2, dtype=F), zeros(2, 4)),
+        lambda: losses.confusion.mixed_nll(
+            zeros(4, 2, dtype=F), zeros(3, 1, 2, 2, dtype=F), zeros(2, 4)
+        ),
         r"labels: expected shape \[3, 4\] like cms and logits, got \[2, 4\]",
     ),
     _row(
         "no foreground for one-hot matrices",
-        lambda: cm_losses.one_hot_cms(zeros(4), zeros(2, 4), 1),
+        lambda: losses.confusion.one_hot_cms(zeros(4), zeros(2, 4), 1),
         "num_classes: expected at least 2, got 1",
     ),
     _row(
@@ -202,17 +201,17 @@ _FUSION = [
 _METRICS = [
     _row(
         "a float mask",
-        lambda: overlap_metrics.counts(np.full(4, 0.5, F), zeros(4), 2),
+        lambda: metrics.overlap.counts(np.full(4, 0.5, F), zeros(4), 2),
         r"pred: expected integers \(class ids\) or bool \(a mask\), got float32",
     ),
     _row(
         "masks of two shapes",
-        lambda: overlap_metrics.counts(zeros(4), zeros(5), 2),
+        lambda: metrics.overlap.counts(zeros(4), zeros(5), 2),
         r"truth: expected shape \[4\] like pred, got \[5\]",
     ),
     _row(
         "one class to count",
-        lambda: overlap_metrics.counts(zeros(4), zeros(4), 1),
+        lambda: metrics.overlap.counts(zeros(4), zeros(4), 1),
         "num_classes: expected at least 2, got 1",
     ),
     _row(
@@ -267,12 +266,12 @@ _METRICS = [
     ),
     _row(
         "a matrix that is not square",
-        lambda: cm_metrics.class_exchange(zeros(2, 3, dtype=F)),
+        lambda: metrics.confusion.class_exchange(zeros(2, 3, dtype=F)),
         r"mean_cm: expected shape \[\*, 2\] like a square matrix, got \[2, 3\]",
     ),
     _row(
         "names of other raters",
-        lambda: cm_metrics.orientation_warnings(zeros(3, 2, 2, dtype=F), ["anna"]),
+        lambda: metrics.confusion.orientation_warnings(zeros(3, 2, 2, dtype=F), ["anna"]),
         "rater_names: expected 3, got 1",
     ),
     _row(
@@ -282,7 +281,7 @@ _METRICS = [
     ),
     _row(
         "values of other cases",
-        lambda: report.case_rows("dice", zeros(3, dtype=F), ["a"]),
+        lambda: tabulate.case_rows("dice", zeros(3, dtype=F), ["a"]),
         r"values: expected shape \(1,\) like cases and classes, got \(3,\)",
     ),
     _row(

@@ -13,7 +13,7 @@ from bad_inputs import Make, Payload, file, group
 
 from noisyjax.data import source, splits
 from noisyjax.data.sources import annotators_npz, archive, bubil, hippocampus, lidc, mnist
-from noisyjax.metrics import report
+from noisyjax.metrics import tabulate
 from noisyjax.train import checkpoints
 
 # --- archives --------------------------------------------------------------------------------
@@ -297,6 +297,6 @@ ROWS = [
         error=FileNotFoundError,
     ),
     *group("splits.json", _load_splits, _SPLITS),
-    *group("table of cases", report.read_rows, _TABLES),
+    *group("table of cases", tabulate.read_rows, _TABLES),
     *group("checkpoint", _restore, _CHECKPOINTS, error=checkpoints.Damaged),
 ]

@@ -6,7 +6,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from noisyjax.metrics import report as reports
+from noisyjax.metrics import tabulate
 from noisyjax.studies import consensus, grid
 
 # The raters' agreement on the test cases of seed 0 and of seed 1, drawn anew.
@@ -17,12 +17,12 @@ AGREEMENT = (
 
 
 def _rows(agreement, dice):
-    rows = [reports.Row(case, "", "rater_iou", value) for case, value in agreement.items()]
+    rows = [tabulate.Row(case, "", "rater_iou", value) for case, value in agreement.items()]
     for case in agreement:
         # Two classes, whose mean is `dice`.
-        rows.append(reports.Row(case, "one", "dice", dice[case] - 0.1))
-        rows.append(reports.Row(case, "two", "dice", dice[case] + 0.1))
-    return [*rows, reports.Row("a", "", "nll", 3.0)]
+        rows.append(tabulate.Row(case, "one", "dice", dice[case] - 0.1))
+        rows.append(tabulate.Row(case, "two", "dice", dice[case] + 0.1))
+    return [*rows, tabulate.Row("a", "", "nll", 3.0)]
 
 
 def _outcome(folder, levels, seed, **data):
@@ -39,7 +39,7 @@ def study(tmp_path):
         for seed, agreement in enumerate(AGREEMENT):
             dice = {case: factor * value for case, value in agreement.items()}
             folder = f"{method}/seed{seed}"
-            reports.write_rows(tmp_path / folder / "test_cases.csv", _rows(agreement, dice))
+            tabulate.write_rows(tmp_path / folder / "test_cases.csv", _rows(agreement, dice))
             outcomes.append(_outcome(folder, {"data": "x", "method": method}, seed))
     return tmp_path, outcomes
 
@@ -82,7 +82,7 @@ def test_cases_of_all_seeds_in_the_groups_of_their_own_labels(study):
     ours, vote = consensus.summarise(*study, ["dice"])
     assert ours.levels == {"data": "x", "method": "ours"}
     # Case a is in the low group with seed 0 and in the high one with seed 1.
-    expected = [reports.summarise([0.1, 0.2, 0.2, 0.1]), reports.summarise([0.8, 0.9, 0.9, 0.8])]
+    expected = [tabulate.summarise([0.1, 0.2, 0.2, 0.1]), tabulate.summarise([0.8, 0.9, 0.9, 0.8])]
     for group, summary in zip(("low", "high"), expected, strict=True):
         for got in (ours.metrics["dice"][group], ours.agreement[group]):
             np.testing.assert_allclose(got, summary)
@@ -95,7 +95,7 @@ def test_cases_of_all_seeds_in_the_groups_of_their_own_labels(study):
 def test_another_data_set_has_limits_of_its_own(study):
     workdir, outcomes = study
     agreement = {case: value / 10 for case, value in AGREEMENT[0].items()}
-    reports.write_rows(workdir / "other/test_cases.csv", _rows(agreement, agreement))
+    tabulate.write_rows(workdir / "other/test_cases.csv", _rows(agreement, agreement))
     other = _outcome("other", {"data": "y", "method": "ours"}, 0, panel=("good", "over"))
     lines = consensus.summarise(workdir, [*outcomes, other], ["dice"])
     assert [line.highest["high"] for line in lines] == [0.9, 0.9, pytest.approx(0.09)]
@@ -140,7 +140,7 @@ def test_repeats_are_folded_and_other_axes_are_panels(study):
 def test_without_agreement_there_are_no_groups(tmp_path):
     """One rater has nobody to agree with."""
     rows = _rows(dict.fromkeys("ab", math.nan), dict.fromkeys("ab", 0.5))
-    reports.write_rows(tmp_path / "alone/test_cases.csv", rows)
+    tabulate.write_rows(tmp_path / "alone/test_cases.csv", rows)
     outcome = _outcome("alone", {"method": "ours"}, 0)
     _, rows, figure = consensus.report(tmp_path, [outcome], metrics=("dice",))
     assert rows == [["ours", "–", "–", "–", "0 / 0 / 0", "– / – / –"]]

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from configs import study as studies
-from noisyjax.metrics import report
+from noisyjax.metrics import tabulate
 from noisyjax.studies import grid, noise_ratio, ratio_figures, ratio_scores, study
 
 # Of four cases at 0 %; the runs of seed 1 are better by 0.02 in all of them.
@@ -37,7 +37,7 @@ def _rows(prefix, dice):
     ):
         # Two classes, whose mean is the value.
         table = np.stack([values - 0.01, values + 0.01], axis=1)
-        rows += report.case_rows(prefix + metric, table, tuple("abcd"), ("one", "two"))
+        rows += tabulate.case_rows(prefix + metric, table, tuple("abcd"), ("one", "two"))
     return rows
 
 
@@ -48,8 +48,8 @@ def fake_train(configs, workdirs):
         if (percent, config.seed) == (20, 1):
             raise RuntimeError("no luck")
         dice = DICE + CHANGE[percent] + 0.02 * config.seed
-        report.write_rows(folder / "test_cases.csv", _rows("", dice))
-        report.write_rows(
+        tabulate.write_rows(folder / "test_cases.csv", _rows("", dice))
+        tabulate.write_rows(
             folder / "train_cases.csv", _rows("", dice - 0.1) + _rows("label_", dice - 0.2)
         )
         curve = [
@@ -231,7 +231,7 @@ def test_unfinished_studies_report_what_there_is(finished, tmp_path):
 
 
 def test_test_cases_only_and_another_axis(finished, tmp_path):
-    report.write_rows(tmp_path / "x/test_cases.csv", _rows("", DICE))
+    tabulate.write_rows(tmp_path / "x/test_cases.csv", _rows("", DICE))
     cell = finished[1][0].cell._replace(folder="x")
     both = [
         grid.Outcome(cell._replace(levels={"method": name, **cell.levels}), {"tested_step": 2.0})

@@ -24,7 +24,7 @@ from configs import cm_trace
 from noisyjax import train
 from noisyjax.core import rng
 from noisyjax.data import pipeline, splits
-from noisyjax.metrics import report
+from noisyjax.metrics import tabulate
 from noisyjax.train import (
     checkpoints,
     collect,
@@ -240,7 +240,7 @@ def same_run(folder, expected):
     for row, other in zip(rows, others, strict=True):
         for name in row.keys() - {"seconds", "train_images_per_second"}:
             CLOSE_AT_THE_END(np.float64(row[name]), np.float64(other[name]), err_msg=name)
-    cases, others = (report.read_rows(f / "test_cases.csv") for f in (folder, expected))
+    cases, others = (tabulate.read_rows(f / "test_cases.csv") for f in (folder, expected))
     assert [row[:3] for row in cases] == [row[:3] for row in others]
     CLOSE_AT_THE_END([row.value for row in cases], [row.value for row in others])
 

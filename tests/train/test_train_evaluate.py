@@ -10,7 +10,7 @@ import pytest
 import train_fakes
 
 from noisyjax.methods import base
-from noisyjax.metrics import boundary, confusion, report, surface
+from noisyjax.metrics import boundary, confusion, surface, tabulate
 from noisyjax.train import evaluate, parallel, surfaces
 from noisyjax.train import experiment as experiments
 
@@ -217,7 +217,7 @@ def test_empty_masks_are_measured_as_misses():
 
 def test_files_and_warnings(tmp_path, caplog):
     swapped = np.array([[[0.1, 0.8], [0.9, 0.2]], [[0.3, 0.6], [0.7, 0.4]]], np.float32)
-    rows = report.case_rows("dice", np.array([0.0, np.nan]), ["a", "b"])
+    rows = tabulate.case_rows("dice", np.array([0.0, np.nan]), ["a", "b"])
     result = evaluate.Evaluation({"dice": 0.0}, rows, swapped)
     with caplog.at_level(logging.WARNING, logger="absl"):
         evaluate.write(result, tmp_path, "val", train_fakes.RATERS)
@@ -226,7 +226,7 @@ def test_files_and_warnings(tmp_path, caplog):
     assert content["warnings"] == confusion.orientation_warnings(swapped, train_fakes.RATERS)
     assert content["per_class"]["dice"]["undefined"] == 1
     np.testing.assert_allclose(content["mean_cms"]["bert"], swapped[1])
-    assert len(report.read_rows(tmp_path / "val_cases.csv")) == 2
+    assert len(tabulate.read_rows(tmp_path / "val_cases.csv")) == 2
 
 
 def test_score_is_smaller_for_the_better():

@@ -11,7 +11,7 @@ import train_fakes
 
 from noisyjax import train
 from noisyjax.data import pipeline, sources
-from noisyjax.metrics import report
+from noisyjax.metrics import tabulate
 from noisyjax.train import checkpoints, loop, writers
 
 EPOCHS, PER_EPOCH = 3, 4
@@ -57,7 +57,7 @@ def test_a_workdir_holds_everything(uninterrupted):
         "test_trace_bert", "val_nll", "seconds_train", "seconds_compile", "steps", "parameters",
     }  # fmt: skip
     assert expected <= set(summary)
-    cases = report.read_rows(folder / "test_cases.csv")
+    cases = tabulate.read_rows(folder / "test_cases.csv")
     dice = [row.value for row in cases if row.metric == "dice"]
     assert len(dice) == 4
     assert np.mean(dice) == pytest.approx(summary["test_dice"], abs=1e-6)
@@ -190,7 +190,7 @@ def test_best_checkpoint_is_the_one_tested(tmp_path):
 def test_training_cases_are_judged_at_the_end_if_asked_for(tmp_path):
     changes = {"evaluate.train": True, "data.replacement.share": 0.5, "train.epochs": 1}
     _, summary = train.train_and_evaluate(train_fakes.config(**changes), tmp_path)
-    rows = report.read_rows(tmp_path / "train_cases.csv")
+    rows = tabulate.read_rows(tmp_path / "train_cases.csv")
     for name in ("dice", "label_dice"):
         values = [row.value for row in rows if row.metric == name]
         assert len(values) == 16

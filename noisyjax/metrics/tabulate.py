@@ -6,11 +6,10 @@ infinite values are not left out.
 """
 
 import csv
-import json
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
@@ -165,31 +164,6 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
             raise ValueError(
                 f"{path}: expected the columns {_COLUMNS} and a number in each row, got {error}"
             ) from error
-
-
-def _plain(value: Any) -> Any:
-    """Turns a value into what JSON can hold: NaN into null, infinities into "inf" and "-inf"."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
-
-
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes nested dicts, lists, numbers, NumPy values and summaries as strict JSON.
-
-    Args:
-      path: the file.
-      value: NaN becomes null, and infinite numbers the strings "inf" and "-inf".
-    """
-    files.write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def mean_sd(summary: Summary, *, digits: int = 2, scale: float = 1.0) -> str:

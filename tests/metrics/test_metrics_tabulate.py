@@ -1,18 +1,17 @@
 """Tables: nothing undefined is lost, files are whole."""
 
-import json
 import math
 import os
 
 import numpy as np
 import pytest
 
-from noisyjax.metrics import report
+from noisyjax.metrics import tabulate
 
 
 def _rows():
     values = np.array([[1.0, np.nan], [0.5, 0.25]])
-    return report.case_rows("dice", values, ["case 1", 'b,"2"'], ["organ", "lesion"])
+    return tabulate.case_rows("dice", values, ["case 1", 'b,"2"'], ["organ", "lesion"])
 
 
 def test_case_rows_are_one_per_case_and_class():
@@ -21,20 +20,20 @@ def test_case_rows_are_one_per_case_and_class():
         ("case 1", "organ"),
         ("case 1", "lesion"),
     ]
-    (row,) = report.case_rows("ged", np.array([0.5], np.float32), ["a"])
+    (row,) = tabulate.case_rows("ged", np.array([0.5], np.float32), ["a"])
     assert row == ("a", "", "ged", 0.5)
 
 
 def test_case_rows_refuse_names_that_do_not_fit():
     with pytest.raises(ValueError, match=r"values: expected shape \(2, 1\).* got \(2, 2\)"):
-        report.case_rows("dice", np.zeros((2, 2)), ["a", "b"], ["organ"])
+        tabulate.case_rows("dice", np.zeros((2, 2)), ["a", "b"], ["organ"])
 
 
 def test_rows_survive_the_file_exactly(tmp_path):
     path = tmp_path / "deep" / "cases.csv"
-    rows = [*_rows(), report.Row("c", "", "rvd", math.inf), report.Row("d", "", "x", 1 / 3)]
-    report.write_rows(path, rows)
-    again = report.read_rows(path)
+    rows = [*_rows(), tabulate.Row("c", "", "rvd", math.inf), tabulate.Row("d", "", "x", 1 / 3)]
+    tabulate.write_rows(path, rows)
+    again = tabulate.read_rows(path)
     assert [row[:3] for row in again] == [row[:3] for row in rows]
     np.testing.assert_array_equal([row.value for row in again], [row.value for row in rows])
     assert path.read_text().splitlines()[0] == "case,class,metric,value"
@@ -45,12 +44,12 @@ def test_read_rows_names_the_file_with_other_columns(tmp_path):
     path = tmp_path / "other.csv"
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="other.csv: expected the columns"):
-        report.read_rows(path)
+        tabulate.read_rows(path)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "cases.csv"
-    report.write_rows(path, _rows())
+    tabulate.write_rows(path, _rows())
     before = path.read_text()
 
     def broken():
@@ -58,17 +57,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        report.write_rows(path, broken())
+        tabulate.write_rows(path, broken())
     assert path.read_text() == before
 
 
 def test_aggregate_counts_the_undefined():
-    summaries = report.aggregate(_rows())
+    summaries = tabulate.aggregate(_rows())
     assert summaries.keys() == {"dice"}
     np.testing.assert_allclose(summaries["dice"].mean, (1.0 + 0.5 + 0.25) / 3)
     np.testing.assert_allclose(summaries["dice"].sd, np.std([1.0, 0.5, 0.25], ddof=1))
     assert summaries["dice"][2:] == (3, 1)
-    by_class = report.aggregate(_rows(), per_class=True)
+    by_class = tabulate.aggregate(_rows(), per_class=True)
     assert by_class["dice/organ"] == (0.75, np.std([1.0, 0.5], ddof=1), 2, 0)
     assert by_class["dice/lesion"][::2] == (0.25, 1)
     assert by_class["dice/lesion"].undefined == 1
@@ -76,38 +75,27 @@ def test_aggregate_counts_the_undefined():
 
 
 def test_summary_of_nothing_and_of_infinity():
-    nothing = report.summarise([math.nan])
+    nothing = tabulate.summarise([math.nan])
     assert math.isnan(nothing.mean)
     assert nothing[2:] == (0, 1)
-    infinite = report.summarise([1.0, math.inf])
+    infinite = tabulate.summarise([1.0, math.inf])
     assert infinite.mean == math.inf
     assert math.isnan(infinite.sd)
 
 
-def test_json_is_strict_and_tells_nan_from_infinity(tmp_path):
-    path = tmp_path / "summary.json"
-    value = {"dice": report.summarise([np.nan]), "rvd": [math.inf, np.float32(0.5), np.int64(3)]}
-    report.write_json(path, value)
-
-    def refuse(text):
-        raise AssertionError(text)
-
-    loaded = json.loads(path.read_text(), parse_constant=refuse)
-    assert loaded["dice"] == {"mean": None, "sd": None, "count": 0, "undefined": 1}
-    assert loaded["rvd"] == ["inf", 0.5, 3]
-
-
 def test_mean_sd_shows_what_is_missing():
-    assert report.mean_sd(report.Summary(0.5, 0.125, 3, 0), digits=3) == "0.500 ± 0.125"
-    assert report.mean_sd(report.Summary(0.5, math.nan, 1, 0)) == "0.50"
-    assert report.mean_sd(report.Summary(math.nan, math.nan, 0, 2)) == "– (2 undefined)"
-    assert report.mean_sd(report.Summary(math.nan, math.nan, 0, 0)) == "–"
+    assert tabulate.mean_sd(tabulate.Summary(0.5, 0.125, 3, 0), digits=3) == "0.500 ± 0.125"
+    assert tabulate.mean_sd(tabulate.Summary(0.5, math.nan, 1, 0)) == "0.50"
+    assert tabulate.mean_sd(tabulate.Summary(math.nan, math.nan, 0, 2)) == "– (2 undefined)"
+    assert tabulate.mean_sd(tabulate.Summary(math.nan, math.nan, 0, 0)) == "–"
 
 
 def test_markdown_table_is_aligned():
-    text = report.markdown_table(["method", "Dice"], [["ours", "82.92 ± 0.19"], ["mean", "38.36"]])
+    text = tabulate.markdown_table(
+        ["method", "Dice"], [["ours", "82.92 ± 0.19"], ["mean", "38.36"]]
+    )
     lines = text.splitlines()
     assert len({len(line) for line in lines}) == 1
     assert lines[1] == "| :----- | -----------: |"
     with pytest.raises(ValueError, match="rows: expected 2 entries"):
-        report.markdown_table(["a", "b"], [["1"]])
+        tabulate.markdown_table(["a", "b"], [["1"]])
