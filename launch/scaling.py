@@ -27,6 +27,7 @@ from absl import app, flags, logging
 from rich import console
 
 from noisyjax.core import files
+from noisyjax.metrics import tabulate
 from noisyjax.studies import table
 from noisyjax.train import loop, records, writers
 
@@ -125,7 +126,9 @@ def main(argv: list[str]) -> None:
             subprocess.run(line, check=True, env=environment, cwd=_ROOT)
     rows = compare({name: read(folder) for name, folder in folders.items()})
     console.Console(width=100).print(table.terminal(given.config, _HEADINGS, rows))
-    files.write_text(workdir / "scaling.md", table.markdown(_HEADINGS, rows))
+    files.write_text(
+        workdir / "scaling.md", tabulate.markdown_table(_HEADINGS, rows, aligned=False)
+    )
 
 
 if __name__ == "__main__":

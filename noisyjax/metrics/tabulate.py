@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from noisyjax.core import files
+from noisyjax.core import checks, files
 
 _COLUMNS = ("case", "class", "metric", "value")
 
@@ -166,34 +166,51 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
             ) from error
 
 
-def mean_sd(summary: Summary, *, digits: int = 2, scale: float = 1.0) -> str:
-    """Returns "mean ± sd" as text, with the number of undefined values if there are any.
+def mean_sd(
+    summary: Summary,
+    *,
+    digits: int = 2,
+    form: str | None = None,
+    scale: float = 1.0,
+    missing: str = "undefined",
+) -> str:
+    """Returns "mean ± sd" as text, with what is missing if anything is.
 
     Args:
       summary: from `summarise`.
       digits: after the point.
+      form: a format of both numbers in place of `digits`, such as ``".1%"``.
       scale: a factor, for example 100 for percent.
+      missing: "undefined" for the number of undefined values, or "of" for the number of defined
+        ones of all, which is left out if none is.
 
     >>> mean_sd(Summary(0.8292, 0.0019, 10, 1), scale=100.0)
     '82.92 ± 0.19 (1 undefined)'
+    >>> mean_sd(Summary(0.8292, 0.0019, 10, 1), form=".1%", missing="of")
+    '82.9% ± 0.2% (10 of 11)'
     """
-    if summary.count == 0:
-        return f"– ({summary.undefined} undefined)" if summary.undefined else "–"
-    text = f"{scale * summary.mean:.{digits}f}"
+    checks.one_of("missing", missing, ("undefined", "of"))
+    form = form or f".{digits}f"
+    text = format(scale * summary.mean, form) if summary.count else "–"
     if not math.isnan(summary.sd):
-        text += f" ± {scale * summary.sd:.{digits}f}"
-    return text + (f" ({summary.undefined} undefined)" if summary.undefined else "")
+        text += f" ± {format(scale * summary.sd, form)}"
+    if not summary.undefined:
+        return text
+    if missing == "undefined":
+        return f"{text} ({summary.undefined} undefined)"
+    total = summary.count + summary.undefined
+    return f"{text} ({summary.count} of {total})" if summary.count else text
 
 
-def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a Markdown table: the first column to the left, the others to the right.
+def markdown_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, aligned: bool = True
+) -> str:
+    """Returns a Markdown table, each line ended.
 
     Args:
       columns: the headings.
       rows: one text per column each.
-
-    Returns:
-      Lines, each ended.
+      aligned: whether cells are padded, the first column to the left and the others to the right.
 
     Raises:
       ValueError: if a row is longer or shorter than the headings.
@@ -202,20 +219,19 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str
     | method | Dice |
     | :----- | ---: |
     | ours   | 0.98 |
+    >>> print(markdown_table(["method", "Dice"], [["ours", "0.98"]], aligned=False), end="")
+    | method | Dice |
+    | --- | --- |
+    | ours | 0.98 |
     """
-    table = [tuple(columns), *(tuple(row) for row in rows)]
+    table = [list(columns), *(list(row) for row in rows)]
     for row in table:
         if len(row) != len(columns):
             raise ValueError(f"rows: expected {len(columns)} entries like columns, got {row}")
-    widths = [max(3, *(len(row[i]) for row in table)) for i in range(len(columns))]
-    table.insert(1, tuple((":" + "-" * (w - 1)) if i == 0 else ("-" * (w - 1) + ":")
-                          for i, w in enumerate(widths)))  # fmt: skip
-
-    def line(row: Sequence[str]) -> str:
-        cells = (
-            text.ljust(width) if i == 0 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return "| " + " | ".join(cells) + " |\n"
-
-    return "".join(line(row) for row in table)
+    rule = ["---"] * len(columns)
+    if aligned:
+        widths = [max(3, *map(len, cells)) for cells in zip(*table, strict=True)]
+        for row in table:
+            row[:] = [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]
+        rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [table[0], rule, *table[1:]])

@@ -88,6 +88,9 @@ def test_mean_sd_shows_what_is_missing():
     assert tabulate.mean_sd(tabulate.Summary(0.5, math.nan, 1, 0)) == "0.50"
     assert tabulate.mean_sd(tabulate.Summary(math.nan, math.nan, 0, 2)) == "– (2 undefined)"
     assert tabulate.mean_sd(tabulate.Summary(math.nan, math.nan, 0, 0)) == "–"
+    partly = tabulate.Summary(0.5, 0.125, 2, 1)
+    assert tabulate.mean_sd(partly, form=".1f", missing="of") == "0.5 ± 0.1 (2 of 3)"
+    assert tabulate.mean_sd(tabulate.Summary(math.nan, math.nan, 0, 2), missing="of") == "–"
 
 
 def test_markdown_table_is_aligned():
