@@ -41,7 +41,7 @@ def _data() -> ml_collections.ConfigDict:
 
 
 def _replacement() -> ml_collections.ConfigDict:
-    """Options of `noisyjax.data.replaced.replace`; the panel must be empty, or "good" alone."""
+    """Options of `noisyjax.data.labels.replace.replace`; the panel must be empty or "good"."""
     replacement = ml_collections.ConfigDict()
     # A share of the training examples whose truth is replaced, once, by a noisy label of this Dice
     # to it; kinds of `noise.replacement.KINDS`, or "rater_pool" alone, whatever the Dice.

@@ -29,7 +29,8 @@ from rich import console
 from noisyjax.core import files
 from noisyjax.metrics import tabulate
 from noisyjax.studies import table
-from noisyjax.train import loop, records, writers
+from noisyjax.train import loop
+from noisyjax.train.workdir import config_and_summary, metrics_log
 
 _LAYOUTS = [
     *("1x1", "1x2", "1x4", "1x8", "2x1", "2x4"),
@@ -72,9 +73,9 @@ def command(layout: str, *, platform: str, training: Sequence[str]) -> list[str]
 
 def read(folder: pathlib.Path) -> dict:
     """Returns what is compared of a finished run."""
-    rows = writers.read_metrics(folder / writers.METRICS_FILE)
+    rows = metrics_log.read_metrics(folder / metrics_log.METRICS_FILE)
     losses = {row["step"]: row["train_loss"] for row in rows if "train_loss" in row}
-    summary = records.read_summary(folder)
+    summary = config_and_summary.read_summary(folder)
     variables = loop.restore_without_data(folder).variables
     return {
         "losses": np.array([losses[step] for step in sorted(losses)]),
@@ -121,7 +122,7 @@ def main(argv: list[str]) -> None:
         return
     for number, (name, line) in enumerate(commands.items(), 1):
         print(f"{number} of {len(commands)}: {name}", flush=True)
-        if records.read_summary(folders[name]) is None:
+        if config_and_summary.read_summary(folders[name]) is None:
             environment = {"PYTHON": sys.executable, **os.environ}
             subprocess.run(line, check=True, env=environment, cwd=_ROOT)
     rows = compare({name: read(folder) for name, folder in folders.items()})

@@ -33,7 +33,7 @@ from noisyjax import train
 from noisyjax.cli import train as train_command
 from noisyjax.core import memory
 from noisyjax.studies import grid, study
-from noisyjax.train import records
+from noisyjax.train.workdir import config_and_summary
 
 # The signal with which submitit says that a job's time is nearly up.
 _TIME_UP = signal.Signals[f"SIG{submitit.JobEnvironment.USR_SIG}"]
@@ -279,7 +279,9 @@ def _unfinished(work: Work) -> list[str]:
     """
 
     pairs = zip(work.configs, work.folders, strict=True)
-    return [folder for config, folder in pairs if records.finished(config, folder) is None]
+    return [
+        folder for config, folder in pairs if config_and_summary.finished(config, folder) is None
+    ]
 
 
 def _works(

@@ -19,7 +19,8 @@ import yaml
 from configs import quickstart
 from launch import scaling
 from noisyjax.studies import grid
-from noisyjax.train import records, signals
+from noisyjax.train.devices import signals
+from noisyjax.train.workdir import config_and_summary
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _LAUNCH = _ROOT / "launch"
@@ -428,8 +429,8 @@ def test_sweep_lists_the_cells_and_the_parameters(sweep, tmp_path):
     done, other = (tmp_path / cells[i].folder for i in range(2))
     for folder, cell in zip((done, other), (cells[0], cells[0]), strict=True):
         folder.mkdir(parents=True)
-        (folder / records.CONFIG_FILE).write_text(cell.config.to_json())
-        records.write_summary(folder, {"test_dice": 1.0})
+        (folder / config_and_summary.CONFIG_FILE).write_text(cell.config.to_json())
+        config_and_summary.write_summary(folder, {"test_dice": 1.0})
     command = [
         *(sys.executable, "-m", "launch.sweep", "--config=configs/quickstart.py:smoke"),
         *(f"--workdir={tmp_path}", "--dry_run", "--cluster=slurm", "--slurm=qos=long"),

@@ -16,8 +16,8 @@ import optax
 from noisyjax import methods, models
 from noisyjax.benchmarks import harness
 from noisyjax.core import compilation, rng
-from noisyjax.train import state as states
 from noisyjax.train import step as steps
+from noisyjax.train import train_state
 
 _CLASSES = 2
 
@@ -90,7 +90,7 @@ def training_step(setup: Setup, threads: int, *, method: str) -> harness.Work:
     optimiser, batch, key = optax.adam(1e-3), setup.batch(), rng.root_key(0)
     quick = {"xla_backend_optimization_level": 1}
     variables = jax.jit(made.init, compiler_options=quick)(key, batch)
-    state = states.create(variables, optimiser, ema=False)
+    state = train_state.create(variables, optimiser, ema=False)
     start = time.perf_counter()
     update = functools.partial(
         steps.train_step,

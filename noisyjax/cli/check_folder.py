@@ -38,11 +38,11 @@ def main(argv: list[str]) -> None:
     import rich.table
     import rich.text
 
-    from noisyjax.data import folder_check, folder_problems
+    from noisyjax.data.folder import checker, problem_kinds
 
     root = flags.FLAGS.root
     try:
-        problems = folder_check.check(root, ignore=flags.FLAGS.ignore)
+        problems = checker.check(root, ignore=flags.FLAGS.ignore)
     except ValueError as error:
         raise app.UsageError(str(error)) from error
     console = rich.console.Console()
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
         table.add_row(*(rich.text.Text(cell) for cell in cells))
     console.print(table)
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    fatal = sum(problem.kind not in folder_problems.HARMLESS for problem in problems)
+    fatal = sum(problem.kind not in problem_kinds.HARMLESS for problem in problems)
     console.print(f"{root}: {count}, {fatal} in the way of training", markup=False)
     sys.exit(1)
 

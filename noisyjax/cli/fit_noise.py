@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"expected flags only, got {argv[1:]}")
     from noisyjax.core import rng
     from noisyjax.data import sources
-    from noisyjax.studies import fitted_raters, noise_levels
+    from noisyjax.studies.raters import noise_fit, noise_levels
 
     logging.set_verbosity(logging.WARNING)
     given = flags.FLAGS
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
                 print(f"  {name:16s} strength {found.strength:.4g}, Dice {found.dice:.4f}")
         return
     for data in loaded:
-        found = fitted_raters.fit(key, data, range(min(given.images, len(data.examples))))
+        found = noise_fit.fit(key, data, range(min(given.images, len(data.examples))))
         sides = data.examples[0]["image"].shape[:-1]
         print(
             f"{data.name}: a {found.a:.4f} ({found.a * sides[0]:.2f} of {sides[0]} voxels), "

@@ -51,10 +51,10 @@ def _value(text: str) -> Any:
 
 def _evidence(given: flags.FlagValues) -> Any:
     from noisyjax.data import sources
-    from noisyjax.studies import rater_evidence
+    from noisyjax.studies.raters import reference
 
     if given.run:
-        return rater_evidence.from_run(
+        return reference.from_run(
             given.run, split=given.split, estimate=given.estimate, checkpoint=given.checkpoint
         )
     options = (option.split("=", 1) for option in given.option)
@@ -65,9 +65,7 @@ def _evidence(given: flags.FlagValues) -> Any:
     except (OSError, ValueError) as error:
         raise app.UsageError(str(error)) from error
     ids = range(min(given.images or len(data.examples), len(data.examples)))
-    return rater_evidence.from_source(
-        data, ids=ids, by=given.fusion, panel=given.panel, seed=given.seed
-    )
+    return reference.from_source(data, ids=ids, by=given.fusion, panel=given.panel, seed=given.seed)
 
 
 def main(argv: list[str]) -> None:
@@ -84,17 +82,17 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"--option: expected NAME=VALUE, got {wrong}")
     import rich.console
 
-    from noisyjax.studies import rater_report, rater_scores
+    from noisyjax.studies.raters import report, scores
 
     logging.set_verbosity(logging.WARNING)
-    found = rater_scores.build(_evidence(given))
+    found = scores.build(_evidence(given))
     folder = pathlib.Path(given.out or pathlib.Path(given.run) / "raters" / given.split)
-    rater_report.write(found, folder)
+    report.write(found, folder)
     console = rich.console.Console()
     if not console.is_terminal:
         # A file has no width that the table would have to bow to.
         console.width = 140
-    console.print(rater_report.terminal(found))
+    console.print(report.terminal(found))
     for note in found.notes:
         console.print(f"Note: {note}", style="yellow")
     console.print(f"{folder}/raters.md, raters.csv, raters_cases.csv, raters.png")

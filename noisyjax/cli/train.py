@@ -74,7 +74,8 @@ def main(argv: list[str]) -> None:
     start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax import train
-    from noisyjax.train import config_checks, distributed
+    from noisyjax.train import config_checks
+    from noisyjax.train.devices import distributed
 
     logging.set_verbosity(logging.WARNING)
     try:

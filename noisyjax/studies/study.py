@@ -12,20 +12,13 @@ import rich.progress
 
 from noisyjax import train
 from noisyjax.core import checks, files
-from noisyjax.studies import (
-    comparison,
-    consensus,
-    grid,
-    noise_ratio,
-    pictures,
-    readout,
-    showcase,
-    table,
-)
-from noisyjax.train import records
+from noisyjax.studies import by_agreement, comparison, grid, readout, table
+from noisyjax.studies.figures import of_run, plots
+from noisyjax.studies.noise_ratio import report
+from noisyjax.train.workdir import config_and_summary
 
 # What studies of one kind report besides, by the name in `config.reports`.
-_REPORTS = {"noise_ratio": noise_ratio.report}
+_REPORTS = {"noise_ratio": report.report}
 
 
 def train_each(
@@ -34,7 +27,7 @@ def train_each(
     """Trains runs one after the other; one that is finished is only read."""
     summaries = []
     for config, workdir in zip(configs, workdirs, strict=True):
-        summary = records.finished(config, workdir)
+        summary = config_and_summary.finished(config, workdir)
         summaries.append(summary or train.train_and_evaluate(config, workdir)[1])
     return summaries
 
@@ -46,7 +39,7 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     of every run), ``comparisons.md`` (paired tests), ``consensus.md`` and ``consensus.png`` (the
     metrics of ``config.consensus`` where the raters agree little, more and much), a plot per entry
     of ``config.plots``, ``curves.png``, for each entry of ``config.showcases`` the pictures of
-    `showcase.figures`, and for each name in ``config.reports`` its tables ``<name>.md`` and its
+    `of_run.figures`, and for each name in ``config.reports`` its tables ``<name>.md`` and its
     pictures.
 
     Args:
@@ -69,8 +62,8 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     _compare(config, workdir, rows, console)
     _group(config, workdir, outcomes, console)
     _draw(config, workdir, outcomes)
-    for name, report in reports.items():
-        _report(name, report, workdir, outcomes, console)
+    for name, write_report in reports.items():
+        _report(name, write_report, workdir, outcomes, console)
     _plot(config, workdir, rows)
     console.print(f"tables and pictures: {workdir}")
     return outcomes
@@ -125,14 +118,14 @@ def _group(
 ) -> None:
     if not config.consensus:
         return
-    head, body, figure = consensus.report(
+    head, body, figure = by_agreement.report(
         workdir, outcomes, metrics=config.consensus, repeats=config.repeats
     )
     if body:
         title = "Cases by the agreement of their raters, mean ± sd over cases"
         console.print(table.terminal(title, head, body))
         files.write_text(workdir / "consensus.md", f"{title}\n\n{table.markdown(head, body)}")
-        pictures.save(figure, workdir / "consensus.png")
+        plots.save(figure, workdir / "consensus.png")
 
 
 def _plot(
@@ -152,8 +145,8 @@ def _plot(
                 title: {name: list(line.items()) for name, line in panel.items()}
                 for title, panel in panels.items()
             }
-            figure = pictures.lines(drawn, xlabel=along, ylabel=label)
-            pictures.save(figure, workdir / f"{field}.png")
+            figure = plots.lines(drawn, xlabel=along, ylabel=label)
+            plots.save(figure, workdir / f"{field}.png")
 
 
 def _run_cells(
@@ -200,23 +193,23 @@ def _draw(
         history = _history(workdir / cell.folder / "metrics.jsonl", config.curve)
         histories.setdefault(name, []).append(history)
     if histories:
-        figure = pictures.curves(histories, xlabel="step", ylabel=config.curve)
-        pictures.save(figure, workdir / "curves.png")
+        figure = plots.curves(histories, xlabel="step", ylabel=config.curve)
+        plots.save(figure, workdir / "curves.png")
     finished = {cell.folder for cell, summary, _ in outcomes if summary is not None}
     for folder in config.showcases:
         if folder in finished:
-            for kind, figure in showcase.figures(workdir / folder).items():
-                pictures.save(figure, workdir / f"{kind}-{folder.replace('/', '-')}.png")
+            for kind, figure in of_run.figures(workdir / folder).items():
+                plots.save(figure, workdir / f"{kind}-{folder.replace('/', '-')}.png")
 
 
 def _report(
     name: str,
-    report: Callable,
+    write_report: Callable,
     workdir: pathlib.Path,
     outcomes: Sequence[grid.Outcome],
     console: rich.console.Console,
 ) -> None:
-    parts, figures = report(workdir, outcomes)
+    parts, figures = write_report(workdir, outcomes)
     texts = []
     for note, group in itertools.groupby(parts, key=lambda part: part.note):
         for title, head, body, _ in group:
@@ -227,7 +220,7 @@ def _report(
     if texts:
         files.write_text(workdir / f"{name}.md", "\n".join(texts))
     for kind, figure in figures.items():
-        pictures.save(figure, workdir / f"{name}-{kind}.png")
+        plots.save(figure, workdir / f"{name}-{kind}.png")
 
 
 def _history(path: pathlib.Path, field: str) -> tuple[list, list]:

@@ -11,9 +11,11 @@ import ml_collections
 
 from noisyjax import methods, models
 from noisyjax.core import checks
-from noisyjax.data import fused, panels, sources
+from noisyjax.data import sources
+from noisyjax.data.labels import fuse, panels
 from noisyjax.methods import base
-from noisyjax.train import optimiser, parallel
+from noisyjax.train import optimiser
+from noisyjax.train.devices import parallelism
 
 # What can stand around a method while it is trained.
 STRATEGIES = ("none", "adl")
@@ -52,10 +54,10 @@ _RANGES = {
 }
 _NAMES = {
     "method": methods.METHODS,
-    "parallel": parallel.KINDS,
+    "parallel": parallelism.KINDS,
     "dtype": ("float32", "bfloat16"),
     "data.name": sources.SOURCES,
-    "data.gold": ("", *fused.NAMES),
+    "data.gold": ("", *fuse.NAMES),
     "model.name": models.MODELS,
     "train.optimizer": optimiser.OPTIMISERS,
     "train.schedule": optimiser.SCHEDULES,

@@ -15,25 +15,17 @@ from noisyjax import models
 from noisyjax.core import files, rng
 from noisyjax.methods import base
 from noisyjax.train import (
-    checkpoints,
     config_checks,
-    data_facts,
-    detection,
-    distributed,
-    evaluate,
-    fused_quality,
-    lock,
+    experiments,
+    out_of_memory,
     progress,
-    quality,
-    records,
-    shortage,
-    signals,
+    runs,
     step,
-    writers,
+    train_state,
 )
-from noisyjax.train import experiment as experiments
-from noisyjax.train import run as runs
-from noisyjax.train import state as states
+from noisyjax.train.devices import distributed, signals
+from noisyjax.train.evaluation import annotation_quality, evaluate, fusion_quality, noise_detection
+from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts, lock, metrics_log
 
 CHECKPOINTS = "checkpoints"
 
@@ -85,20 +77,20 @@ class Window:
         return {**means, "images_per_second": speed}
 
 
-def validate(run: runs.Run, state: states.TrainState) -> evaluate.Evaluation | None:
+def validate(run: runs.Run, state: train_state.TrainState) -> evaluate.Evaluation | None:
     """Evaluates on the validation split, or returns None if there is none."""
     if "val" not in run.experiment.examples:
         return None
-    return run.evaluate(states.evaluation_variables(state), "val")
+    return run.evaluate(train_state.evaluation_variables(state), "val")
 
 
 def train(
     run: runs.Run,
-    state: states.TrainState,
+    state: train_state.TrainState,
     store: checkpoints.Checkpoints,
-    writer: writers.MetricsWriter,
+    writer: metrics_log.MetricsWriter,
     stop: signals.StopRequest,
-) -> tuple[states.TrainState, dict[str, float]]:
+) -> tuple[train_state.TrainState, dict[str, float]]:
     """Trains from a state to the end of the run.
 
     Args:
@@ -138,7 +130,7 @@ def train(
             writer.write(now, training_row(run, now, row, seconds))
             bar.update(now, {"loss": row["loss"], "images/s": row["images_per_second"]})
             if validating and run.config.train.strategy != "none":
-                writer.write(now, detection.measure(run.experiment, state))
+                writer.write(now, noise_detection.measure(run.experiment, state))
             result = validate(run, state) if validating else None
             if result:
                 writer.write(now, {f"val_{name}": value for name, value in result.scalars.items()})
@@ -155,7 +147,7 @@ def train(
 
 
 def _look(
-    window: Window, state: states.TrainState, store: checkpoints.Checkpoints
+    window: Window, state: train_state.TrainState, store: checkpoints.Checkpoints
 ) -> dict[str, float]:
     try:
         return window.close()
@@ -179,7 +171,7 @@ def training_row(
 
 def finish(
     run: runs.Run,
-    state: states.TrainState,
+    state: train_state.TrainState,
     store: checkpoints.Checkpoints,
     seconds: dict[str, float],
 ) -> dict[str, float]:
@@ -198,7 +190,7 @@ def finish(
     tested = state
     if run.config.evaluate.checkpoint != "latest":
         tested = run.parallel.replicate(store.restore(state, which=run.config.evaluate.checkpoint))
-    variables = states.evaluation_variables(tested)
+    variables = train_state.evaluation_variables(tested)
     summary = {"steps": float(run.num_steps), "tested_step": float(tested.step), **seconds}
     summary["parameters"] = float(models.parameter_count(variables))
     # Runs from before this field have none.
@@ -210,18 +202,18 @@ def finish(
             summary |= {f"{split}_{name}": value for name, value in result.scalars.items()}
     if run.experiment.skipped is not None:
         summary["skipped_cases"] = float(sum(run.experiment.skipped.values()))
-    summary |= fused_quality.measure(run.experiment)
-    summary |= detection.measure(run.experiment, state)
-    detection.write(run.experiment, state, run.folder, steps_per_epoch=run.steps_per_epoch)
+    summary |= fusion_quality.measure(run.experiment)
+    summary |= noise_detection.measure(run.experiment, state)
+    noise_detection.write(run.experiment, state, run.folder, steps_per_epoch=run.steps_per_epoch)
     judged = (run.experiment, run.parallel, variables, run.folder)
-    summary |= quality.write(*judged, batch_size=run.config.evaluate.batch_size)
-    records.write_summary(run.folder, summary)
+    summary |= annotation_quality.write(*judged, batch_size=run.config.evaluate.batch_size)
+    config_and_summary.write_summary(run.folder, summary)
     return summary
 
 
 def train_and_evaluate(
     config: ml_collections.ConfigDict, workdir: str | os.PathLike
-) -> tuple[states.TrainState, dict[str, float]]:
+) -> tuple[train_state.TrainState, dict[str, float]]:
     """Trains and evaluates what a config describes, in a working directory of its own.
 
     Running it again in the same directory goes on from the latest good checkpoint, with the same
@@ -250,15 +242,15 @@ def train_and_evaluate(
     config_checks.check(config)
     folder = pathlib.Path(workdir).absolute()
     written = [folder] if distributed.is_writer() else []
-    with shortage.explained(config, folder / CHECKPOINTS), lock.held(written):
+    with out_of_memory.explained(config, folder / CHECKPOINTS), lock.held(written):
         for each in written:
             files.check_writable(each / CHECKPOINTS)
-        return _train_and_evaluate(config, records.prepare(config, folder))
+        return _train_and_evaluate(config, config_and_summary.prepare(config, folder))
 
 
 def _train_and_evaluate(
     config: ml_collections.ConfigDict, folder: pathlib.Path
-) -> tuple[states.TrainState, dict[str, float]]:
+) -> tuple[train_state.TrainState, dict[str, float]]:
     run = runs.set_up(config, folder)
     store = checkpoints.Checkpoints(folder / CHECKPOINTS, keep=config.checkpoint.keep)
     with signals.StopRequest() as stop, store:
@@ -268,9 +260,9 @@ def _train_and_evaluate(
         else:
             data_facts.check_same(folder, run.facts)
         state = run.parallel.replicate(run.init() if restored is None else restored)
-        summary = records.read_summary(folder)
+        summary = config_and_summary.read_summary(folder)
         if summary is None or restored is None:
-            with writers.MetricsWriter(folder, step=int(state.step)) as writer:
+            with metrics_log.MetricsWriter(folder, step=int(state.step)) as writer:
                 state, seconds = train(run, state, store, writer, stop)
             summary = finish(run, state, store, seconds)
         stop.obey()
@@ -295,15 +287,15 @@ class Trained(NamedTuple):
 
 def _config(folder: pathlib.Path) -> ml_collections.ConfigDict:
     """Reads the config of a run that has checkpoints."""
-    config = records.load_config(folder)
+    config = config_and_summary.load_config(folder)
     if not (folder / CHECKPOINTS).is_dir():
         raise FileNotFoundError(f"{folder / CHECKPOINTS}: not there, the run has no checkpoint yet")
     return config
 
 
 def _restored(
-    folder: pathlib.Path, init: Callable[[], states.TrainState], checkpoint: str
-) -> states.TrainState:
+    folder: pathlib.Path, init: Callable[[], train_state.TrainState], checkpoint: str
+) -> train_state.TrainState:
     """Reads a checkpoint of a run, and changes nothing."""
     # Nothing is written, so that it does not matter how many are kept.
     with checkpoints.Checkpoints(folder / CHECKPOINTS, keep=1, read_only=True) as store:
@@ -330,7 +322,7 @@ def restore(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> tuple[
     folder = pathlib.Path(workdir).absolute()
     run = runs.set_up(_config(folder), folder)
     restored = _restored(folder, run.init, checkpoint)
-    return run, states.evaluation_variables(run.parallel.replicate(restored))
+    return run, train_state.evaluation_variables(run.parallel.replicate(restored))
 
 
 def restore_without_data(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> Trained:
@@ -355,7 +347,7 @@ def restore_without_data(workdir: str | os.PathLike, *, checkpoint: str = "lates
     method = experiments.build_method(config, axis_name=None, **sizes)
     method = experiments.with_strategy(config, method, num_examples=facts.num_examples)
     state = _restored(folder, runs.start(config, method, facts).init, checkpoint)
-    return Trained(config, facts, method, states.evaluation_variables(state))
+    return Trained(config, facts, method, train_state.evaluation_variables(state))
 
 
 def evaluate_run(

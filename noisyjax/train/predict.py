@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from noisyjax.data import folder_cases, folder_check, folder_layout, folder_problems, volumes
+from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
+from noisyjax.data.volumes import read_write
 from noisyjax.methods import base, sliding_window
-from noisyjax.train import data_facts, loop, progress, records
+from noisyjax.train import loop, progress
+from noisyjax.train.workdir import config_and_summary, data_facts
 
 # Where probabilities lie, in a folder for each class.
 PROBABILITIES = "probabilities"
@@ -66,7 +68,7 @@ def predict_folder(
       ValueError: if the run is of another source or cannot predict by itself, or if the folder has
         no image at all.
     """
-    source = records.load_config(pathlib.Path(workdir)).data.name
+    source = config_and_summary.load_config(pathlib.Path(workdir)).data.name
     if source != "folder":
         raise ValueError(f"{workdir}: expected a run of the source folder, got one of {source}")
     images, output = pathlib.Path(images), pathlib.Path(output)
@@ -74,7 +76,7 @@ def predict_folder(
         raise ValueError(f"output: expected another folder than that of the images, got {output}")
     trained = loop.restore_without_data(workdir, checkpoint=checkpoint)
     about = trained.facts.about
-    layout = folder_layout.read_images(
+    layout = nnunet_layout.read_images(
         images,
         ending=about["file_ending"],
         class_names=trained.facts.class_names,
@@ -83,7 +85,7 @@ def predict_folder(
     if not layout.cases:
         faults = [str(found) for found in layout.problems]
         raise ValueError("\n".join([f"{images}: expected images, got none", *faults]))
-    if probabilities and volumes.FORMATS[layout.ending] == "pillow":
+    if probabilities and read_write.FORMATS[layout.ending] == "pillow":
         raise ValueError(
             f"probabilities: files that end in {layout.ending} hold none, expected False"
         )
@@ -91,7 +93,7 @@ def predict_folder(
     outcomes = [
         Outcome(found.file, None, str(found))
         for found in layout.problems
-        if not found.case and found.kind not in folder_problems.HARMLESS
+        if not found.case and found.kind not in problem_kinds.HARMLESS
     ]
     with progress.Progress(len(layout.cases), name="predicting", shown=shown) as bar:
         for number, case in enumerate(layout.cases, 1):
@@ -104,19 +106,19 @@ def predict_folder(
                 probs = predict(prepared["image"])
                 for target, values in _results(probs, trained, path, probabilities):
                     like = case.images[0]
-                    folder_cases.write(target, values, grid=prepared["grid"], like=like)
+                    case_files.write(target, values, grid=prepared["grid"], like=like)
                 outcomes.append(Outcome(case.name, path))
             bar.update(number, {})
     return outcomes
 
 
 def _prepare(
-    case: folder_layout.Case, layout: folder_layout.Layout, facts: data_facts.DataFacts
+    case: nnunet_layout.Case, layout: nnunet_layout.Layout, facts: data_facts.DataFacts
 ) -> dict[str, np.ndarray]:
     """Reads, checks and prepares a case as those that the run was trained on."""
-    read = folder_check.read_case(case, layout)
+    read = checker.read_case(case, layout)
     faults = [found for found in layout.problems if found.case == case.name] + list(read.problems)
-    fatal = [found for found in faults if found.kind not in folder_problems.HARMLESS]
+    fatal = [found for found in faults if found.kind not in problem_kinds.HARMLESS]
     if fatal:
         raise ValueError(str(fatal[0]))
     _, *size, channels = facts.batch["image"].shape
@@ -129,7 +131,7 @@ def _prepare(
     options = dict(facts.about["preparation"])
     if options["box"] == "labels":
         options["box"] = ""
-    return folder_cases.prepare(read, layout, to=facts.spacing, options=options)
+    return case_files.prepare(read, layout, to=facts.spacing, options=options)
 
 
 def _predictor(
@@ -155,7 +157,7 @@ def _predictor(
     def predict(image: np.ndarray) -> np.ndarray:
         size = [max(pair) for pair in zip(image.shape[:-1], options["window"], strict=True)]
         return sliding_window.predict_windows(
-            trained.method.predict, variables, folder_cases.fit(image, size), **options
+            trained.method.predict, variables, case_files.fit(image, size), **options
         )
 
     return predict

@@ -21,22 +21,10 @@ import ml_collections
 import numpy as np
 
 from noisyjax.core import rng
-from noisyjax.train import (
-    checkpoints,
-    config_checks,
-    data_facts,
-    detection,
-    evaluate,
-    lock,
-    loop,
-    parallel,
-    progress,
-    records,
-    shortage,
-    writers,
-)
-from noisyjax.train import run as runs
-from noisyjax.train import state as states
+from noisyjax.train import config_checks, loop, out_of_memory, progress, runs, train_state
+from noisyjax.train.devices import parallelism
+from noisyjax.train.evaluation import evaluate, noise_detection
+from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts, lock, metrics_log
 
 
 def train_seeds(
@@ -65,11 +53,11 @@ def train_seeds(
         raise ValueError(f"train_seeds: expected one process, got {jax.process_count()}")
     config_checks.check(configs[0])
     pairs = list(zip(configs, workdirs, strict=True))
-    summaries = [records.finished(config, folder) for config, folder in pairs]
+    summaries = [config_and_summary.finished(config, folder) for config, folder in pairs]
     if None not in summaries:
         return summaries
     folder = pathlib.Path(workdirs[0]).absolute() / loop.CHECKPOINTS
-    with shortage.explained(configs[0], folder), lock.held(workdirs):
+    with out_of_memory.explained(configs[0], folder), lock.held(workdirs):
         return _train_seeds(pairs)
 
 
@@ -77,7 +65,7 @@ def _train_seeds(
     pairs: Sequence[tuple[ml_collections.ConfigDict, str | os.PathLike]],
 ) -> list[dict[str, float]]:
     configs = [config for config, _ in pairs]
-    folders = [records.prepare(config, folder) for config, folder in pairs]
+    folders = [config_and_summary.prepare(config, folder) for config, folder in pairs]
     device = jax.local_devices()[:1]
     group = [runs.set_up(*pair, devices=device) for pair in zip(configs, folders, strict=True)]
     keep = configs[0].checkpoint.keep
@@ -89,7 +77,7 @@ def _train_seeds(
             data_facts.write(folder, run.facts)
             store = checkpoints.Checkpoints(folder / loop.CHECKPOINTS, keep=keep)
             stores.append(stack.enter_context(store))
-            logs.append(stack.enter_context(writers.MetricsWriter(folder)))
+            logs.append(stack.enter_context(metrics_log.MetricsWriter(folder)))
         finals, seconds = _train(group, stores, logs)
         return [loop.finish(*one, seconds) for one in zip(group, finals, stores, strict=True)]
 
@@ -97,7 +85,7 @@ def _train_seeds(
 def _check(configs: Sequence[ml_collections.ConfigDict]) -> None:
     plain = [config.to_dict() | {"seed": None} for config in configs]
     for config in plain[1:]:
-        wrong = records.differences(plain[0], config)
+        wrong = config_and_summary.differences(plain[0], config)
         if wrong:
             raise ValueError(f"configs: expected the same but for the seed, got {wrong}")
 
@@ -105,15 +93,15 @@ def _check(configs: Sequence[ml_collections.ConfigDict]) -> None:
 def _train(
     group: Sequence[runs.Run],
     stores: Sequence[checkpoints.Checkpoints],
-    logs: Sequence[writers.MetricsWriter],
-) -> tuple[list[states.TrainState], dict[str, float]]:
+    logs: Sequence[metrics_log.MetricsWriter],
+) -> tuple[list[train_state.TrainState], dict[str, float]]:
     """Trains all runs from the start to the end; see `loop.train`."""
     first, config, begun, compiled = group[0], group[0].config, time.perf_counter(), 0.0
 
-    def update(state: states.TrainState, batch: Any, seed: Any) -> Any:
+    def update(state: train_state.TrainState, batch: Any, seed: Any) -> Any:
         return first.update(state, batch, rng.root_key(seed))
 
-    update_all, stack = parallel.side_by_side(update, len(group))
+    update_all, stack = parallelism.side_by_side(update, len(group))
     together = stack([jax.device_get(run.init()) for run in group])
     seeds = stack([run.config.seed for run in group])
     windows = [loop.Window() for _ in group]
@@ -121,7 +109,9 @@ def _train(
     with progress.Progress(first.num_steps, shown=config.progress) as bar:
         batches = zip(*(run.batches(0) for run in group), strict=True)
         for now, parts in enumerate(batches, 1):
-            parts = tuple(parallel.pad(part, config.train.get("accumulate", 1)) for part in parts)
+            parts = tuple(
+                parallelism.pad(part, config.train.get("accumulate", 1)) for part in parts
+            )
             together, report = update_all(together, stack(parts), seeds)
             held.append((now, parts, report))
             if now == 1:
@@ -156,12 +146,12 @@ def _rows(windows: Sequence[loop.Window], held: Sequence[tuple]) -> list[dict[st
 def _validate(
     now: int,
     run: runs.Run,
-    state: states.TrainState,
+    state: train_state.TrainState,
     store: checkpoints.Checkpoints,
-    log: writers.MetricsWriter,
+    log: metrics_log.MetricsWriter,
 ) -> None:
     if run.config.train.strategy != "none":
-        log.write(now, detection.measure(run.experiment, state))
+        log.write(now, noise_detection.measure(run.experiment, state))
     result = loop.validate(run, state)
     score = None
     if result:
@@ -170,7 +160,9 @@ def _validate(
     store.save(now, state, score=score)
 
 
-def _apart(together: states.TrainState, group: Sequence[runs.Run]) -> list[states.TrainState]:
+def _apart(
+    together: train_state.TrainState, group: Sequence[runs.Run]
+) -> list[train_state.TrainState]:
     """Returns each run's own state, where the run evaluates."""
     fetched = jax.device_get(together)
     return [

@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from noisyjax.methods import base
-from noisyjax.train import state as states
+from noisyjax.train import train_state
 
 Batch = dict[str, Array]
 Scalar = Float[Array, ""]
@@ -57,7 +57,7 @@ def _over_pieces(function: Callable[[Batch], Any], batch: Batch, pieces: int) ->
 
 
 def gradients(
-    state: states.TrainState,
+    state: train_state.TrainState,
     batch: Batch,
     key: Array,
     *,
@@ -111,7 +111,7 @@ def _average(ema: Any, params: Any, step: Array, decay: float) -> Any:
 
 
 def train_step(
-    state: states.TrainState,
+    state: train_state.TrainState,
     batch: Batch,
     key: Array,
     *,
@@ -121,7 +121,7 @@ def train_step(
     ema: float,
     axis_name: str | None,
     pieces: int = 1,
-) -> tuple[states.TrainState, Report]:
+) -> tuple[train_state.TrainState, Report]:
     """Does one update.
 
     A step whose loss or gradient is not finite changes nothing but `healthy`, and neither does any
@@ -149,7 +149,7 @@ def train_step(
     healthy = state.healthy & jnp.isfinite(metrics["loss"][0]) & jnp.isfinite(norm)
     updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    new = states.TrainState(
+    new = train_state.TrainState(
         step=state.step + 1,
         params=params,
         model_state=model_state,

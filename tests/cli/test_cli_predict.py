@@ -14,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from noisyjax.data import volumes
+from noisyjax.data.volumes import read_write
 from noisyjax.methods import base
-from noisyjax.train import checkpoints, data_facts, loop, predict, records
-from noisyjax.train import run as runs
-from noisyjax.train import state as states
+from noisyjax.train import loop, predict, runs, train_state
+from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHAPE = (8, 7, 6)
@@ -43,7 +42,7 @@ def _ball(shape, spacing):
 
 
 def _save(path, array, affine):
-    volumes.write(path, volumes.Volume(array, affine, array.ndim))
+    read_write.write(path, read_write.Volume(array, affine, array.ndim))
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +66,11 @@ def away(tmp_path_factory):
     config = runpy.run_path(str(ROOT / "configs/folder.py"))["get_config"]("smoke")
     config.data.options.root = str(root / "data")
     config.model.widths = (4,)
-    folder = records.prepare(config, root / "run")
+    folder = config_and_summary.prepare(config, root / "run")
     run = runs.set_up(config, folder, devices=jax.devices()[:1])
     state, examples = run.init(), run.experiment.data.examples
     probs = jax.jit(run.experiment.method.predict)(
-        states.evaluation_variables(state), examples[1]["image"][np.newaxis]
+        train_state.evaluation_variables(state), examples[1]["image"][np.newaxis]
     ).probs[0]
     found = np.asarray(probs.argmax(-1), np.uint8)
     assert 0 < found.mean() < 1
@@ -105,7 +104,7 @@ def thresholded(workdir, monkeypatch):
 
 
 def _same_place(path, like):
-    written, image = volumes.read(path), volumes.read(like)
+    written, image = read_write.read(path), read_write.read(like)
     assert written.shape == image.shape
     np.testing.assert_array_equal(written.affine, image.affine)
     assert written.spacing == image.spacing
@@ -138,7 +137,7 @@ def test_the_command_writes_what_the_network_says_and_names_what_is_damaged(away
     assert [path.name for path in output.iterdir()] == ["good.nii.gz"]
     found = _same_place(output / "good.nii.gz", like)
     assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, volumes.read(expected).array)
+    np.testing.assert_array_equal(found, read_write.read(expected).array)
 
 
 @pytest.mark.parametrize("window", [(), (5, 6, 4)])
@@ -205,7 +204,7 @@ def test_what_cannot_be_predicted_is_refused(thresholded, workdir, tmp_path, mon
     with thresholded.config.unlocked():
         thresholded.config.data.name = "digits"
     (tmp_path / "run").mkdir()
-    records.prepare(thresholded.config, tmp_path / "run")
+    config_and_summary.prepare(thresholded.config, tmp_path / "run")
     with pytest.raises(ValueError, match="expected a run of the source folder, got one of digits"):
         predict.predict_folder(tmp_path / "run", tmp_path / "in", tmp_path / "out")
 

@@ -12,8 +12,8 @@ import pytest
 from noisyjax import methods, models
 from noisyjax.core import rng
 from noisyjax.methods import adl, base
-from noisyjax.train import parallel, step
-from noisyjax.train import state as states
+from noisyjax.train import step, train_state
+from noisyjax.train.devices import parallelism
 
 KEY = rng.root_key(0)
 EXAMPLES, BATCH = 10, 4
@@ -94,10 +94,10 @@ def batches(epochs, numbers):
 
 
 def run(method, given, spread=None, rate=0.0):
-    spread = spread or parallel.build("pmap", jax.devices()[:1])
+    spread = spread or parallelism.build("pmap", jax.devices()[:1])
     optimiser = optax.sgd(rate)
     example = {name: jnp.asarray(array[:1]) for name, array in given[0].items()}
-    state = states.create(method.init(KEY, example), optimiser, ema=False)
+    state = train_state.create(method.init(KEY, example), optimiser, ema=False)
     update = functools.partial(
         step.train_step, method=method, optimiser=optimiser,
         transform=lambda batch, key: batch, ema=0.0, axis_name=spread.axis_name,
@@ -157,12 +157,12 @@ def test_an_example_comes_back_when_its_loss_has_fallen():
     assert not removed[1][3]
 
 
-@pytest.mark.parametrize("kind", parallel.KINDS)
+@pytest.mark.parametrize("kind", parallelism.KINDS)
 def test_devices_and_their_number_change_nothing(kind):
     method = adl.wrap(linear(), **OPTIONS, **NOISE)
     given = list(batches(2, NUMBERS))
     expected = run(method, given, rate=1e-3)[-1][0]
-    result = run(method, given, parallel.build(kind), rate=1e-3)[-1][0]
+    result = run(method, given, parallelism.build(kind), rate=1e-3)[-1][0]
     np.testing.assert_allclose(result.params["segmenter"], expected.params["segmenter"], rtol=1e-5)
     for name, kept in expected.model_state["adl"].items():
         np.testing.assert_allclose(result.model_state["adl"][name], kept, rtol=1e-5)
@@ -186,7 +186,7 @@ def test_seeds_side_by_side_equal_seeds_alone():
     other = list(batches(2, NUMBERS[::-1].copy()))
     alone = [run(method, part)[-1][0].model_state["adl"] for part in (given, other)]
     example = {name: jnp.asarray(array) for name, array in given[0].items()}
-    state = states.create(method.init(KEY, example), optax.sgd(0.0), ema=False)
+    state = train_state.create(method.init(KEY, example), optax.sgd(0.0), ema=False)
     update = functools.partial(
         step.train_step, method=method, optimiser=optax.sgd(0.0),
         transform=lambda batch, key: batch, ema=0.0, axis_name=None,
@@ -225,7 +225,7 @@ def test_it_goes_around_any_method(name):
         )  # fmt: skip
 
     update = jax.jit(update)
-    state = states.create(left_out, optax.sgd(0.1), ema=False)
+    state = train_state.create(left_out, optax.sgd(0.1), ema=False)
     after, report = update(state, batch)
     other, _ = update(state, {**batch, "labels": batch["labels"].at[1].set(0)})
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
@@ -250,7 +250,7 @@ def test_a_batch_that_is_left_out_entirely_leaves_the_batch_statistics():
         "rater_mask": jnp.ones((2, 1), bool), "weight": jnp.zeros(2),
         "id": jnp.arange(2, dtype=jnp.int32),
     }  # fmt: skip
-    state = states.create(jax.jit(method.init)(KEY, batch), optax.sgd(0.1), ema=False)
+    state = train_state.create(jax.jit(method.init)(KEY, batch), optax.sgd(0.1), ema=False)
     update = functools.partial(
         step.gradients, key=KEY, method=method, axis_name=None,
     )  # fmt: skip

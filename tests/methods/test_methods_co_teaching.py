@@ -9,8 +9,8 @@ import pytest
 from noisyjax import methods, models
 from noisyjax.core import rng
 from noisyjax.methods import co_teaching
-from noisyjax.train import parallel, step
-from noisyjax.train import state as states
+from noisyjax.train import step, train_state
+from noisyjax.train.devices import parallelism
 
 KEY = rng.root_key(0)
 
@@ -101,7 +101,7 @@ def test_the_number_of_devices_changes_nothing():
         method = _build(spread.axis_name, ramp_steps=1)
         batch = _batch(7) | {"weight": np.array([1, 1, 1, 1, 1, 0, 0], np.float32)}
         variables = jax.jit(method.init)(KEY, jax.tree.map(jnp.asarray, batch))
-        state = states.create(variables, optax.sgd(1.0), ema=False)
+        state = train_state.create(variables, optax.sgd(1.0), ema=False)
         train = functools.partial(
             step.train_step, method=method, optimiser=optax.sgd(1.0),
             transform=lambda batch, key: batch, ema=0.0, axis_name=spread.axis_name,
@@ -112,10 +112,10 @@ def test_the_number_of_devices_changes_nothing():
             state, report = compiled(state, spread.put(batch), key)
         return jax.device_get((state.params, report.metrics))
 
-    expected = update(parallel.build("pmap", jax.devices()[:1]))
+    expected = update(parallelism.build("pmap", jax.devices()[:1]))
     close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5)
     for kind in ("pmap", "vmap"):
-        result = update(parallel.build(kind, jax.devices()[:4]))
+        result = update(parallelism.build(kind, jax.devices()[:4]))
         jax.tree.map(close, result, expected)
         # Half of five, rounded up.
         assert float(result[1]["loss"][1]) == 3

@@ -10,8 +10,8 @@ from noisyjax import methods, models
 from noisyjax.core import rng
 from noisyjax.losses import overlap
 from noisyjax.methods import cople_net
-from noisyjax.train import parallel, step
-from noisyjax.train import state as states
+from noisyjax.train import step, train_state
+from noisyjax.train.devices import parallelism
 
 KEY = rng.root_key(0)
 # Compiles faster than it runs.
@@ -170,7 +170,7 @@ def _three_steps(spread):
     """(parameters, model state, metrics) after three steps on eight examples, two of no weight."""
     method, batch = _build(spread.axis_name, ramp_steps=1), _batch(8, [1, 1, 1, 1, 1, 0, 1, 0])
     variables = quick_jit(method.init)(KEY, jax.tree.map(jnp.asarray, batch))
-    state = spread.replicate(states.create(variables, optax.sgd(0.5), ema=False))
+    state = spread.replicate(train_state.create(variables, optax.sgd(0.5), ema=False))
     train = functools.partial(
         step.train_step, method=method, optimiser=optax.sgd(0.5),
         transform=lambda batch, key: batch, ema=0.0, axis_name=spread.axis_name,
@@ -184,12 +184,12 @@ def _three_steps(spread):
 @pytest.fixture(scope="module")
 def alone():
     """What one device makes of it."""
-    return _three_steps(parallel.build("pmap", jax.devices()[:1]))
+    return _three_steps(parallelism.build("pmap", jax.devices()[:1]))
 
 
 @pytest.mark.parametrize("kind", ["pmap", "vmap"])
 def test_the_number_of_devices_changes_nothing(alone, kind):
-    result = _three_steps(parallel.build(kind, jax.devices()))
+    result = _three_steps(parallelism.build(kind, jax.devices()))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5), result, alone)
     losses = result[1][cople_net.COLLECTION]["losses"]
     assert np.isnan(losses).tolist() == [False, False, False, True]

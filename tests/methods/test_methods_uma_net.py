@@ -13,8 +13,7 @@ from noisyjax import methods, models
 from noisyjax.core import rng
 from noisyjax.losses import uncertainty
 from noisyjax.methods import uma_net
-from noisyjax.train import state as states
-from noisyjax.train import step
+from noisyjax.train import step, train_state
 
 KEY, RATERS, SIDE = rng.root_key(0), 3, 6
 # Every loss and every weight has its say.
@@ -282,7 +281,7 @@ def test_a_label_that_the_others_deny_is_distrusted():
     method = _build(widths=(8,), start=-1.0, quality=False, ramp_steps=40)
     variables = _jit(method.init)(KEY, batch)
     optimiser = optax.adam(2e-2)
-    state = states.create(variables, optimiser, ema=False)
+    state = train_state.create(variables, optimiser, ema=False)
     update = _jit(
         functools.partial(
             step.train_step, method=method, optimiser=optimiser,
@@ -292,7 +291,7 @@ def test_a_label_that_the_others_deny_is_distrusted():
     )  # fmt: skip
     for _ in range(150):
         state, _ = update(state, batch, KEY)
-    assessment = _jit(method.assess)(states.evaluation_variables(state), batch)
+    assessment = _jit(method.assess)(train_state.evaluation_variables(state), batch)
     maps = assessment.uncertainty[..., 0].mean(0)
     wrong = np.zeros((SIDE, SIDE), bool)
     wrong[:2, :2], wrong[1, 1] = True, False

@@ -7,7 +7,8 @@ from bad_inputs import Bad
 
 from noisyjax import decisions, fusion, losses, metrics
 from noisyjax.core import blur, distance, morphology, warp
-from noisyjax.data import annotate, fused, patches, source, splits
+from noisyjax.data import patches, source, splits
+from noisyjax.data.labels import frozen, fuse
 from noisyjax.losses import entropy, ssim, uncertainty
 from noisyjax.metrics import (
     boundary,
@@ -54,7 +55,7 @@ def _source(**changes):
 def annotated(**changes):
     """The labelled examples of a toy source with some arrays replaced."""
     options = {"panel": None, "seed": 0, "include_truth": True}
-    return annotate.annotate(_source(**changes), np.arange(4), **options)
+    return frozen.annotate(_source(**changes), np.arange(4), **options)
 
 
 def _row(name, call, match, error=ValueError):
@@ -191,7 +192,7 @@ _FUSION = [
     ),
     _row(
         "unknown fusion",
-        lambda: fused.gold_standard(
+        lambda: fuse.gold_standard(
             zeros(2, 3, 4), zeros(2, 3, dtype=B), name="best", num_classes=2
         ),
         "fusion: expected one of 'staple', 'spatial_staple', got 'best'",

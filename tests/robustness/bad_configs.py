@@ -23,10 +23,12 @@ from configs import (
     uma_net,
 )
 from noisyjax import methods, models
-from noisyjax.data import panels, source, sources
+from noisyjax.data import source, sources
+from noisyjax.data.labels import panels
 from noisyjax.data.sources import digits
 from noisyjax.methods import sliding_window
-from noisyjax.train import data_facts, experiment, optimiser, records
+from noisyjax.train import experiments, optimiser
+from noisyjax.train.workdir import config_and_summary, data_facts
 
 
 def _changed(name, value):
@@ -102,7 +104,7 @@ load_digits = functools.cache(digits.load)
 
 def _build(config):
     with mock.patch.dict(sources.SOURCES, digits=load_digits):
-        experiment.build(config, "run")
+        experiments.build(config, "run")
 
 
 def _with(**fields):
@@ -253,7 +255,7 @@ ROWS = [
     ),
     *group(
         "config.json of a run",
-        records.load_config,
+        config_and_summary.load_config,
         [
             ("truncated", _run_folder(config='{"seed": 0, "da'), "config.json: expected .*got"),
             ("a list", _run_folder(config="[1, 2]"), "config.json: expected .*got .*list"),

@@ -14,7 +14,7 @@ from bad_inputs import Make, Payload, file, group
 from noisyjax.data import source, splits
 from noisyjax.data.sources import annotators_npz, archive, bubil, hippocampus, lidc, mnist
 from noisyjax.metrics import tabulate
-from noisyjax.train import checkpoints
+from noisyjax.train.workdir import checkpoints
 
 # --- archives --------------------------------------------------------------------------------
 

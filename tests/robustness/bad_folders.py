@@ -12,9 +12,9 @@ from absl import app
 from bad_inputs import group
 
 from noisyjax.cli import fit_noise
-from noisyjax.data import folder_check
+from noisyjax.data.folder import checker
 from noisyjax.data.sources import folder
-from noisyjax.studies import fitted_raters, noise_levels, rater_evidence
+from noisyjax.studies.raters import noise_fit, noise_levels, reference
 from noisyjax.train import predict
 
 SIZE = (8, 8)
@@ -252,7 +252,7 @@ def _predict(where, output="out"):
 
 def _evidence(**options):
     def call(_):
-        rater_evidence.from_source(
+        reference.from_source(
             bad_configs.load_digits(), ids=range(2), panel=("good", "over"), seed=0, **options
         )
 
@@ -280,7 +280,7 @@ ROWS = [
     *group("folder", _load, [*_CONTENTS, *_VOLUMES], bounded=True),
     *group(
         "check_folder",
-        lambda root: folder_check.check(root, ignore=("empty", "nothing")),
+        lambda root: checker.check(root, ignore=("empty", "nothing")),
         [("unknown kind", _made(), "ignore: expected one of .*, got 'nothing'")],
     ),
     *group(
@@ -333,7 +333,7 @@ ROWS = [
     ),
     *group(
         "fit_noise",
-        lambda _: fitted_raters.fit(None, bad_configs.load_digits(), range(2)),
+        lambda _: noise_fit.fit(None, bad_configs.load_digits(), range(2)),
         [("a source without raters", _nothing, "digits: .*raters")],
     ),
     *group(

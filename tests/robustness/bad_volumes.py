@@ -13,7 +13,7 @@ import PIL.Image
 import PIL.PngImagePlugin
 from bad_inputs import file, group
 
-from noisyjax.data import volumes
+from noisyjax.data.volumes import read_write
 
 
 def nifti(*, dtype=np.int16, kind=nib.Nifti1Image, **fields) -> bytes:
@@ -156,11 +156,11 @@ def _pipe(path: pathlib.Path) -> str:
 
 
 ROWS = [
-    *group("NIfTI", volumes.read, _VOLUMES, error=volumes.UnreadableError, bounded=True),
-    *group("PNG", volumes.read, _PICTURES, error=volumes.UnreadableError, bounded=True),
+    *group("NIfTI", read_write.read, _VOLUMES, error=read_write.UnreadableError, bounded=True),
+    *group("PNG", read_write.read, _PICTURES, error=read_write.UnreadableError, bounded=True),
     *group(
         "header of a PNG",
-        volumes.peek,
+        read_write.peek,
         [
             (
                 "of 100,000 pixels a side",
@@ -168,7 +168,7 @@ ROWS = [
                 "smaller image",
             )
         ],
-        error=volumes.UnreadableError,
+        error=read_write.UnreadableError,
         bounded=True,
     ),
 ]

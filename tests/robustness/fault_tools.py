@@ -17,7 +17,7 @@ import pytest
 import train_fakes
 
 from noisyjax.data import pipeline, source
-from noisyjax.train import checkpoints, lock
+from noisyjax.train.workdir import checkpoints, lock
 
 
 def assert_same(tree, other):

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[2]
-FAKES = ROOT / "tests" / "train"
+FAKES = ROOT / "tests" / "fakes"
 PER_EPOCH = 4
 RSS_FILE = "rss.txt"
 

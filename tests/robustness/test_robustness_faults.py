@@ -24,9 +24,10 @@ import pytest
 import train_fakes
 
 from noisyjax import methods, models, train
-from noisyjax.data import disk_cache, pipeline, source, sources
-from noisyjax.train import checkpoints, data_facts, loop, writers
-from noisyjax.train import run as runs
+from noisyjax.data import pipeline, source, sources
+from noisyjax.data.volumes import store
+from noisyjax.train import loop, runs
+from noisyjax.train.workdir import checkpoints, data_facts, metrics_log
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -63,7 +64,8 @@ class World(NamedTuple):
         tools.assert_same(state, self.whole[1])
         tools.assert_same_numbers(summary, self.whole[2])
         rows, expected = (
-            writers.read_metrics(each / writers.METRICS_FILE) for each in (folder, self.whole[0])
+            metrics_log.read_metrics(each / metrics_log.METRICS_FILE)
+            for each in (folder, self.whole[0])
         )
         assert [row["step"] for row in rows] == [row["step"] for row in expected]
 
@@ -320,9 +322,9 @@ def config_or_splits_are_damaged(world):
 def metrics_or_facts_are_damaged(world):
     folder = world.copy()
     tools.cut_off(folder / data_facts.FILE)
-    lines = (folder / writers.METRICS_FILE).read_bytes().splitlines(keepends=True)
+    lines = (folder / metrics_log.METRICS_FILE).read_bytes().splitlines(keepends=True)
     later = b'{"step": 10, "train_lo'
-    (folder / writers.METRICS_FILE).write_bytes(b"".join(lines) + b"\xff\x00\n" + later)
+    (folder / metrics_log.METRICS_FILE).write_bytes(b"".join(lines) + b"\xff\x00\n" + later)
     world.goes_on(folder)
     for name in (data_facts.FILE, "config.json"):
         assert (folder / name).read_bytes() == (world.whole[0] / name).read_bytes()
@@ -365,7 +367,7 @@ def a_mapped_file_is_cut_off(world):
     command = [sys.executable, "-c", tools.CUT_OFF_WHILE_MAPPED, str(world.folder)]
     died = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert died.returncode == -signal.SIGBUS, died.stderr
-    found = disk_cache.stored(world.folder, "made", ("x",), lambda: {"x": np.ones(3)})
+    found = store.stored(world.folder, "made", ("x",), lambda: {"x": np.ones(3)})
     np.testing.assert_array_equal(found["x"], np.ones(3))
 
 

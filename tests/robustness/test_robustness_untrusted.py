@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import noisyjax
-from noisyjax.data import disk_cache, folder_check, volumes
+from noisyjax.data.folder import checker
 from noisyjax.data.sources import folder
+from noisyjax.data.volumes import read_write, store
 
 _ROOT = pathlib.Path(noisyjax.__file__).parent
 
@@ -99,7 +100,7 @@ def test_what_executes_data_is_found(source):
 def test_a_kept_array_that_is_damaged_is_made_anew(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.image.npy").write_bytes(content)
-    stored = disk_cache.stored(tmp_path, "a", ["image"], lambda: {"image": np.arange(3)})
+    stored = store.stored(tmp_path, "a", ["image"], lambda: {"image": np.arange(3)})
     np.testing.assert_array_equal(stored["image"], np.arange(3))
     assert not (tmp_path / bad_inputs.MARKER).exists()
 
@@ -113,7 +114,7 @@ def test_names_of_any_script_are_read_and_written_back(tmp_path):
         fakes.save(tmp_path / "imagesTr" / f"{name}_0000.png", image)
         label = unicodedata.normalize("NFD", name)
         fakes.save(tmp_path / "labelsTr" / f"{label}.png", fakes.label(seed, (8, 8)))
-    assert folder_check.check(tmp_path) == []
+    assert checker.check(tmp_path) == []
     data = folder.load(root=str(tmp_path))
     expected = sorted(unicodedata.normalize("NFC", name) for name in names)
     assert sorted(data.case_names) == expected
@@ -121,14 +122,14 @@ def test_names_of_any_script_are_read_and_written_back(tmp_path):
         written = tmp_path / "out" / f"{name}.png"
         data.examples.write(i, data.examples[i]["truth"], written)
         own = next((tmp_path / "labelsTr").glob(f"{unicodedata.normalize('NFD', name)}.png"))
-        np.testing.assert_array_equal(volumes.read(written).array, volumes.read(own).array)
+        np.testing.assert_array_equal(read_write.read(written).array, read_write.read(own).array)
 
 
 def test_what_is_shown_of_a_name_cannot_command_a_terminal(tmp_path):
     fakes.make(tmp_path, 2, end=".png", shape=(8, 8))
     fakes.describe(tmp_path, end=".png", patients={"\x1b[2J\u202ecase": "anna"})
     (tmp_path / "imagesTr" / "a\x1b[31m_0000.png").write_bytes(b"")
-    shown = "".join(map(str, folder_check.check(tmp_path)))
+    shown = "".join(map(str, checker.check(tmp_path)))
     assert r"\x1b[2J\u202ecase" in shown
     assert shown.isprintable()
 
@@ -137,7 +138,7 @@ def test_what_is_shown_of_a_name_cannot_command_a_terminal(tmp_path):
 def test_a_header_that_the_format_allows_is_taken(tmp_path, fields):
     path = tmp_path / "a.nii"
     path.write_bytes(bad_volumes.nifti(**fields))
-    np.testing.assert_array_equal(volumes.read(path).array.ravel(), np.arange(24))
+    np.testing.assert_array_equal(read_write.read(path).array.ravel(), np.arange(24))
 
 
 def test_labels_that_nobody_gave_may_hold_anything():
@@ -156,10 +157,10 @@ def test_a_volume_of_the_other_byte_order_is_read(tmp_path):
         image.get_fdata().astype(">i2"), np.eye(4), image.header.as_byteswapped(">")
     )
     path.write_bytes(swapped.to_bytes())
-    np.testing.assert_array_equal(volumes.read(path).array.ravel(), np.arange(24))
+    np.testing.assert_array_equal(read_write.read(path).array.ravel(), np.arange(24))
 
 
 def test_sixteen_bits_stay_sixteen(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(bad_volumes.picture((np.arange(64) * 1000).astype(np.uint16).reshape(8, 8)))
-    assert volumes.read(path).array.max() == 63_000
+    assert read_write.read(path).array.max() == 63_000

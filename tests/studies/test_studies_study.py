@@ -3,7 +3,8 @@
 import pytest
 
 from configs import annotators
-from noisyjax.studies import showcase, study
+from noisyjax.studies import study
+from noisyjax.studies.figures import of_run
 
 
 @pytest.mark.slow
@@ -39,4 +40,4 @@ def test_a_study_ends_with_a_table_and_pictures_and_can_be_taken_up_again(tmp_pa
     assert (tmp_path / "table.csv").read_text() == table
 
     with pytest.raises(ValueError, match="staple has no confusion matrices"):
-        showcase.figures(tmp_path / "staple/seed0")
+        of_run.figures(tmp_path / "staple/seed0")

@@ -12,7 +12,8 @@ import train_fakes
 from noisyjax import train
 from noisyjax.data import pipeline, sources
 from noisyjax.metrics import tabulate
-from noisyjax.train import checkpoints, loop, writers
+from noisyjax.train import loop
+from noisyjax.train.workdir import checkpoints, metrics_log
 
 EPOCHS, PER_EPOCH = 3, 4
 STEPS = EPOCHS * PER_EPOCH
@@ -44,7 +45,7 @@ def test_a_workdir_holds_everything(uninterrupted):
         "summary.json", "val_cases.csv", "val_report.json", "test_cases.csv", "test_report.json",
         "source.json", "run.lock",
     }  # fmt: skip
-    rows = writers.read_metrics(folder / "metrics.jsonl")
+    rows = metrics_log.read_metrics(folder / "metrics.jsonl")
     training = [row for row in rows if "train_loss" in row]
     assert [row["step"] for row in training] == list(range(1, STEPS + 1))
     assert training[-1]["train_loss"] < training[0]["train_loss"]
@@ -123,20 +124,20 @@ def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(uninterrupted, tmp_path, 
     state, other = train.train_and_evaluate(train_fakes.config(), tmp_path)
     assert_same(jax.device_get(state), expected)
     assert other["test_nll"] == summary["test_nll"]
-    rows = writers.read_metrics(tmp_path / "metrics.jsonl")
+    rows = metrics_log.read_metrics(tmp_path / "metrics.jsonl")
     steps = [row["step"] for row in rows if "train_loss" in row]
     assert steps == list(range(1, STEPS + 1))
 
 
 def test_a_request_that_comes_while_a_step_is_written_waits_for_the_next(tmp_path, monkeypatch):
-    write = writers.MetricsWriter.write
+    write = metrics_log.MetricsWriter.write
 
     def asked(self, step, values):
         if step == 6:
             os.kill(os.getpid(), signal.SIGTERM)
         write(self, step, values)
 
-    monkeypatch.setattr(writers.MetricsWriter, "write", asked)
+    monkeypatch.setattr(metrics_log.MetricsWriter, "write", asked)
     with pytest.raises(SystemExit):
         train.train_and_evaluate(train_fakes.config(), tmp_path)
     with checkpoints.Checkpoints(tmp_path / "checkpoints", keep=2, read_only=True) as store:
@@ -179,7 +180,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(uninterrupted, tmp_path, log_ev
 def test_best_checkpoint_is_the_one_tested(tmp_path):
     changes = {"evaluate.checkpoint": "best", "evaluate.select": "val_dice", "checkpoint.keep": 1}
     _, summary = train.train_and_evaluate(train_fakes.config(**changes), tmp_path)
-    rows = [r for r in writers.read_metrics(tmp_path / "metrics.jsonl") if "val_dice" in r]
+    rows = [r for r in metrics_log.read_metrics(tmp_path / "metrics.jsonl") if "val_dice" in r]
     best = max(rows, key=lambda row: (row["val_dice"], row["step"]))
     assert summary["val_dice"] == pytest.approx(best["val_dice"])
     result = loop.evaluate_run(tmp_path, split="val", checkpoint="best")

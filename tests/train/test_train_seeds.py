@@ -8,7 +8,8 @@ import pytest
 import train_fakes
 
 from noisyjax import train
-from noisyjax.train import checkpoints, loop, writers
+from noisyjax.train import loop
+from noisyjax.train.workdir import checkpoints, metrics_log
 
 SEEDS = (3, 4)
 
@@ -33,7 +34,7 @@ def test_seeds_side_by_side_equal_seeds_one_by_one(tmp_path):
         for name in set(one) - {"seconds_compile", "seconds_train"}:
             np.testing.assert_allclose(one[name], other[name], rtol=1e-4, err_msg=name)
         assert set(os.listdir(here)) == set(os.listdir(there))
-        rows, wanted = (writers.read_metrics(f / "metrics.jsonl") for f in (here, there))
+        rows, wanted = (metrics_log.read_metrics(f / "metrics.jsonl") for f in (here, there))
         assert [row["step"] for row in rows] == [row["step"] for row in wanted]
         for row, want in zip(rows, wanted, strict=True):
             if "train_loss" in row:

@@ -8,8 +8,7 @@ import pytest
 import train_fakes
 
 from noisyjax.core import rng
-from noisyjax.train import state as states
-from noisyjax.train import step
+from noisyjax.train import step, train_state
 
 METHOD = train_fakes.method(num_raters=2, num_classes=2)
 KEY = rng.root_key(0)
@@ -29,7 +28,7 @@ def batch_of(size, weight=None, scale=1.0):
 def make(optimiser=None, ema=0.0, transform=lambda batch, key: batch):
     optimiser = optimiser or optax.sgd(1.0)
     variables = METHOD.init(rng.purpose_key(0, "init"), batch_of(1))
-    state = states.create(variables, optimiser, ema=ema > 0)
+    state = train_state.create(variables, optimiser, ema=ema > 0)
     function = functools.partial(
         step.train_step,
         method=METHOD,
@@ -96,9 +95,9 @@ def test_moving_average_lies_between_and_is_evaluated():
     expected = jax.tree.map(lambda a, b: 0.1 * a + 0.9 * b, state.params, after.params)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7),
                  after.ema, expected)  # fmt: skip
-    assert states.evaluation_variables(after)["params"] is after.ema
+    assert train_state.evaluation_variables(after)["params"] is after.ema
     plain, _ = make()
-    assert states.evaluation_variables(plain)["params"] is plain.params
+    assert train_state.evaluation_variables(plain)["params"] is plain.params
 
 
 def test_transform_is_given_the_batch_and_the_key():

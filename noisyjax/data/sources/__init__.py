@@ -14,10 +14,9 @@ from noisyjax.data.sources import (
     hippocampus_slices,
     lidc,
     mnist,
-    phantoms,
     spine_slices,
-    tumours,
 )
+from noisyjax.data.sources.procedural import phantoms, tumours
 
 SOURCES = {
     "annotators_npz": annotators_npz.load,

@@ -1,6 +1,6 @@
 """A folder of one's own images and labels, in nnU-Net's raw layout with raters beside it.
 
-See `noisyjax.data.folder_layout` for the layout, and ``python -m noisyjax.cli.check_folder`` for
+See `noisyjax.data.folder.nnunet_layout` for the layout, ``python -m noisyjax.cli.check_folder`` for
 what may be wrong with a folder. Every case is turned to RAS axes, normalised, resampled to one
 spacing and cut or filled up to one size around its middle.
 """
@@ -14,18 +14,9 @@ import numpy as np
 from jaxtyping import Int, Integer
 
 from noisyjax.core import checks
-from noisyjax.data import (
-    disk_cache,
-    folder_cases,
-    folder_check,
-    folder_layout,
-    folder_problems,
-    order,
-    preprocess,
-    source,
-    splits,
-    volumes,
-)
+from noisyjax.data import order, source, splits
+from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
+from noisyjax.data.volumes import preprocess, read_write, store
 
 # Where labelsTr is all there is, it is what a network learns from as well.
 ONLY_RATER = "labels"
@@ -45,11 +36,11 @@ class FolderExamples:
         wrong with a case that is kept to be left out.
       size: S, of every example.
       spacing: of every example, in mm.
-      options: how cases were prepared, see `folder_cases.prepare`.
+      options: how cases were prepared, see `case_files.prepare`.
     """
 
-    cases: tuple[folder_layout.Case, ...]
-    layout: folder_layout.Layout
+    cases: tuple[nnunet_layout.Case, ...]
+    layout: nnunet_layout.Layout
     prepared: tuple[dict[str, np.ndarray] | str, ...]
     size: tuple[int, ...]
     spacing: tuple[float, ...]
@@ -64,7 +55,7 @@ class FolderExamples:
         arrays = self.prepared[index]
         if isinstance(arrays, str):
             raise ValueError(arrays)
-        image = folder_cases.fit(arrays["image"], self.size)
+        image = case_files.fit(arrays["image"], self.size)
         labels = np.stack([preprocess.fit(label, self.size) for label in arrays["labels"]])
         example = {"image": image, "id": np.int32(index)}
         if self.layout.has_truth:
@@ -89,14 +80,14 @@ class FolderExamples:
         """
         checks.shape("labels", labels, self.size, like="the examples")
         like = self.cases[index].images[0]
-        folder_cases.write(path, labels, grid=self.prepared[index]["grid"], like=like)
+        case_files.write(path, labels, grid=self.prepared[index]["grid"], like=like)
 
 
-def _fatal(problems: Sequence[folder_problems.Problem]) -> list[folder_problems.Problem]:
-    return [found for found in problems if found.kind not in folder_problems.HARMLESS]
+def _fatal(problems: Sequence[problem_kinds.Problem]) -> list[problem_kinds.Problem]:
+    return [found for found in problems if found.kind not in problem_kinds.HARMLESS]
 
 
-def _refuse(root: str, problems: Sequence[folder_problems.Problem]) -> None:
+def _refuse(root: str, problems: Sequence[problem_kinds.Problem]) -> None:
     """Raises for what a folder cannot be trained on."""
     fatal = _fatal(problems)
     if fatal:
@@ -109,17 +100,17 @@ def _refuse(root: str, problems: Sequence[folder_problems.Problem]) -> None:
 
 
 def _prepare(
-    case: folder_layout.Case, layout: folder_layout.Layout, to: tuple, options: dict[str, Any]
+    case: nnunet_layout.Case, layout: nnunet_layout.Layout, to: tuple, options: dict[str, Any]
 ) -> dict[str, np.ndarray]:
     """Reads, checks and prepares one case."""
-    read = folder_check.read_case(case, layout)
+    read = checker.read_case(case, layout)
     _refuse(str(layout.root), read.problems)
-    return folder_cases.prepare(read, layout, to=to, options=options)
+    return case_files.prepare(read, layout, to=to, options=options)
 
 
 def _kept(
-    case: folder_layout.Case,
-    layout: folder_layout.Layout,
+    case: nnunet_layout.Case,
+    layout: nnunet_layout.Layout,
     to: tuple[float, ...],
     options: dict[str, Any],
     folder: str,
@@ -137,23 +128,23 @@ def _kept(
         "raters": layout.rater_names,
         "own": sorted(case.raters),
     }
-    name = disk_cache.digest(case.paths, made_by)
-    return disk_cache.stored(folder, name, _KEYS, lambda: _prepare(case, layout, to, options))
+    name = store.digest(case.paths, made_by)
+    return store.stored(folder, name, _KEYS, lambda: _prepare(case, layout, to, options))
 
 
-def _peek(case: folder_layout.Case, layout: folder_layout.Layout) -> volumes.Volume:
+def _peek(case: nnunet_layout.Case, layout: nnunet_layout.Layout) -> read_write.Volume:
     """Reads the header of a case's first channel."""
     path = case.images[0]
     try:
-        return volumes.to_ras(volumes.peek(path))
-    except volumes.UnreadableError as error:
+        return read_write.to_ras(read_write.peek(path))
+    except read_write.UnreadableError as error:
         file = path.relative_to(layout.root).as_posix()
         got = str(error).removeprefix(f"{path}: ")
-        _refuse(str(layout.root), [folder_problems.problem(error.fault, file=file, got=got)])
+        _refuse(str(layout.root), [problem_kinds.problem(error.fault, file=file, got=got)])
         raise
 
 
-def _left_out(layout: folder_layout.Layout) -> dict[str, str]:
+def _left_out(layout: nnunet_layout.Layout) -> dict[str, str]:
     """Returns the cases that cannot be used, as far as names and headers tell, and why."""
     cases = {case.name: case for case in layout.cases}
     errors, rest = {}, []
@@ -171,7 +162,7 @@ def _left_out(layout: folder_layout.Layout) -> dict[str, str]:
     return errors
 
 
-def _prepared_or_not(case: folder_layout.Case, *how: Any) -> dict[str, np.ndarray] | str:
+def _prepared_or_not(case: nnunet_layout.Case, *how: Any) -> dict[str, np.ndarray] | str:
     """Returns a prepared case, or what is wrong with it."""
     try:
         return _kept(case, *how)
@@ -179,7 +170,7 @@ def _prepared_or_not(case: folder_layout.Case, *how: Any) -> dict[str, np.ndarra
         return str(error)
 
 
-def _spacing(layout: folder_layout.Layout, wanted: Sequence[float | int]) -> tuple[float, ...]:
+def _spacing(layout: nnunet_layout.Layout, wanted: Sequence[float | int]) -> tuple[float, ...]:
     """Returns the spacing to resample to: the one that is wanted, or the median of the cases."""
     for size in wanted:
         checks.positive("spacing", size)
@@ -187,12 +178,12 @@ def _spacing(layout: folder_layout.Layout, wanted: Sequence[float | int]) -> tup
         return tuple(float(size) for size in wanted)
     peeked = [_peek(case, layout) for case in layout.cases]
     facts = [(case, v.num_axes, 1, v.spacing) for case, v in zip(layout.cases, peeked, strict=True)]
-    _refuse(str(layout.root), list(folder_check.across(facts)))
+    _refuse(str(layout.root), list(checker.across(facts)))
     # Rounded, for headers in float32 have a spacing of 0.99999994.
     return tuple(round(float(s), 5) for s in np.median([v.spacing for v in peeked], axis=0))
 
 
-def _patients(layout: folder_layout.Layout) -> Int[np.ndarray, "N"]:
+def _patients(layout: nnunet_layout.Layout) -> Int[np.ndarray, "N"]:
     """Returns a number for the patient of each case; one of his own where none is named."""
     # The flag keeps a case apart from a patient of the same name.
     names = [
@@ -204,7 +195,7 @@ def _patients(layout: folder_layout.Layout) -> Int[np.ndarray, "N"]:
 
 
 def _splits(
-    cases: Sequence[folder_layout.Case],
+    cases: Sequence[nnunet_layout.Case],
     patients: Int[np.ndarray, "N"],
     *,
     seed: int,
@@ -266,7 +257,7 @@ def load(
         the median of the cases.
       size: voxels of an example; empty for the largest case along each axis.
       normalise: of each channel over its whole image: ``"z_score"`` (MR), ``"bone"`` (of the
-        mandible study), ``"ct_window"`` (CT) or ``"none"``; see `noisyjax.data.preprocess`.
+        mandible study), ``"ct_window"`` (CT) or ``"none"``; see `noisyjax.data.volumes.preprocess`.
       cut: of ``"bone"``: 900 where air is 0, -124 in Hounsfield units.
       window: of ``"ct_window"``, what becomes 0 and 1.
       box: what each case is cut to before it is fitted to the size: "" for nothing, ``"bright"`` or
@@ -293,7 +284,7 @@ def load(
         the command that lists all. Or if an option does not fit.
     """
     checks.one_of("normalise", normalise, preprocess.NORMALISATIONS)
-    layout = folder_layout.read(root)
+    layout = nnunet_layout.read(root)
     left_out: dict[str, str] = {}
     if skip_damaged:
         left_out = _left_out(layout)
@@ -319,7 +310,7 @@ def load(
     shapes = [arrays["image"].shape for _, arrays in usable]
     if len({len(shape) for shape in shapes}) > 1 or len({shape[-1] for shape in shapes}) > 1:
         facts = [(case, len(s) - 1, s[-1], to) for (case, _), s in zip(usable, shapes)]
-        _refuse(root, list(folder_check.across(facts)))
+        _refuse(root, list(checker.across(facts)))
     axes = len(shapes[0]) - 1
     if len(size) not in (0, axes):
         raise ValueError(f"size: expected one for each of {axes} axes, got {tuple(size)}")

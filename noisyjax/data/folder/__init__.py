@@ -1,0 +1,1 @@
+"""Folders of images and labels in nnU-Net's raw layout."""

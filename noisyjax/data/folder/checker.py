@@ -1,0 +1,232 @@
+"""Finds everything that is wrong with a folder of images and labels, in one go."""
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import pathlib
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from noisyjax.core import checks
+from noisyjax.data.folder import nnunet_layout, problem_kinds
+from noisyjax.data.folder.nnunet_layout import Case, Layout
+from noisyjax.data.folder.problem_kinds import Problem, problem
+from noisyjax.data.volumes import read_write
+
+KINDS = problem_kinds.KINDS
+
+# Headers in float32 and tools that write few digits differ by less, in mm (or voxels, if larger).
+_TOLERANCE = 1e-3
+# Micrometres in place of millimetres differ by more.
+_FAR = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """A case that was read.
+
+    Attributes:
+      case: the case.
+      volumes: file to volume in RAS axes, without those that cannot be read.
+      problems: what is wrong with its files.
+      classes: the values of its labels.
+    """
+
+    case: Case
+    volumes: dict[pathlib.Path, read_write.Volume]
+    problems: tuple[Problem, ...]
+    classes: frozenset[int]
+
+    @property
+    def num_channels(self) -> int:
+        """Channels, those of colours counted; 0 if not all of them could be read."""
+        images = [self.volumes.get(path) for path in self.case.images]
+        if any(image is None for image in images):
+            return 0
+        return sum(
+            image.array.shape[-1] if image.array.ndim > image.num_axes else 1 for image in images
+        )
+
+
+class _Notes:
+    """What is found out about one case."""
+
+    def __init__(self, case: Case, layout: Layout):
+        self._case, self._root = case, layout.root
+        self.problems: list[Problem] = []
+        self.classes: set[int] = set()
+
+    def add(self, kind: str, path: pathlib.Path, **fields: Any) -> None:
+        """Adds a problem of a file."""
+        file = path.relative_to(self._root).as_posix()
+        self.problems.append(problem(kind, case=self._case.name, file=file, **fields))
+
+    def read(self, path: pathlib.Path, max_bytes: int) -> read_write.Volume | None:
+        """Reads a file in RAS axes, or notes why it cannot be read."""
+        try:
+            return read_write.to_ras(read_write.read(path, max_bytes=max_bytes))
+        except read_write.UnreadableError as error:
+            self.add(error.fault, path, got=str(error).removeprefix(f"{path}: "))
+            return None
+
+
+def _elsewhere(volume: read_write.Volume, like: read_write.Volume) -> str:
+    """Returns how far a volume's corners are from another's, or "" if they are not."""
+    ends = [(0, n - 1) for n in like.shape] + [(0,)] * (3 - like.num_axes)
+    corners = np.array([(*corner, 1) for corner in itertools.product(*ends)])
+    moved = np.abs(corners @ (volume.affine - like.affine).T).max()
+    limit = _TOLERANCE * max(1.0, *like.spacing)
+    return f"its corners are up to {moved:.3g} mm away" if moved > limit else ""
+
+
+def _about_image(notes: _Notes, path: pathlib.Path, volume: read_write.Volume) -> None:
+    values = volume.array
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        notes.add("not_finite", path, got=int((~np.isfinite(values)).sum()))
+    elif values.min() == values.max():
+        notes.add("constant", path, got=values.flat[0])
+    if volume.num_axes == 3 and min(volume.shape) == 1:
+        notes.add("one_slice", path, got=volume.shape)
+
+
+def _about_label(
+    notes: _Notes,
+    path: pathlib.Path,
+    label: read_write.Volume,
+    image: read_write.Volume,
+    count: int,
+) -> None:
+    if label.array.ndim != label.num_axes:
+        notes.add("label_colours", path)
+        return
+    if label.shape != image.shape:
+        notes.add("shape", path, got=label.shape, want=image.shape)
+    elif away := _elsewhere(label, image):
+        notes.add("label_affine", path, got=away)
+    values = np.unique(label.array)
+    whole = np.isfinite(values) & (values == np.round(values))
+    if not whole.all():
+        notes.add("not_whole", path, got=values[~whole][0])
+        return
+    others = values[(values < 0) | (values >= count)] if count else values[:0]
+    if others.size:
+        shown = [int(value) for value in others[:5]]
+        notes.add("outside_classes", path, got=shown, want=f"0 to {count - 1}")
+    if not values.any():
+        notes.add("empty_mask", path)
+    notes.classes.update(int(value) for value in values)
+
+
+def read_case(case: Case, layout: Layout, *, max_bytes: int = read_write.MAX_BYTES) -> Read:
+    """Reads all files of a case in RAS axes and lists what is wrong with them.
+
+    Args:
+      case: the case.
+      layout: the folder's.
+      max_bytes: as in `read_write.read`.
+
+    Returns:
+      The volumes and the problems.
+    """
+    notes = _Notes(case, layout)
+    read = {path: notes.read(path, max_bytes) for path in case.paths}
+    read = {path: volume for path, volume in read.items() if volume is not None}
+    images = [path for path in case.images if path in read]
+    for path in images:
+        volume, first = read[path], read[images[0]]
+        _about_image(notes, path, volume)
+        if volume.shape != first.shape:
+            notes.add("channel_shape", path, got=volume.shape, want=first.shape)
+        elif away := _elsewhere(volume, first):
+            notes.add("channel_affine", path, got=away)
+    for path in case.paths[len(case.images) :]:
+        if path in read and images:
+            _about_label(notes, path, read[path], read[images[0]], len(layout.class_names))
+    return Read(case, read, tuple(notes.problems), frozenset(notes.classes))
+
+
+def across(facts: Iterable[tuple[Case, int, int, tuple[float, ...]]]) -> Iterator[Problem]:
+    """Yields what does not fit together among cases that are each right.
+
+    Args:
+      facts: case, spatial axes, channels and spacing of each.
+
+    Yields:
+      The problems, beside the first case.
+    """
+    facts = list(facts)
+    if not facts:
+        return
+    _, axes, channels, _ = facts[0]
+    usual = np.median([spacing for _, own, _, spacing in facts if own == axes], axis=0)
+    for case, own_axes, own_channels, spacing in facts:
+        path = case.images[0]
+        place = {"case": case.name, "file": f"{path.parent.name}/{path.name}"}
+        if own_axes != axes:
+            yield problem("mixed_axes", got=own_axes, want=axes, **place)
+            continue
+        if own_channels != channels:
+            yield problem("number_of_channels", got=own_channels, want=channels, **place)
+        ratio = np.asarray(spacing) / usual
+        if (ratio > _FAR).any() or (ratio < 1 / _FAR).any():
+            got, want = (tuple(round(float(s), 4) for s in sizes) for sizes in (spacing, usual))
+            yield problem("far_spacing", got=got, want=want, **place)
+
+
+def _copies(layout: Layout) -> Iterator[Problem]:
+    """Yields images that are another case's, byte for byte; only files of one size are read."""
+    by_size = collections.defaultdict(list)
+    for case in layout.cases:
+        path = case.images[0]
+        if path.is_file() and path.stat().st_size:
+            by_size[path.stat().st_size].append((case, path))
+    for cases in by_size.values():
+        seen = {}
+        for case, path in cases if len(cases) > 1 else ():
+            with open(path, "rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+            place = f"images{case.part}/{path.name}"
+            if content in seen:
+                yield problem("same_image", case=case.name, file=place, got=seen[content])
+            seen.setdefault(content, place)
+
+
+def check(
+    root: str | pathlib.Path,
+    *,
+    ignore: Collection[str] = (),
+    max_bytes: int = read_write.MAX_BYTES,
+) -> list[Problem]:
+    """Lists every problem of a folder in the layout of `folder_layout`, reading case by case.
+
+    Args:
+      root: the folder.
+      ignore: kinds that are meant to be so.
+      max_bytes: the largest image or label map, unpacked.
+
+    Returns:
+      The problems, those of names first; none if the folder is clean.
+
+    Raises:
+      ValueError: if a kind is unknown.
+    """
+    for kind in ignore:
+        checks.one_of("ignore", kind, KINDS)
+    layout = nnunet_layout.read(root)
+    problems, facts, classes = list(layout.problems), [], set()
+    for case in layout.cases:
+        read = read_case(case, layout, max_bytes=max_bytes)
+        problems += read.problems
+        classes |= read.classes
+        if read.num_channels and len(case.images) == len(layout.channel_names):
+            first = read.volumes[case.images[0]]
+            facts.append((case, first.num_axes, read.num_channels, first.spacing))
+    problems += across(facts)
+    problems += _copies(layout)
+    for number, name in enumerate(layout.class_names):
+        if number and classes and number not in classes:
+            problems.append(problem("absent_class", file="dataset.json", got=f"{number}, {name}"))
+    return [found for found in problems if found.kind not in ignore]

@@ -1,0 +1,400 @@
+"""Which files a folder holds, in nnU-Net's raw layout with raters beside it.
+
+    dataset.json                   {"channel_names": {"0": "CT"}, "labels": {"background": 0,
+                                   "organ": 1}, "file_ending": ".nii.gz"}
+    imagesTr/CASE_0000.nii.gz      one file for each channel
+    labelsTr/CASE.nii.gz           the truth; the folder may be absent if there are raters
+    ratersTr/RATER/CASE.nii.gz     labels of several raters; the folder, or any file, may be absent
+    imagesTs/, labelsTs/, ratersTs/   the same for cases that test; may be absent
+
+Where patients have several cases, dataset.json says whose they are, and no patient is divided
+between training and test: ``"patients": {"CASE": "PATIENT"}``. A case that is not named there is a
+patient of its own.
+
+Only the names of files are read here, and dataset.json.
+"""
+
+import dataclasses
+import pathlib
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from noisyjax.core import files
+from noisyjax.data.folder.problem_kinds import Problem, problem
+from noisyjax.data.volumes import read_write
+
+PARTS = ("Tr", "Ts")
+EXAMPLE = (
+    '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "organ": 1}, '
+    '"file_ending": ".nii.gz"}'
+)
+
+_MOST_JSON = 2**24
+# Of a name in which "a" stands for all letters, marks, digits and symbols beyond ASCII.
+_NAME = re.compile(r"[A-Za-z0-9][\w+\-]*([. ][\w+\-]+)*", re.ASCII)
+_BEYOND_ASCII = ("L", "M", "N", "So", "Sk")
+# Devices on Windows, whatever the ending.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.ASCII | re.IGNORECASE)
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """The files of one case.
+
+    Attributes:
+      name: the case's name.
+      part: "Tr" or "Ts".
+      images: a file for each channel that is there.
+      truth: the label in labelsTr or labelsTs, or None.
+      raters: name of a rater to his label.
+    """
+
+    name: str
+    part: str
+    images: tuple[pathlib.Path, ...]
+    truth: pathlib.Path | None
+    raters: dict[str, pathlib.Path]
+
+    @property
+    def paths(self) -> tuple[pathlib.Path, ...]:
+        """All files: channels, then the truth, then raters by name."""
+        truth = (self.truth,) if self.truth else ()
+        return (*self.images, *truth, *(self.raters[name] for name in sorted(self.raters)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What a folder holds.
+
+    Attributes:
+      root: the folder.
+      ending: of its files.
+      class_names: the background first.
+      channel_names: one for each channel.
+      rater_names: in alphabetical order; empty if there are none.
+      has_truth: whether there is a truth; it is for all cases or for none.
+      cases: in alphabetical order, those of imagesTr first.
+      patients: case to patient, of cases that share one; may be empty.
+      problems: what is wrong with names and dataset.json.
+    """
+
+    root: pathlib.Path
+    ending: str
+    class_names: tuple[str, ...]
+    channel_names: tuple[str, ...]
+    rater_names: tuple[str, ...]
+    has_truth: bool
+    cases: tuple[Case, ...]
+    patients: dict[str, str]
+    problems: tuple[Problem, ...]
+
+
+def is_safe(name: str) -> bool:
+    """Whether a name can be that of a file on any system, in the folder it is put in.
+
+    >>> [is_safe(name) for name in ("case 1.2-b", "../case", "a/b", ".hidden", "nul", "")]
+    [True, False, False, False, False, False]
+    """
+    letters = "".join(
+        "a" if not char.isascii() and unicodedata.category(char).startswith(_BEYOND_ASCII) else char
+        for char in name
+    )
+    begins_well = not unicodedata.category(name[:1] or " ").startswith("M")
+    return begins_well and _NAME.fullmatch(letters) is not None and not _DEVICE.fullmatch(name)
+
+
+def _numbered(content: Any, *, names_first: bool) -> tuple[str, ...] | None:
+    """Returns the names of the numbers 0, 1, ... from a mapping, or None if it is no such one."""
+    if not isinstance(content, dict) or not content:
+        return None
+    pairs = [pair if names_first else pair[::-1] for pair in content.items()]
+    try:
+        numbers = {int(number): str(name) for name, number in pairs if type(number) in (int, str)}
+    except ValueError:
+        return None
+    if sorted(numbers) != list(range(len(pairs))):
+        return None
+    return tuple(numbers[i] for i in range(len(pairs)))
+
+
+def _paths_within(content: Any) -> list[str]:
+    """Returns the texts of file lists (of the Decathlon's layout), which are not followed."""
+    texts, open_items = [], [content]
+    while open_items:
+        item = open_items.pop()
+        if isinstance(item, dict | list):
+            open_items.extend(item.values() if isinstance(item, dict) else item)
+        elif isinstance(item, str):
+            texts.append(item)
+    return texts[::-1]
+
+
+def _described(root: pathlib.Path, problems: list[Problem]) -> tuple[dict, tuple, tuple, str]:
+    """Reads dataset.json: its content, classes, channels and the ending of the files."""
+    name = "dataset.json"
+    path = root / name
+    nothing = ({}, (), (), "")
+    if not path.is_file():
+        problems.append(problem("no_dataset_json", file=name, want=EXAMPLE))
+        return nothing
+    try:
+        content = files.read_json(path, most=_MOST_JSON)
+    except ValueError as error:
+        problems.append(problem("bad_dataset_json", file=name, got=error, want=EXAMPLE))
+        return nothing
+    classes = _numbered(content.get("labels"), names_first=True)
+    if classes is None or not 2 <= len(classes) <= 256 or len(set(classes)) < len(classes):
+        problems.append(problem("bad_labels", file=name, got=f"got {content.get('labels')}"))
+        classes = ()
+    # The Decathlon calls them modality.
+    named = content.get("channel_names", content.get("modality"))
+    channels = _numbered(named, names_first=False)
+    if channels is None:
+        problems.append(problem("bad_channels", file=name, got=f"got {named}"))
+    end = content.get("file_ending", ".nii.gz")
+    if not isinstance(end, str) or end not in read_write.FORMATS:
+        want = ", ".join(read_write.FORMATS)
+        problems.append(problem("bad_file_ending", file=name, got=end, want=want))
+        end = ""
+    for key in ("training", "test"):
+        for text in _paths_within(content.get(key)):
+            if text.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", text):
+                problems.append(problem("unsafe_path", file=name, got=text))
+    return content, classes, channels or (), end
+
+
+def _listed(
+    root: pathlib.Path, folder: str, end: str, form: str, problems: list[Problem]
+) -> dict[str, pathlib.Path]:
+    """Returns the files of a folder by their names without the ending, in the form NFC."""
+    found, seen = {}, {}
+    if not (root / folder).is_dir():
+        return found
+    for path in sorted((root / folder).iterdir()):
+        # Finder, Explorer and Jupyter leave such files anywhere.
+        if path.name.startswith(".") or path.name == "Thumbs.db":
+            continue
+        place = f"{folder}/{path.name}"
+        stem = path.name[: -len(end)]
+        if path.is_dir() or not path.name.endswith(end):
+            kind = "misnamed" if read_write.ending(path) else "unknown_file"
+            problems.append(problem(kind, file=place, want=form + end))
+        elif not is_safe(stem):
+            problems.append(problem("unsafe_path", file=place, got=path.name))
+        else:
+            name = unicodedata.normalize("NFC", stem)
+            # On other systems, and in archives, both are the same file.
+            if (same := seen.setdefault(name.casefold(), path)) != path:
+                problems.append(problem("same_name", file=place, got=same.name))
+            else:
+                found[name] = path
+    return found
+
+
+def _channels(
+    root: pathlib.Path,
+    folder: str,
+    end: str,
+    count: int,
+    problems: list[Problem],
+    *,
+    unnumbered: bool = False,
+) -> dict[str, tuple[pathlib.Path, ...]]:
+    """Returns the channels' files of every case of a folder, those that are there.
+
+    A count of 0 is an unknown one: that of the case with most channels. The only channel need not
+    be numbered if `unnumbered`.
+    """
+    by_case: dict[str, dict[int, pathlib.Path]] = {}
+    for stem, path in _listed(root, folder, end, "CASE_0000", problems).items():
+        match = _CHANNEL.fullmatch(stem)
+        if match is None and not unnumbered:
+            file = f"{folder}/{path.name}"
+            problems.append(problem("misnamed", file=file, want=f"{stem}_0000{end}"))
+            continue
+        name, number = (match[1], int(match[2])) if match else (stem, 0)
+        own = by_case.setdefault(name, {})
+        if number in own:
+            file = f"{folder}/{path.name}"
+            problems.append(problem("two_files", case=name, file=file, got=own[number].name))
+        own[number] = path
+    count = count or 1 + max((i for channels in by_case.values() for i in channels), default=0)
+    for name, channels in by_case.items():
+        for extra in sorted(set(channels) - set(range(count))):
+            file = f"{folder}/{channels[extra].name}"
+            problems.append(problem("extra_channel", case=name, file=file, got=extra, want=count))
+        for absent in sorted(set(range(count)) - set(channels)):
+            file = f"{folder}/{name}_{absent:04d}{end}"
+            problems.append(problem("missing_channel", case=name, file=file, got=file, want=absent))
+    return {
+        name: tuple(path for _, path in sorted(channels.items()))
+        for name, channels in by_case.items()
+    }
+
+
+def _labels(
+    root: pathlib.Path, folder: str, end: str, images: dict, problems: list[Problem]
+) -> dict[str, pathlib.Path]:
+    """Returns the labels of a folder that have an image."""
+    labels = _listed(root, folder, end, "CASE", problems)
+    part = folder.split("/")[0][-2:]
+    for name in sorted(set(labels) - set(images)):
+        file = f"{folder}/{labels[name].name}"
+        want = f"images{part}/{name}_0000{end}"
+        problems.append(problem("missing_image", case=name, file=file, want=want))
+    return {name: path for name, path in labels.items() if name in images}
+
+
+def _raters(
+    root: pathlib.Path, part: str, end: str, images: dict, problems: list[Problem]
+) -> dict[str, dict[str, pathlib.Path]]:
+    """Returns rater to case to label."""
+    folder = root / f"raters{part}"
+    raters = {}
+    if not folder.is_dir():
+        return raters
+    for path in sorted(folder.iterdir()):
+        place = f"{folder.name}/{path.name}"
+        if path.name.startswith("."):
+            continue
+        if not path.is_dir():
+            kind = "misnamed" if read_write.ending(path) else "unknown_file"
+            problems.append(problem(kind, file=place, want=f"RATER/{path.name}"))
+        elif not is_safe(path.name):
+            problems.append(problem("unsafe_path", file=place, got=path.name))
+        else:
+            raters[path.name] = _labels(root, place, end, images, problems)
+            if not raters[path.name]:
+                problems.append(problem("empty_rater", file=place))
+    return raters
+
+
+def read(root: str | pathlib.Path) -> Layout:
+    """Lists what a folder holds and what is wrong with the names in it.
+
+    Args:
+      root: the folder.
+
+    Returns:
+      The layout; with whatever could be made out, if there are problems.
+    """
+    root = pathlib.Path(root)
+    problems: list[Problem] = []
+    nothing = Layout(root, "", (), (), (), False, (), {}, ())
+    if not root.is_dir() or not (root / "imagesTr").is_dir():
+        want = str(root / "imagesTr") if root.is_dir() else str(root)
+        problems.append(problem("no_folder", file=want, want=want))
+        return dataclasses.replace(nothing, problems=tuple(problems))
+    content, classes, channels, end = _described(root, problems)
+    if not end:
+        return dataclasses.replace(nothing, problems=tuple(problems))
+    cases, rater_names, names = [], set(), set()
+    for part in PARTS:
+        images = _channels(root, f"images{part}", end, len(channels), problems)
+        names |= set(images)
+        truths = _labels(root, f"labels{part}", end, images, problems)
+        raters = _raters(root, part, end, images, problems)
+        rater_names |= {name for name, labels in raters.items() if labels}
+        for name, own_files in sorted(images.items()):
+            own = {rater: labels[name] for rater, labels in raters.items() if name in labels}
+            cases.append(Case(name, part, own_files, truths.get(name), own))
+        # Images that test may wait for their labels; then they are there to be predicted.
+        if part == "Ts" and not truths:
+            cases = [case for case in cases if case.part == "Tr"]
+    has_truth = any(case.truth for case in cases)
+    problems.extend(_about_cases(cases, has_truth, rater_names, end))
+    training = [case for case in cases if case.part == "Tr"]
+    if not training:
+        problems.append(problem("no_cases", file="imagesTr", want="imagesTr", got=end))
+    patients = _patients(content.get("patients", {}), names, cases, problems)
+    counted = content.get("numTraining", len(training))
+    if counted != len(training):
+        problems.append(problem("count", file="dataset.json", got=len(training), want=counted))
+    return Layout(
+        root=root,
+        ending=end,
+        class_names=classes,
+        channel_names=channels,
+        rater_names=tuple(sorted(rater_names)),
+        has_truth=has_truth,
+        cases=tuple(cases),
+        patients=patients,
+        problems=tuple(problems),
+    )
+
+
+def read_images(
+    folder: str | pathlib.Path,
+    *,
+    ending: str,
+    class_names: Sequence[str],
+    channel_names: Sequence[str],
+) -> Layout:
+    """Lists the cases of a folder that has nothing but images, to be predicted.
+
+    Args:
+      folder: the folder.
+      ending: of its files.
+      class_names: the background first.
+      channel_names: one for each channel.
+
+    Returns:
+      The layout of the folder above it. Where there is one channel, CASE_0000 may be named CASE.
+    """
+    folder = pathlib.Path(folder).resolve()
+    problems: list[Problem] = []
+    count = len(channel_names)
+    images = _channels(folder.parent, folder.name, ending, count, problems, unnumbered=count == 1)
+    if not folder.is_dir():
+        problems.append(problem("no_folder", file=str(folder), want=str(folder)))
+    elif not images and not problems:
+        want = str(folder)
+        problems.append(problem("no_cases", file=folder.name, want=want, got=ending))
+    cases = tuple(Case(name, "Ts", own, None, {}) for name, own in sorted(images.items()))
+    return Layout(
+        root=folder.parent,
+        ending=ending,
+        class_names=tuple(class_names),
+        channel_names=tuple(channel_names),
+        rater_names=(),
+        has_truth=False,
+        cases=cases,
+        patients={},
+        problems=tuple(problems),
+    )
+
+
+def _patients(
+    content: Any, names: set[str], cases: list[Case], problems: list[Problem]
+) -> dict[str, str]:
+    """Returns case to patient, and notes cases that are not there and patients in both parts."""
+    whole = isinstance(content, dict)
+    if not whole or not all(isinstance(patient, str) for patient in content.values()):
+        problems.append(problem("bad_patients", file="dataset.json", got=f"got {content!r:.60}"))
+        return {}
+    content = {unicodedata.normalize("NFC", name): patient for name, patient in content.items()}
+    for name in sorted(set(content) - names):
+        problems.append(problem("unknown_case", case=name, file="dataset.json", got=name))
+    parts = [{content.get(case.name) for case in cases if case.part == part} for part in PARTS]
+    for patient in sorted(set.intersection(*parts) - {None}):
+        problems.append(problem("divided_patient", file="dataset.json", got=patient))
+    return content
+
+
+def _about_cases(cases: list, has_truth: bool, rater_names: set, end: str) -> list[Problem]:
+    """Returns which cases lack a label, or test and train at once."""
+    problems = []
+    training = {case.name for case in cases if case.part == "Tr"}
+    for case in cases:
+        file = f"images{case.part}/{case.images[0].name}"
+        if case.part == "Ts" and case.name in training:
+            problems.append(problem("in_both_parts", case=case.name, file=file))
+        if case.truth is None and (has_truth or not rater_names):
+            want = f"labels{case.part}/{case.name}{end}"
+            problems.append(problem("missing_label", case=case.name, file=file, want=want))
+        if case.part == "Tr" and rater_names and not case.raters:
+            problems.append(problem("no_rater", case=case.name, file=file))
+    return problems

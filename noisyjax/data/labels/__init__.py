@@ -1,0 +1,1 @@
+"""What the labels of a case are: drawn, the raters' own, replaced, held back, fused."""

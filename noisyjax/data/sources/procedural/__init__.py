@@ -1,0 +1,1 @@
+"""Data that are made on the spot: organs, mandibles, tumours."""

@@ -1,0 +1,155 @@
+"""Reading and writing one image or label map: NIfTI, MetaImage, NRRD, PNG or TIFF.
+
+A file says what it is before anything of its size is allocated: a header that claims more than the
+file can hold, or than is allowed, is an error. Nothing is unpickled, and formats that may name
+other files (detached MetaImage and NRRD headers) are read only where the data are in the file.
+"""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Shaped
+from nibabel import orientations
+
+from noisyjax.core import checks
+from noisyjax.data.volumes import formats
+
+MAX_BYTES = 2**33
+
+# What reads and writes a file, by the end of its name.
+FORMATS = {
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".mha": "simpleitk",
+    ".nrrd": "simpleitk",
+    ".png": "pillow",
+    ".tif": "pillow",
+    ".tiff": "pillow",
+}
+
+_RAS = orientations.axcodes2ornt("RAS")
+
+Volume = formats.Volume
+UnreadableError = formats.UnreadableError
+
+
+def ending(path: str | os.PathLike) -> str:
+    """Returns the ending of a file's name that says its format, or "" for none of `FORMATS`.
+
+    >>> ending("a/case.1_0000.nii.gz")
+    '.nii.gz'
+    """
+    name = os.fspath(path).lower()
+    return max((end for end in FORMATS if name.endswith(end)), key=len, default="")
+
+
+def read(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> Volume:
+    """Reads a file as it is, in its own orientation.
+
+    Intensities that the header scales come as float32; everything else keeps the file's dtype. Two
+    or three axes are read; axes of length one beyond the third are dropped.
+
+    Args:
+      path: a file with one of the endings of `FORMATS`.
+      max_bytes: the largest array that may be allocated.
+
+    Returns:
+      The volume. A PNG or TIFF has voxels of 1 mm.
+
+    Raises:
+      UnreadableError: naming the file and what is wrong with it; a `ValueError`.
+    """
+    return _checked(formats.READERS, path, max_bytes)
+
+
+def peek(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> Volume:
+    """Reads the header of a file alone, as `read` otherwise.
+
+    Args:
+      path: a file with one of the endings of `FORMATS`.
+      max_bytes: as in `read`.
+
+    Returns:
+      The volume with zeros in place of its voxels, which take no memory.
+
+    Raises:
+      UnreadableError: as `read`.
+    """
+    return _checked(formats.PEEKERS, path, max_bytes)
+
+
+def _checked(
+    readers: dict[str, Callable[[str, int], Volume]], path: str | os.PathLike, max_bytes: int
+) -> Volume:
+    end = ending(path)
+    if not end:
+        known = ", ".join(FORMATS)
+        raise UnreadableError(path, "format", f"expected a name that ends in one of {known}")
+    if not os.path.isfile(path):
+        raise UnreadableError(path, "missing", "expected a file, there is none")
+    if not os.path.getsize(path):
+        raise UnreadableError(path, "empty", "expected an image, the file has no bytes")
+    volume = readers[FORMATS[end]](os.fspath(path), max_bytes)
+    matrix = volume.affine[:3, :3]
+    if not np.isfinite(volume.affine).all() or abs(np.linalg.det(matrix)) < 1e-9:
+        raise UnreadableError(
+            path, "affine", f"expected an affine that can be inverted, got {matrix.tolist()}"
+        )
+    return volume
+
+
+def write(path: str | os.PathLike, volume: Volume) -> None:
+    """Writes a volume, at once or not at all; dtype, affine and spacing stay.
+
+    A PNG or TIFF holds no affine; there it is left out.
+
+    Args:
+      path: the file; the end of its name is one of `FORMATS`.
+      volume: what to write.
+
+    Raises:
+      ValueError: if the format is unknown or cannot hold the dtype or the axes.
+    """
+    end = ending(path)
+    checks.one_of("path: ending", end, FORMATS)
+    formats.WRITERS[FORMATS[end]](path, volume)
+
+
+def to_ras(volume: Volume) -> Volume:
+    """Turns a volume so that its axes run to the right, the front and the top of the patient.
+
+    Axes are swapped and mirrored, nothing is interpolated; an oblique volume stays oblique. Images
+    of two axes stay as they are.
+
+    >>> left = Volume(np.arange(2).reshape(2, 1, 1), np.diag([-1.0, 1.0, 1.0, 1.0]), 3)
+    >>> to_ras(left).array.ravel()
+    array([1, 0])
+    """
+    if volume.num_axes != 3:
+        return volume
+    turn = orientations.io_orientation(volume.affine)
+    affine = volume.affine @ orientations.inv_ornt_aff(turn, volume.shape)
+    return Volume(orientations.apply_orientation(volume.array, turn), affine, 3)
+
+
+def from_ras(array: Shaped[np.ndarray, "..."], *, like: Volume) -> Volume:
+    """Turns an array of `to_ras` back.
+
+    Args:
+      array: ``[*S]``, in the axes of ``to_ras(like)``.
+      like: the volume as it was read.
+
+    Returns:
+      The array in the axes of `like`, with its affine.
+
+    Raises:
+      ValueError: if the shape is not that of ``to_ras(like)``.
+    """
+    if like.num_axes != 3:
+        checks.shape("array", array, like.shape, like="the image")
+        return Volume(array, like.affine, like.num_axes)
+    turn = orientations.io_orientation(like.affine)
+    back = orientations.apply_orientation(array, orientations.ornt_transform(_RAS, turn))
+    checks.shape("array, turned back", back, like.shape, like="the image")
+    return Volume(back, like.affine, 3)

@@ -1,0 +1,1 @@
+"""The study of how many noisy cases are too many."""

@@ -1,0 +1,1 @@
+"""Reports on raters, and noise that is like theirs."""

@@ -1,0 +1,209 @@
+"""What raters are judged by: an estimate of the truth, from a network or from their labels.
+
+A rater who took part in an estimate is judged by something that he influenced; a network's
+segmentation of images that it was not trained on is free of that.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Integer
+
+from noisyjax import fusion, train
+from noisyjax.core import checks
+from noisyjax.data import pipeline, source
+from noisyjax.data.labels import frozen, fuse, panels
+from noisyjax.losses import confusion as mixing
+from noisyjax.metrics import confusion
+
+ESTIMATES = ("network", "posterior")
+FUSIONS = ("staple", "spatial_staple", "majority", "truth")
+
+
+class Evidence(NamedTuple):
+    """What raters are judged by.
+
+    Attributes:
+      title: what was looked at, for headings.
+      estimate: what the estimated truth is, in words.
+      examples: the images with the raters' labels, N of them.
+      names: R names.
+      truth: the estimated truth, class ids ``[N, *S]``.
+      cms: the raters' estimated matrices, ``[R, L, L]``, or None: as counted.
+      persistent: whether each rater is the same person in every image.
+    """
+
+    title: str
+    estimate: str
+    examples: frozen.Annotated
+    names: tuple[str, ...]
+    truth: Integer[np.ndarray, "N *S"]
+    cms: Float[np.ndarray, "R L L"] | None
+    persistent: bool
+
+    def given(self) -> dict[str, np.ndarray]:
+        """Returns the raters' ``labels`` ``[N, R, *S]`` and ``rater_mask`` ``[N, R]``."""
+        return _given(self.examples)
+
+
+def from_run(
+    workdir: str | os.PathLike,
+    *,
+    split: str = "test",
+    estimate: str = "network",
+    checkpoint: str = "latest",
+) -> Evidence:
+    """Judges the raters of a run by its trained network.
+
+    Args:
+      workdir: the run's folder; nothing in it is changed.
+      split: "train", "val" or "test".
+      estimate: the truth is what the "network" says about the image, or its "posterior": the same
+        together with the raters' labels of the image, each weighted by his matrix.
+      checkpoint: "latest" or "best".
+
+    Returns:
+      The evidence.
+
+    Raises:
+      FileNotFoundError: if there is no such run or checkpoint.
+      ValueError: if the run's method has no confusion matrices, or a name is unknown.
+    """
+    checks.one_of("estimate", estimate, ESTIMATES)
+    run, variables = train.restore(workdir, checkpoint=checkpoint)
+    experiment = run.experiment
+    examples = checks.lookup("split", split, experiment.examples)
+    shapes = jax.eval_shape(
+        experiment.method.predict, variables, source.take(examples, np.arange(1))["image"]
+    )
+    if shapes.cms is None:
+        raise ValueError(f"{workdir}: the method {run.config.method} has no confusion matrices")
+    judge = jax.jit(
+        lambda variables, batch: jax.vmap(lambda *one: _judge(*one, estimate=estimate))(
+            experiment.method.predict(variables, batch["image"])[:2], batch
+        )
+    )
+    found = []
+    for batch in pipeline.eval_batches(examples, batch_size=run.config.evaluate.batch_size):
+        batch = {name: jnp.asarray(value) for name, value in batch.items()}
+        real = np.flatnonzero(batch["weight"])
+        found.append([part[real] for part in jax.device_get(judge(variables, batch))])
+    truth, sums, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    words = {
+        "network": "the network's segmentation of the image",
+        "posterior": "the network's segmentation and all labels of the image together",
+    }
+    total = np.maximum(weights.sum(axis=0, dtype=np.float64), np.finfo(np.float32).tiny)
+    return Evidence(
+        title=f"{experiment.data.name}, {split}, {run.config.method}",
+        estimate=words[estimate],
+        examples=examples,
+        names=experiment.rater_names,
+        truth=truth,
+        cms=(sums.sum(axis=0, dtype=np.float64) / total).astype(np.float32),
+        persistent=bool(run.config.data.panel) or experiment.data.persistent_raters,
+    )
+
+
+def _judge(prediction: Sequence[Array], example: dict[str, Array], *, estimate: str):
+    """Returns one image's estimated truth, and what the mean matrices are made from."""
+    probs, cms = prediction
+    scores = jnp.log(jnp.maximum(probs, jnp.finfo(probs.dtype).tiny))
+    if estimate == "posterior":
+        safe = jnp.maximum(cms, jnp.finfo(cms.dtype).tiny)
+        mask = example["rater_mask"]
+        scores += mixing.log_likelihood(safe, example["labels"], rater_mask=mask)
+    belief = jax.nn.softmax(scores)
+    return belief.argmax(axis=-1).astype(jnp.uint8), *confusion.cm_sums(cms, probs=belief)
+
+
+def from_source(
+    data: source.Source,
+    *,
+    ids: Sequence[int] | None = None,
+    by: str = "staple",
+    panel: Sequence[str] = (),
+    seed: int = 0,
+) -> Evidence:
+    """Judges raters by their labels alone, or by the known truth.
+
+    Args:
+      data: the source.
+      ids: the images to use, by default all.
+      by: the truth is "staple" (one matrix per rater over all images), "spatial_staple" (each
+        image for itself), the "majority" vote (ties go to the lower class), or the source's own
+        "truth".
+      panel: simulated annotators by name; if none, the source's own raters.
+      seed: seed of the simulated annotators.
+
+    Returns:
+      The evidence.
+
+    Raises:
+      ValueError: if a name is unknown, or raters or a truth are asked for and not there.
+    """
+    checks.one_of("by", by, FUSIONS)
+    names = tuple(panel) or data.rater_names
+    if len(set(names)) < len(names):
+        names = tuple(f"{name}_{place}" for place, name in enumerate(names))
+    build = panels.build(panel, num_classes=data.num_classes, spacing=data.spacing)
+    ids = np.arange(len(data.examples)) if ids is None else np.asarray(ids)
+    examples = frozen.annotate(data, ids, panel=build, seed=seed, include_truth=by == "truth")
+    words = {
+        "staple": "STAPLE over all images",
+        "spatial_staple": "Spatial STAPLE of each image",
+        "majority": "the majority vote",
+        "truth": "the known truth",
+    }
+    truth, cms = _FUSED[by](examples, data.num_classes)
+    whose = f"{data.name}, simulated" if panel else data.name
+    persistent = bool(panel) or data.persistent_raters
+    return Evidence(whose, words[by], examples, names, truth, cms, persistent)
+
+
+def _known(examples: frozen.Annotated, num_classes: int):
+    del num_classes
+    return source.take(examples, np.arange(len(examples)))["truth"], None
+
+
+def _majority(examples: frozen.Annotated, num_classes: int):
+    def one(case: dict[str, Array]) -> Array:
+        return fusion.majority(case["labels"], num_classes, rater_mask=case["rater_mask"])
+
+    return fuse.map_cases(one, _given(examples)), None
+
+
+def _staple(examples: frozen.Annotated, num_classes: int):
+    given = {name: jnp.asarray(value) for name, value in _given(examples).items()}
+    found = fusion.pooled_staple(given["labels"], num_classes, rater_mask=given["rater_mask"])
+    return np.asarray(found.probs.argmax(axis=-1)), np.asarray(found.cms)
+
+
+def _spatial_staple(examples: frozen.Annotated, num_classes: int):
+    def one(case: dict[str, Array]):
+        mask = case["rater_mask"]
+        found = fusion.spatial_staple(case["labels"], num_classes, rater_mask=mask)
+        sums, counts = confusion.cm_sums(found.cms, probs=found.probs)
+        # A rater's matrix of an image that he did not label is no evidence.
+        counts = mask[:, None] * counts[None]
+        return found.probs.argmax(axis=-1), sums * mask[:, None, None], counts
+
+    truth, sums, counts = fuse.map_cases(one, _given(examples))
+    counts = np.maximum(counts.sum(axis=0), np.finfo(np.float32).tiny)
+    return truth, sums.sum(axis=0) / counts[:, None]
+
+
+_FUSED: dict[str, Callable[..., Any]] = {
+    "staple": _staple,
+    "spatial_staple": _spatial_staple,
+    "majority": _majority,
+    "truth": _known,
+}
+
+
+def _given(examples: frozen.Annotated) -> dict[str, np.ndarray]:
+    return {"labels": examples.labels, "rater_mask": examples.rater_masks}

@@ -1,0 +1,1 @@
+"""How a run is spread over devices and processes, and how it is stopped."""

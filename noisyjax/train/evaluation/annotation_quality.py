@@ -1,0 +1,163 @@
+"""The annotations of the training cases, ranked by what the method thinks of them.
+
+At the end of a run whose method judges annotations, ``quality.csv`` lists every training case, the
+one to look at again first.
+"""
+
+import math
+import os
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jaxtyping import Integer
+
+from noisyjax.core import files
+from noisyjax.data import source
+from noisyjax.metrics import confusion, overlap
+from noisyjax.train import experiments
+from noisyjax.train.devices import distributed, parallelism
+from noisyjax.train.evaluation import map_examples
+
+QUALITY_FILE = "quality.csv"
+SCORES = ("confidence", "agreement", "quality")
+
+# Share of cases of high quality below which a run is warned of.
+_FEW = 0.1
+
+# The truth that the method does not see.
+_KNOWN = "known_truth"
+
+
+def truths(
+    experiment: experiments.Experiment, batch: dict[str, np.ndarray]
+) -> Integer[np.ndarray, "B *S"] | None:
+    """Returns the truth of training examples, whether the method sees it or not.
+
+    Args:
+      experiment: the experiment.
+      batch: of its training examples.
+
+    Returns:
+      ``[B, *S]``, of the gold standard if there is one, or None where nothing is known.
+    """
+    kept = experiment.examples["train"].truths
+    if kept is not None:
+        return kept[batch["index"]]
+    return source.read_several(experiment.data, batch["id"]).get("truth")
+
+
+def rank(
+    experiment: experiments.Experiment,
+    parallel: parallelism.Parallel,
+    variables: Any,
+    *,
+    batch_size: int,
+) -> dict[str, np.ndarray]:
+    """Judges the annotations of every training case.
+
+    Args:
+      experiment: the experiment; its method has `base.Method.assess`.
+      parallel: how work is spread.
+      variables: what the method has learnt.
+      batch_size: the largest number of images at once.
+
+    Returns:
+      Columns of a table, N values each, the worst case first: that of the lowest quality, and of
+      equal ones that with the largest sum of the two scores. "id"; "confidence", "agreement" and
+      "quality" as in `base.Assessment`; where the truth is known, which the method does not see,
+      "dice", of the case's annotations to it, a mean over them and the classes of the foreground.
+    """
+    examples = experiment.examples["train"]
+    found = _measure(experiment, parallel, variables, min(batch_size, len(examples)))
+    found = {"id": examples.ids, **found}
+    order = np.lexsort((-found["confidence"] - found["agreement"], found["quality"]))
+    return {name: values[order] for name, values in found.items()}
+
+
+def write(
+    experiment: experiments.Experiment,
+    parallel: parallelism.Parallel,
+    variables: Any,
+    folder: str | os.PathLike,
+    *,
+    batch_size: int,
+) -> dict[str, float]:
+    """Writes ``quality.csv``, if the method judges annotations.
+
+    Args:
+      experiment: the experiment.
+      parallel: how work is spread.
+      variables: what the method has learnt.
+      folder: the working directory.
+      batch_size: the largest number of images at once.
+
+    Returns:
+      "quality_mean", of all cases; where the truth is known, "quality_confidence_rank" and
+      "quality_agreement_rank", Spearman's correlation of a score, its sign turned, with the Dice of
+      the annotations: 1 if it puts the cases in the order of the true quality. What is undefined is
+      left out. Empty if the method does not judge annotations.
+    """
+    if experiment.method.assess is None:
+        return {}
+    table = rank(experiment, parallel, variables, batch_size=batch_size)
+    cases = [experiment.data.case_name(int(example_id)) for example_id in table["id"]]
+    written = {"id": table["id"], "case": cases}
+    for name in (*SCORES, "dice"):
+        if name in table:
+            written[name] = [f"{value:.9g}" for value in table[name]]
+    rows = zip(*written.values(), strict=True)
+    if distributed.is_writer():
+        files.write_text(pathlib.Path(folder) / QUALITY_FILE, files.to_csv(list(written), rows))
+    values = {"quality_mean": float(table["quality"].mean())}
+    if values["quality_mean"] < _FEW:
+        logging.warning(
+            "%s: %.1f %% of the training cases are of high quality, and only they teach the "
+            "network that predicts: raise the thresholds, or train longer before they count "
+            "(confidence scores are at least %.2f, agreement scores %.2f)",
+            folder, 100 * values["quality_mean"], *(table[name].min() for name in SCORES[:2]),
+        )  # fmt: skip
+    for name in SCORES[:2]:
+        if "dice" in table:
+            rho = confusion.ranking_agreement(-table[name], table["dice"])
+            values[f"quality_{name}_rank"] = rho
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def _measure(
+    experiment: experiments.Experiment,
+    parallel: parallelism.Parallel,
+    variables: Any,
+    batch_size: int,
+) -> dict[str, np.ndarray]:
+    """The scores of all training cases, in their own order."""
+    method, num_classes = experiment.method, experiment.data.num_classes
+    examples = experiment.examples["train"]
+
+    def dice(labels: jax.Array, truth: jax.Array, rater_mask: jax.Array) -> jax.Array:
+        counts = jax.vmap(lambda label: overlap.counts(label, truth, num_classes))(labels)
+        each = overlap.dice(counts)[:, 1:].mean(axis=-1)
+        return jnp.mean(each, where=rater_mask)
+
+    def judge(variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        seen = {name: array for name, array in batch.items() if name != _KNOWN}
+        assessment = method.assess(variables, seen)
+        values = {name: getattr(assessment, name) for name in SCORES}
+        if _KNOWN in batch:
+            values["dice"] = jax.vmap(dice)(batch["labels"], batch[_KNOWN], batch["rater_mask"])
+        return values
+
+    def with_truth(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        known = truths(experiment, batch)
+        return {} if known is None else {_KNOWN: known}
+
+    return map_examples.collect(
+        parallel.map(judge),
+        parallel.localise(variables),
+        examples,
+        batch_size=batch_size,
+        extend=with_truth,
+    )

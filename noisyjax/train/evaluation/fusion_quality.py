@@ -1,0 +1,55 @@
+"""How right the fused labels are that a network has been trained on."""
+
+import math
+
+import jax
+import numpy as np
+
+from noisyjax.data import source
+from noisyjax.data.labels import fuse
+from noisyjax.metrics import confusion, overlap
+from noisyjax.train import experiments
+
+# So many cases tell enough, and a large data set is not fused a second time.
+_MOST = 1024
+
+
+def measure(experiment: experiments.Experiment) -> dict[str, float]:
+    """Compares the fused labels of the training cases with their truth.
+
+    Of the networks' matrices it is asked what they say about images without labels; fusion has no
+    opinion there, so it is judged where it works, on the labels it has fused. Only the first 1,024
+    cases are looked at.
+
+    Args:
+      experiment: the experiment.
+
+    Returns:
+      "fused_dice", the mean over cases and classes of the foreground, and "fused_cm_rmse" (see
+      `metrics.confusion.true_column_error`), of the raters whose labels were used; empty if the
+      method trains on no fused labels or the truth is not known.
+    """
+    name, train = experiment.method.target, experiment.examples["train"]
+    known = train.truths is not None or "truth" in source.read(experiment.data, int(train.ids[0]))
+    if not name or not known:
+        return {}
+    train = train.part(slice(0, _MOST), every_label=False, include_truth=True)
+    truths = train.truths
+    if truths is None:
+        truths = source.read_several(experiment.data, train.ids)["truth"]
+    num_classes = experiment.data.num_classes
+    fuse_case = fuse.by_name(name, num_classes=num_classes)
+
+    def one(case: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        labels, truth, mask = case["labels"], case["truth"], case["rater_mask"]
+        probs, cms, *_ = fuse_case(labels, rater_mask=mask)
+        counts = overlap.counts(probs.argmax(-1), truth, num_classes)
+        space = cms.shape[1:-2] or (1,) * truth.ndim
+        cms = cms.reshape(len(labels), *space, num_classes, num_classes)
+        error, count = confusion.true_column_error(cms, truth, labels, rater_mask=mask)
+        return {"dice": overlap.dice(counts)[1:], "error": error, "count": count}
+
+    cases = {"labels": train.labels, "truth": truths, "rater_mask": train.rater_masks}
+    found = fuse.map_cases(one, cases)
+    pooled = found["error"].sum(dtype=np.float64) / found["count"].sum(dtype=np.float64)
+    return {"fused_dice": float(found["dice"].mean()), "fused_cm_rmse": math.sqrt(pooled)}

@@ -1,0 +1,389 @@
+"""From a config to the things of a run: examples, method, and what is done on the device."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from absl import logging
+from jaxtyping import Array, Int
+
+from noisyjax import methods, models
+from noisyjax.core import checks
+from noisyjax.data import augment, damaged, patches, pipeline, source, sources, splits
+from noisyjax.data.labels import frozen, fuse, panels, replace
+from noisyjax.methods import adl, base, sliding_window
+from noisyjax.train import config_checks
+from noisyjax.train.devices import distributed
+from noisyjax.train.workdir import data_facts
+
+Config = ml_collections.ConfigDict
+Batch = dict[str, Array]
+
+SPLITS_FILE = "splits.json"
+REPLACED_FILE = "replaced.csv"
+SKIPPED_FILE = "skipped.csv"
+# The raters' labels are the truth.
+_TRUTH_AS_LABEL = ("good",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a run works with.
+
+    Attributes:
+      data: the source.
+      examples: split to its labelled examples; empty splits are absent.
+      rater_names: R different names.
+      method: the method.
+      transform: ``(batch, key) -> batch``, the part of the input pipeline that runs on the device.
+      skipped: split to the number of its cases that are left out because they cannot be used; None
+        for a run that stops at such a case.
+    """
+
+    data: source.Source
+    examples: dict[str, frozen.Annotated]
+    rater_names: tuple[str, ...]
+    method: base.Method
+    transform: Callable[[Batch, Array], Batch]
+    skipped: dict[str, int] | None = None
+
+    def example_batch(self) -> Batch:
+        """Returns a training batch of one, to take shapes from."""
+        batches = pipeline.eval_batches(self.examples["train"], batch_size=1, threads=0)
+        return jax.tree.map(jnp.asarray, next(batches))
+
+    def facts(self) -> data_facts.DataFacts:
+        """Returns what has to be known of the data where they are not."""
+        batch = self.example_batch()
+        return data_facts.DataFacts(
+            class_names=self.data.class_names,
+            rater_names=self.rater_names,
+            spacing=self.data.spacing,
+            num_examples=len(self.examples["train"]),
+            batch={n: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for n, leaf in batch.items()},
+            about=self.data.about,
+        )
+
+
+def _division(
+    config: Config, data: source.Source, folder: pathlib.Path | None
+) -> dict[str, Int[np.ndarray, "..."]]:
+    """Returns split to ids: those of the run's folder, or new ones that are put there."""
+    path = folder / SPLITS_FILE if folder else None
+    if path and path.exists():
+        return splits.load(path, data)
+    parts = splits.of_source(
+        data,
+        seed=config.seed if config.data.split_seed < 0 else config.data.split_seed,
+        fractions=tuple(config.data.splits),
+        folds=config.data.folds,
+        fold=config.data.fold,
+    )
+    for name, most in (("train", config.data.max_train), ("val", config.data.max_val)):
+        if most:
+            parts[name] = parts[name][:most]
+    if path:
+        splits.save(path, parts, data)
+    return parts
+
+
+def _skips(config: Config) -> bool:
+    # Runs from before this field have none.
+    return config.data.get("skip_damaged", False)
+
+
+def _without_damaged(
+    data: source.Source, parts: dict[str, np.ndarray], folder: pathlib.Path | None
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Leaves out the cases that cannot be used: those of the run's folder, or those found now.
+
+    Returns:
+      (split to the ids that are left, split to the number of those that are not).
+    """
+    path = folder / SKIPPED_FILE if folder else None
+    if path and path.exists():
+        errors = damaged.load(path, data)
+    else:
+        errors = damaged.find(data, np.concatenate(list(parts.values())))
+        if path:
+            damaged.save(path, errors, parts, data)
+    for example_id, error in errors.items():
+        logging.warning("left out: %s: %s", data.case_name(example_id), error)
+    left = damaged.without(parts, errors)
+    return left, {split: len(ids) - len(left[split]) for split, ids in parts.items()}
+
+
+def _parts(
+    config: Config, data: source.Source, folder: pathlib.Path | None
+) -> tuple[dict[str, np.ndarray], dict[str, int] | None]:
+    parts = _division(config, data, folder)
+    return _without_damaged(data, parts, folder) if _skips(config) else (parts, None)
+
+
+def _panel_names(config: Config) -> tuple[str, ...]:
+    """Returns who labels the examples: the truth is the label that replacements replace."""
+    names = tuple(config.data.panel)
+    if not config.data.replacement.share:
+        return names
+    if names not in ((), _TRUTH_AS_LABEL) or config.data.raters:
+        raise ValueError(
+            "data.replacement: replaces the truth as the label of one rater, expected data.panel "
+            f"to be () or {_TRUTH_AS_LABEL} and data.raters to be (), "
+            f"got {names} and {tuple(config.data.raters)}"
+        )
+    if config.data.resample:
+        raise ValueError("data.replacement: labels are replaced once, expected no data.resample")
+    return _TRUTH_AS_LABEL
+
+
+def _rater_names(config: Config, data: source.Source) -> tuple[str, ...]:
+    names = _panel_names(config) or tuple(config.data.raters or data.rater_names)
+    if not names:
+        raise ValueError(f"data.panel: expected names, for {data.name} has no raters of its own")
+    if config.data.panel and config.data.raters:
+        raise ValueError(
+            f"data.raters: expected none beside data.panel, got {tuple(config.data.raters)}"
+        )
+    for name in config.data.raters:
+        checks.one_of("data.raters", name, data.rater_names)
+    if len(set(names)) == len(names):
+        return names
+    return tuple(f"{name}_{rater}" for rater, name in enumerate(names))
+
+
+def _annotate(
+    config: Config,
+    data: source.Source,
+    parts: dict[str, np.ndarray],
+    panel: frozen.Panel | None,
+    method: base.Method,
+) -> dict[str, frozen.Annotated]:
+    """Returns each split's labelled examples."""
+    gold = config.data.gold
+    # Runs from before this field have none.
+    judged = config.evaluate.get("train", False)
+    train_truth = method.needs_truth or config.data.resample or judged
+    every = np.concatenate(list(parts.values()))
+    known = len(every) > 0 and "truth" in source.read(data, int(every[0]))
+    read_truth = not gold and (known or train_truth)
+    # All at once, for the panel is slow to compile.
+    whole = frozen.annotate(
+        data,
+        every,
+        panel=panel,
+        seed=config.seed,
+        raters=tuple(config.data.raters),
+        labels_per_image=config.data.labels_per_image,
+        input_noise=float(config.data.input_noise),
+        include_truth=read_truth,
+    )
+    sizes = {"num_classes": data.num_classes}
+    if gold:
+        truths = fuse.gold_standard(whole.labels, whole.labelled, name=gold, **sizes)
+        whole = dataclasses.replace(whole, truths=truths)
+    examples, end = {}, 0
+    for split, ids in parts.items():
+        place = slice(end, end + len(ids))
+        end = place.stop
+        if len(ids):
+            # What is held back from training is still there to test by.
+            examples[split] = whole.part(
+                place,
+                every_label=split == "test",
+                include_truth=train_truth if split == "train" else bool(gold) or read_truth,
+            )
+    if config.data.replacement.share:
+        options = config.data.replacement.to_dict()
+        examples["train"] = replace.replace(examples["train"], seed=config.seed, **options)
+    if method.target:
+        train = examples["train"]
+        targets = fuse.targets(train.labels, train.rater_masks, name=method.target, **sizes)
+        examples["train"] = dataclasses.replace(train, targets=targets)
+    return examples
+
+
+def _transform(
+    config: Config, panel: frozen.Panel | None, spacing: tuple[float, ...], method: base.Method
+) -> Callable[[Batch, Array], Batch]:
+    """Returns what happens to a batch in the step: fresh labels, augmentation, then patches."""
+    if config.data.resample and panel is None:
+        raise ValueError("data.resample: a fresh draw of labels needs a panel of annotators")
+    if config.data.resample and config.data.gold:
+        raise ValueError("data.gold: a fresh draw of labels is made from the truth, got both")
+    if config.data.resample and method.target:
+        raise ValueError(f"data.resample: {config.method} fuses the labels once, before training")
+    options = config.data.augment.to_dict()
+    change = augment.build({"spacing": spacing, **options}) if options else None
+    pieces = _patches(config)
+
+    def transform(batch: Batch, key: Array) -> Batch:
+        if config.data.resample:
+            batch = frozen.resample_labels(batch, panel=panel, seed=key)
+        if not method.needs_truth:
+            batch = {name: array for name, array in batch.items() if name != "truth"}
+        batch = augment.augment_batch(batch, transform=change, seed=key) if change else batch
+        return patches.sample_batch(batch, seed=key, **pieces) if pieces else batch
+
+    return transform
+
+
+def _patches(config: Config) -> dict[str, Any]:
+    """Returns the options of `patches.sample_batch`, none if whole images are trained on."""
+    # Runs from before this section have none.
+    options = config.data.get("patches", ml_collections.ConfigDict()).to_dict()
+    if not options.get("size"):
+        return {}
+    if config.train.strategy != "none" and options["count"] != 1:
+        raise ValueError(
+            f"data.patches.count: the strategy {config.train.strategy} remembers one loss per "
+            f"example, expected 1, got {options['count']}"
+        )
+    return options
+
+
+def build_method(config: Config, *, num_raters: int, num_classes: int, **model: Any) -> base.Method:
+    """Builds the method that a config names.
+
+    Args:
+      config: the run's config.
+      num_raters: R.
+      num_classes: L.
+      **model: further options of the network, beside those of the config.
+
+    Returns:
+      The method.
+
+    Raises:
+      ValueError: if a name is unknown, or the network cannot recompute its activations.
+    """
+    options = config.model.to_dict()
+    # Runs from before these fields have none.
+    if config.get("dtype", "float32") != "float32":
+        options["dtype"] = jnp.dtype(config.dtype)
+    if config.get("remat", False):
+        if not models.has_option(options["name"], "remat"):
+            raise ValueError(f"remat: {config.model.name} has no such option, expected False")
+        options["remat"] = True
+    segmenter = models.build(options.pop("name"), num_classes, **options, **model)
+    family = methods.FAMILIES.get(config.method)
+    settings = config[family].to_dict() if family else {}
+    return methods.build(
+        config.method, segmenter, num_raters=num_raters, num_classes=num_classes, **settings
+    )
+
+
+def with_strategy(config: Config, method: base.Method, *, num_examples: int) -> base.Method:
+    """Builds the strategy that a config names around a method.
+
+    Args:
+      config: the run's config.
+      method: the method.
+      num_examples: N, of the training split.
+
+    Returns:
+      The method that is to be trained.
+
+    Raises:
+      ValueError: if the strategy is unknown, or the labels do not stay as they are.
+    """
+    checks.one_of("train.strategy", config.train.strategy, config_checks.STRATEGIES)
+    if config.train.strategy == "none":
+        return method
+    if config.data.resample:
+        raise ValueError(
+            "data.resample: the strategy adl remembers an example by its loss, expected labels "
+            "that stay, got a fresh draw in each epoch"
+        )
+    return adl.wrap(
+        method,
+        num_examples=num_examples,
+        steps_per_epoch=pipeline.steps_per_epoch(num_examples, config.train.batch_size),
+        epochs=config.train.epochs,
+        **config.adl.to_dict(),
+    )
+
+
+def with_windows(config: Config, method: base.Method) -> base.Method:
+    """Lets a method predict window by window, if a config asks for windows.
+
+    Args:
+      config: the run's config.
+      method: the method.
+
+    Returns:
+      The method, which is trained as before.
+
+    Raises:
+      ValueError: if the windows or their overlap are out of range.
+    """
+    # Runs from before these fields have none.
+    window = tuple(config.evaluate.get("window", ()))
+    if not window:
+        return method
+    return sliding_window.wrap(method, window=window, overlap=config.evaluate.overlap)
+
+
+def build(
+    config: Config, folder: str | os.PathLike | None = None, *, axis_name: str | None = None
+) -> Experiment:
+    """Builds what a config describes.
+
+    Args:
+      config: the run's config.
+      folder: the working directory, where the splits are kept; None to keep them nowhere.
+      axis_name: the device axis, for batch statistics.
+
+    Returns:
+      The experiment.
+
+    Raises:
+      ValueError: if the config does not fit together, or the data do not fit the config.
+    """
+    config_checks.check(config)
+    folder = pathlib.Path(folder) if folder else None
+    options = config.data.options.to_dict()
+    data = sources.load(config.data.name, skip_damaged=_skips(config), **options)
+    names = _rater_names(config, data)
+    method = build_method(
+        config, num_raters=len(names), num_classes=data.num_classes, axis_name=axis_name
+    )
+    panel = panels.build(
+        _panel_names(config),
+        num_classes=data.num_classes,
+        spacing=data.spacing,
+        **config.data.panel_options.to_dict(),
+    )
+    transform = _transform(config, panel, data.spacing, method)
+    # Not before, for it leaves files in the folder.
+    parts, skipped = distributed.in_turn(lambda: _parts(config, data, folder), SPLITS_FILE)
+    examples = _annotate(config, data, parts, panel, method)
+    if folder and distributed.is_writer() and examples["train"].replaced is not None:
+        replace.save(folder / REPLACED_FILE, examples["train"])
+    method = with_strategy(config, method, num_examples=len(examples["train"]))
+    method = with_windows(config, method)
+    return Experiment(data, examples, names, method, transform, skipped)
+
+
+def warn_about_raters(experiment: Experiment, variables: Any, batch: Any) -> None:
+    """Warns if a method models individual raters where there are none.
+
+    Args:
+      experiment: the experiment.
+      variables: the method's variables or their shapes.
+      batch: a batch or its shapes.
+    """
+    if experiment.data.persistent_raters:
+        return
+    prediction = jax.eval_shape(experiment.method.predict, variables, batch["image"])
+    if prediction.cms is not None:
+        logging.warning(
+            "%s: rater r is not the same person in every example, so a confusion matrix per rater "
+            "has no meaning; a fused target would",
+            experiment.data.name,
+        )

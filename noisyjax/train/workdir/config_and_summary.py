@@ -1,0 +1,211 @@
+"""What a working directory holds beside checkpoints and metrics, and whose it is."""
+
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import ml_collections
+from absl import logging
+
+import noisyjax
+from noisyjax.core import files
+from noisyjax.train.devices import distributed
+
+CONFIG_FILE = "config.json"
+VERSIONS_FILE = "versions.json"
+SUMMARY_FILE = "summary.json"
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy")
+
+# What may differ when a run is taken up again: it changes how a run is shown or spread, not what
+# comes out.
+FREE = (
+    "progress",
+    "parallel",
+    "slabs",
+    "log_every_steps",
+    "checkpoint.every_epochs",
+    "checkpoint.keep",
+    "train.accumulate",
+    "evaluate.batch_size",
+    "remat",
+)
+
+# What fields that came later are in the runs from before: what was always done.
+_BEFORE = {"dtype": "float32", "data.skip_damaged": False}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        inner = isinstance(value, Mapping) and value
+        flat |= _flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return flat
+
+
+def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Compares two configs.
+
+    Args:
+      saved: a config as nested dicts.
+      given: another one.
+
+    Returns:
+      Name to (saved, given) of each field that differs, without those of `FREE`; None stands for a
+      field that is absent.
+
+    >>> differences({"train": {"epochs": 3}, "seed": 0}, {"train": {"epochs": 4}, "seed": 0})
+    {'train.epochs': (3, 4)}
+    >>> differences({"seed": 0}, {"seed": 0, "dtype": "float32"})
+    {}
+    """
+    one, other = _BEFORE | _flat(saved), _BEFORE | _flat(given)
+    names = [name for name in one | other if name not in FREE]
+    return {n: (one.get(n), other.get(n)) for n in names if one.get(n) != other.get(n)}
+
+
+def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    # Through JSON, so that a tuple equals the list it is read back as.
+    return json.loads(config.to_json(sort_keys=False))
+
+
+def _tuples(tree: Any) -> Any:
+    # JSON has no tuples, and modules take nothing that can change.
+    if isinstance(tree, Mapping):
+        return {name: _tuples(value) for name, value in tree.items()}
+    return tuple(_tuples(value) for value in tree) if isinstance(tree, list) else tree
+
+
+def versions() -> dict[str, Any]:
+    """Returns what made a run: versions, platform, devices and, from a checkout, the commit."""
+    try:
+        root = pathlib.Path(noisyjax.__file__).parent
+        command = ["git", "-C", os.fspath(root), "rev-parse", "HEAD"]
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = None
+    return {
+        "noisyjax": noisyjax.__version__,
+        "commit": commit,
+        "python": sys.version.split()[0],
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "devices": [str(device) for device in jax.devices()],
+    }
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return files.read_json(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: expected the fields that the run has written there, got a damaged file "
+            f"({error}); put back what was there, or choose another workdir"
+        ) from error
+
+
+def _check_same(folder: pathlib.Path, plain: Mapping[str, Any]) -> None:
+    wrong = differences(_read_json(folder / CONFIG_FILE), plain)
+    if wrong:
+        listed = ", ".join(f"{n} was {a!r}, now {b!r}" for n, (a, b) in wrong.items())
+        raise ValueError(
+            f"{folder}: holds a run with another config ({listed}); "
+            "restore these fields to go on with it, or choose another workdir"
+        )
+
+
+def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pathlib.Path:
+    """Makes a working directory, or checks that it is one of the same run.
+
+    Args:
+      config: the run's config.
+      folder: the working directory.
+
+    Returns:
+      Its absolute path.
+
+    Raises:
+      ValueError: if it holds a run with another config; it names the fields. Only the fields in
+        `FREE` may change.
+    """
+    folder = pathlib.Path(folder).absolute()
+    plain = _plain(config)
+
+    def check() -> None:
+        if (folder / CONFIG_FILE).exists():
+            _check_same(folder, plain)
+        elif distributed.is_writer():
+            files.write_json(folder / CONFIG_FILE, plain)
+        else:
+            raise FileNotFoundError(
+                f"{folder / CONFIG_FILE}: process 0 has written it, and it is not here; expected a "
+                "workdir on a file system that all hosts share"
+            )
+
+    distributed.in_turn(check, CONFIG_FILE)
+    if distributed.is_writer():
+        files.write_json(folder / VERSIONS_FILE, versions())
+    return folder
+
+
+def finished(
+    config: ml_collections.ConfigDict, folder: str | os.PathLike
+) -> dict[str, float] | None:
+    """Returns the summary of a finished run, or None if it has still to be trained.
+
+    Args:
+      config: the run's config.
+      folder: its working directory, which need not be there.
+
+    Raises:
+      ValueError: if the directory holds a run with another config.
+    """
+    summary = read_summary(folder)
+    if summary is not None:
+        _check_same(pathlib.Path(folder), _plain(config))
+    return summary
+
+
+def load_config(folder: str | os.PathLike) -> ml_collections.ConfigDict:
+    """Reads the config of a working directory.
+
+    Args:
+      folder: the working directory.
+
+    Returns:
+      The config, locked.
+
+    Raises:
+      FileNotFoundError: if there is no config.
+    """
+    path = pathlib.Path(folder) / CONFIG_FILE
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: not there, so {folder} is no working directory of a run")
+    return ml_collections.ConfigDict(_tuples(_read_json(path))).lock()
+
+
+def read_summary(folder: str | os.PathLike) -> dict[str, float] | None:
+    """Returns the summary of a finished run, or None; also where it is damaged, with a warning."""
+    path = pathlib.Path(folder) / SUMMARY_FILE
+    if not path.exists():
+        return None
+    try:
+        numbers = _read_json(path)
+        return {name: math.nan if n is None else float(n) for name, n in numbers.items()}
+    except (ValueError, TypeError) as error:
+        logging.warning("%s; the run counts as not finished", error)
+        return None
+
+
+@distributed.writes
+def write_summary(folder: str | os.PathLike, summary: Mapping[str, float]) -> None:
+    """Writes the summary, which marks a run as finished."""
+    files.write_json(pathlib.Path(folder) / SUMMARY_FILE, dict(summary))

@@ -1,0 +1,308 @@
+"""Every fault that a folder may have is found, in one go."""
+
+import gzip
+import json
+import shutil
+
+import folder_fakes as fakes
+import nibabel as nib
+import numpy as np
+import PIL.Image
+import pytest
+
+from noisyjax.data.folder import checker, nnunet_layout, problem_kinds
+
+END = ".nii.gz"
+
+
+def _add(root, name, *, image=None, label=None, affine=fakes.AFFINE):
+    """Adds a case to a folder; None for what a clean one has, False for nothing."""
+    if image is not False:
+        pixels = fakes.image(list(name.encode())) if image is None else image
+        fakes.save(root / "imagesTr" / f"{name}_0000{END}", pixels)
+    if label is not False:
+        marks = fakes.label(0) if label is None else label
+        fakes.save(root / "labelsTr" / f"{name}{END}", marks, affine)
+
+
+def _cut(path, share=0.5):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def _moved(*values):
+    affine = fakes.AFFINE.copy()
+    affine[:3, 3] += values
+    return affine
+
+
+def _with_faults(root):
+    """Builds a folder with a case for each fault; returns the kinds by case, or by file."""
+    fakes.make(root, 3, raters=("anna",))
+    nan = fakes.image(1).astype(np.float32)
+    nan[0, 0, :2] = np.nan, np.inf
+    for name, options in {
+        "nan": {"image": nan},
+        "constant": {"image": np.full(fakes.SHAPE, 7, np.int16)},
+        "label_shape": {"label": fakes.label(0, (8, 7, 5))},
+        "label_affine": {"affine": _moved(0, 0.5, 0)},
+        "outside": {"label": fakes.label(0) * 3},
+        "negative": {"label": -fakes.label(0).astype(np.int16)},
+        "half": {"label": fakes.label(0) * np.float32(0.5)},
+        "blank": {"label": np.zeros(fakes.SHAPE, np.uint8)},
+        "no_label": {"label": False},
+        "no_image": {"image": False},
+        "flat": {"image": fakes.image(5, (8, 9)), "label": fakes.label(0, (8, 9))},
+        "slice": {"image": fakes.image(6, (8, 9, 1)), "label": np.ones((8, 9, 1), np.uint8)},
+        "cut": {},
+        "cut_label": {},
+        "corrupt": {},
+        "empty": {},
+        "text": {},
+        "time": {},
+        "complex": {},
+        "absurd": {},
+        "claims": {},
+        "folded": {},
+        "extra": {},
+        "far": {"label": False},
+    }.items():
+        _add(root, name, **options)
+    images, labels = root / "imagesTr", root / "labelsTr"
+    _cut(images / f"cut_0000{END}")
+    _cut(labels / f"cut_label{END}", 0.9)
+    path = images / f"corrupt_0000{END}"
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    packed = bytearray(gzip.compress(bytes(content), 0))
+    packed[400] ^= 255
+    path.write_bytes(packed)
+    (images / f"empty_0000{END}").write_bytes(b"")
+    (images / f"text_0000{END}").write_bytes(gzip.compress(b"no image at all" * 100))
+    for name, array in (
+        ("time", np.zeros((*fakes.SHAPE, 2), np.int16)),
+        ("complex", np.zeros(fakes.SHAPE, np.complex64)),
+    ):
+        nib.Nifti1Image(array, fakes.AFFINE).to_filename(images / f"{name}_0000{END}")
+    for name, size in (("absurd", 32767), ("claims", 512)):
+        path = images / f"{name}_0000{END}"
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        content[42:48] = np.array([size] * 3, "<i2").tobytes()
+        path.write_bytes(gzip.compress(bytes(content)))
+    path = images / f"folded_0000{END}"
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[280:328] = bytes(48)
+    path.write_bytes(gzip.compress(bytes(content)))
+    fakes.save(images / f"extra_0003{END}", fakes.image(9))
+    far = np.diag([0.001, 0.001, 0.001, 1.0])
+    fakes.save(images / f"far_0000{END}", fakes.image(10), far)
+    fakes.save(labels / f"far{END}", fakes.label(0), far)
+    shutil.copy(images / f"case_01_0000{END}", images / f"twin_0000{END}")
+    shutil.copy(labels / f"case_01{END}", labels / f"twin{END}")
+    fakes.save(root / "imagesTs" / f"case_02_0000{END}", fakes.image(11))
+    fakes.save(root / "labelsTs" / f"case_02{END}", fakes.label(0))
+    fakes.save(images / f"unnumbered{END}", fakes.image(12))
+    (images / "notes.txt").write_text("")
+    fakes.save(images / f"bad[name]_0000{END}", fakes.image(13))
+    fakes.save(root / "ratersTr" / "bob" / f"case_77{END}", fakes.label(0))
+    (root / "ratersTr" / "anna" / "case_00.nii").write_bytes(b"x")
+    (root / "ratersTr" / "stray.txt").write_text("")
+    fakes.describe(root, numTraining=5, training=[{"image": "../../etc/passwd"}])
+    return {
+        "nan": "not_finite",
+        "constant": "constant",
+        "label_shape": "shape",
+        "label_affine": "label_affine",
+        "outside": "outside_classes",
+        "negative": "outside_classes",
+        "half": "not_whole",
+        "blank": "empty_mask",
+        "no_label": "missing_label",
+        "no_image": "missing_image",
+        "flat": "mixed_axes",
+        "slice": "one_slice",
+        "cut": "truncated",
+        "cut_label": "truncated",
+        "corrupt": "truncated",
+        "empty": "empty",
+        "text": "format",
+        "time": "four_dimensional",
+        "complex": "format",
+        "absurd": "too_large",
+        "claims": "truncated",
+        "folded": "affine",
+        "extra": "extra_channel",
+        "far": "far_spacing",
+        "twin": "same_image",
+        "case_02": "in_both_parts",
+        "case_77": "missing_image",
+        "imagesTr/notes.txt": "unknown_file",
+        f"imagesTr/unnumbered{END}": "misnamed",
+        "ratersTr/anna/case_00.nii": "misnamed",
+        f"imagesTr/bad[name]_0000{END}": "unsafe_path",
+        "ratersTr/bob": "empty_rater",
+        "ratersTr/stray.txt": "unknown_file",
+        "dataset.json": "unsafe_path",
+    }
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    root = tmp_path_factory.mktemp("faults")
+    expected = _with_faults(root)
+    return root, expected, checker.check(root, max_bytes=2**31)
+
+
+def test_every_fault_of_a_folder_is_found_at_once(checked):
+    _, expected, problems = checked
+    found = {(p.case or p.file, p.kind) for p in problems}
+    assert set(expected.items()) - found == set()
+    # Twenty kinds at least, and nobody labelled most of these cases but the truth.
+    assert len({p.kind for p in problems}) >= 20
+    beside = {place: kind for place, kind in found - set(expected.items()) if kind != "no_rater"}
+    assert beside == {"dataset.json": "count"}
+
+
+def test_every_problem_says_what_is_wrong_and_what_to_do(checked):
+    root, _, problems = checked
+    for problem in problems:
+        assert problem.kind in checker.KINDS
+        assert problem.message
+        assert problem.remedy
+        assert "{got" not in str(problem)
+        assert "{want" not in str(problem)
+        assert str(root) not in problem.message
+    by_case = {p.case: p for p in problems}
+    assert "[3, 6]" in by_case["outside"].message
+    assert "0 to 2" in by_case["outside"].message
+    assert "0.5 mm away" in by_case["label_affine"].message
+    assert "2 voxels of NaN" in by_case["nan"].message
+    assert "gzip -t" in by_case["cut"].remedy
+    assert "imagesTr/case_01_0000" in by_case["twin"].message
+
+
+def test_what_is_meant_to_be_so_is_left_out(checked):
+    root, _, problems = checked
+    again = checker.check(root, ignore=("empty_mask", "no_rater"), max_bytes=2**31)
+    assert len(again) == sum(p.kind not in ("empty_mask", "no_rater") for p in problems)
+    with pytest.raises(ValueError, match="ignore: expected one of 'no_folder', .* got 'nonsense'"):
+        checker.check(root, ignore=("nonsense",))
+
+
+@pytest.mark.parametrize("end", [".nii.gz", ".png"])
+def test_a_clean_folder_has_no_problem(tmp_path, end):
+    shape = fakes.SHAPE if end == ".nii.gz" else (8, 9)
+    fakes.make(tmp_path, 3, raters=("anna", "bob"), tests=1, end=end, shape=shape)
+    assert checker.check(tmp_path) == []
+    # Names alone do not tell: without the truth the raters are enough, but each case wants one.
+    shutil.rmtree(tmp_path / "labelsTr")
+    shutil.rmtree(tmp_path / "labelsTs")
+    assert checker.check(tmp_path) == []
+    (tmp_path / "ratersTr" / "anna" / f"case_01{end}").unlink()
+    assert [p.kind for p in checker.check(tmp_path)] == ["no_rater"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (None, "no_dataset_json"),
+        ("{", "bad_dataset_json"),
+        ("[1]", "bad_dataset_json"),
+        ({"labels": {"background": 0, "organ": 2}}, "bad_labels"),
+        ({"labels": {"background": 0, "whole": [1, 2], "part": 2}}, "bad_labels"),
+        ({"labels": ["background", "organ"]}, "bad_labels"),
+        ({"labels": {"background": 0}}, "bad_labels"),
+        ({"channel_names": {"1": "CT"}}, "bad_channels"),
+        ({"channel_names": {"0": "T1", "1": "T2"}}, "missing_channel"),
+        ({"file_ending": "/../x"}, "bad_file_ending"),
+        ({"labels": {**fakes.CLASSES, "bone": 3}}, "absent_class"),
+        ({"labels": {"background": 0, "organ": 1}}, "outside_classes"),
+        ({"test": ["/data/a.nii.gz"]}, "unsafe_path"),
+        ({"numTraining": 9}, "count"),
+    ],
+)
+def test_faults_of_the_description(tmp_path, content, kind):
+    fakes.make(tmp_path, 1)
+    path = tmp_path / "dataset.json"
+    if content is None:
+        path.unlink()
+    elif isinstance(content, str):
+        path.write_text(content)
+    else:
+        path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
+    assert {p.kind for p in checker.check(tmp_path)} == {kind}
+
+
+def test_a_folder_that_is_not_there_or_has_no_images(tmp_path):
+    assert [p.kind for p in checker.check(tmp_path / "none")] == ["no_folder"]
+    assert "imagesTr" in checker.check(tmp_path)[0].message
+    fakes.describe(tmp_path)
+    (tmp_path / "imagesTr").mkdir()
+    assert [p.kind for p in checker.check(tmp_path)] == ["no_cases"]
+
+
+def test_channels_must_lie_on_each_other(tmp_path):
+    fakes.make(tmp_path, 2)
+    fakes.describe(tmp_path, channel_names={"0": "T1", "1": "T2"})
+    images = tmp_path / "imagesTr"
+    fakes.save(images / f"case_00_0001{END}", fakes.image(3, (8, 7, 5)))
+    fakes.save(images / f"case_01_0001{END}", fakes.image(4), _moved(3, 0, 0))
+    found = {p.case: p.kind for p in checker.check(tmp_path)}
+    assert found == {"case_00": "channel_shape", "case_01": "channel_affine"}
+
+
+def test_colours(tmp_path):
+    fakes.make(tmp_path, 2, end=".png", shape=(8, 9))
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 9, 4), dtype=np.uint8)
+    PIL.Image.fromarray(pixels[..., :3]).save(tmp_path / "imagesTr/case_01_0000.png")
+    PIL.Image.fromarray(pixels[..., :3]).save(tmp_path / "labelsTr/case_00.png")
+    found = {p.case: p.kind for p in checker.check(tmp_path)}
+    assert found == {"case_01": "number_of_channels", "case_00": "label_colours"}
+    PIL.Image.fromarray(pixels).save(tmp_path / "imagesTr/case_01_0000.png")
+    problems = checker.check(tmp_path, ignore=("label_colours",))
+    assert ["RGBA" in p.message for p in problems] == [True]
+
+
+def test_the_layout_takes_what_is_there(tmp_path):
+    fakes.make(tmp_path, 3, raters=("anna", "bob"), tests=1)
+    (tmp_path / "imagesTr" / ".DS_Store").write_text("")
+    layout = nnunet_layout.read(tmp_path)
+    assert layout.problems == ()
+    assert layout.class_names == ("background", "organ", "lesion")
+    assert layout.rater_names == ("anna", "bob")
+    assert [(case.name, case.part) for case in layout.cases] == [
+        ("case_00", "Tr"),
+        ("case_01", "Tr"),
+        ("case_02", "Tr"),
+        ("case_03", "Ts"),
+    ]
+    assert [sorted(case.raters) for case in layout.cases] == [
+        ["anna", "bob"],
+        ["anna"],
+        ["anna", "bob"],
+        [],
+    ]
+    # Images to be predicted have no label.
+    shutil.rmtree(tmp_path / "labelsTs")
+    assert len(nnunet_layout.read(tmp_path).cases) == 3
+
+
+def test_patients_are_checked(tmp_path):
+    fakes.make(tmp_path, 2, tests=1)
+    patients = {"case_00": "anna", "case_01": "bob", "case_02": "anna", "case_2": "bob"}
+    fakes.describe(tmp_path, patients=patients)
+    found = {p.kind: str(p) for p in checker.check(tmp_path)}
+    assert found.keys() == {"unknown_case", "divided_patient"}
+    assert "patients names the case case_2" in found["unknown_case"]
+    assert "the patient anna has cases in imagesTr and in imagesTs" in found["divided_patient"]
+    # An image that is to be predicted is of any patient.
+    shutil.rmtree(tmp_path / "labelsTs")
+    del patients["case_2"]
+    fakes.describe(tmp_path, patients=patients)
+    assert checker.check(tmp_path) == []
+    for wrong in (["anna"], {"case_00": 1}):
+        fakes.describe(tmp_path, patients=wrong)
+        assert [p.kind for p in checker.check(tmp_path)] == ["bad_patients"]
+
+
+def test_harmless_kinds_are_kinds():
+    assert set(problem_kinds.HARMLESS) < set(problem_kinds.KINDS)

@@ -1,0 +1,44 @@
+"""Fused targets and gold standards of a data set."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from noisyjax import fusion
+from noisyjax.data.labels import fuse
+
+_RANDOM = np.random.default_rng(0)
+_TRUTH = np.zeros((7, 9, 8), np.uint8)
+_TRUTH[:, 2:7, 3:6] = 1
+_LABELS = np.stack([_TRUTH ^ (_RANDOM.random(_TRUTH.shape) < 0.1) for _ in range(4)], axis=1)
+_MASKS = np.ones((7, 4), bool)
+_MASKS[3, :2] = False
+
+
+def test_cases_are_mapped_in_order_whatever_the_chunk():
+    cases = {"x": np.arange(7.0, dtype=np.float32), "y": np.ones((7, 2), np.float32)}
+    for chunk in (1, 3, 7, 50):
+        found = fuse.map_cases(lambda c: {"z": c["x"] + c["y"]}, cases, chunk=chunk)
+        np.testing.assert_array_equal(found["z"], np.arange(7.0)[:, None] + np.ones((7, 2)))
+
+
+def test_targets_are_each_cases_own_fusion():
+    found = fuse.targets(_LABELS, _MASKS, name="staple", num_classes=2)
+    assert found.dtype == np.float32
+    assert found.shape == (7, 9, 8, 2)
+    for i in (0, 3):
+        own = fusion.staple(jnp.asarray(_LABELS[i]), rater_mask=jnp.asarray(_MASKS[i])).probs
+        np.testing.assert_allclose(found[i], own, atol=1e-5)
+
+
+def test_the_gold_standard_is_nearer_to_the_truth_than_any_rater():
+    gold = fuse.gold_standard(_LABELS, _MASKS, name="staple", num_classes=2)
+    assert gold.dtype == np.uint8
+    best_rater = (_TRUTH[:, None] != _LABELS).mean(axis=(0, 2, 3)).min()
+    of_gold = (gold != _TRUTH).mean()
+    assert of_gold < best_rater / 2
+
+
+def test_unknown_fusions_are_refused():
+    with pytest.raises(ValueError, match="fusion.*staple.*vote"):
+        fuse.targets(_LABELS, _MASKS, name="vote", num_classes=2)

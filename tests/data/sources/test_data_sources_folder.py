@@ -1,0 +1,209 @@
+"""The source of one's own folder."""
+
+import shutil
+
+import folder_fakes as fakes
+import numpy as np
+import PIL.Image
+import pytest
+
+from noisyjax.data import sources
+from noisyjax.data.labels import frozen
+from noisyjax.data.volumes import preprocess, read_write
+
+RAS = np.diag([1.0, 1.5, 2.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Three raters; the second lacks case 1, the third case 2; two cases test."""
+    folder = tmp_path_factory.mktemp("clean")
+    return fakes.make(folder, 5, raters=("anna", "bob", "cem"), tests=2)
+
+
+def test_examples_in_ras_with_truth_raters_and_masks(root):
+    loaded = sources.load("folder", root=str(root), normalise="none")
+    assert loaded.name == "folder"
+    assert loaded.class_names == ("background", "organ", "lesion")
+    assert loaded.spacing == (1.0, 1.5, 2.0)
+    assert loaded.rater_names == ("anna", "bob", "cem")
+    assert loaded.persistent_raters
+    assert loaded.case_names == tuple(f"case_{i:02d}" for i in range(7))
+    for i in range(7):
+        example = loaded.examples[i]
+        assert example["image"].dtype == np.float32
+        assert example["id"] == i
+        # The files run to the left and the back.
+        np.testing.assert_array_equal(example["image"][..., 0], fakes.image(i)[::-1, ::-1])
+        np.testing.assert_array_equal(example["truth"], fakes.label(i)[::-1, ::-1])
+        present = [i < 5 and (r == 0 or i != r) for r in range(3)]
+        np.testing.assert_array_equal(example["rater_mask"], present)
+        for r in range(3):
+            expected = fakes.label(i + r)[::-1, ::-1] * present[r]
+            np.testing.assert_array_equal(example["labels"][r], expected)
+
+
+def test_cases_of_the_test_folder_test(root):
+    loaded = sources.load("folder", root=str(root), seed=3, fractions=(0.6, 0.2, 0.2))
+    assert loaded.splits["test"].tolist() == [5, 6]
+    assert sorted(loaded.splits["train"].tolist() + loaded.splits["val"].tolist()) == [*range(5)]
+    assert len(loaded.splits["val"]) == 1
+
+
+def test_without_a_test_folder_the_cases_are_divided(tmp_path):
+    fakes.make(tmp_path, 6)
+    loaded = sources.load("folder", root=str(tmp_path))
+    assert {name: len(ids) for name, ids in loaded.splits.items()} == {
+        "train": 4,
+        "val": 1,
+        "test": 1,
+    }
+    assert sorted(np.concatenate(list(loaded.splits.values())).tolist()) == [*range(6)]
+    # The labels are all there is to learn from.
+    assert loaded.rater_names == ("labels",)
+    example = loaded.examples[0]
+    np.testing.assert_array_equal(example["labels"][0], example["truth"])
+    with pytest.raises(ValueError, match=r"fractions: expected cases left .* 6 cases in all"):
+        sources.load("folder", root=str(tmp_path), fractions=(0.0, 0.5, 0.5))
+    with pytest.raises(ValueError, match="fractions: expected three that add up to 1"):
+        sources.load("folder", root=str(tmp_path), fractions=(0.5, 0.5))
+
+
+def test_cases_of_a_patient_stay_together(tmp_path):
+    fakes.make(tmp_path, 7)
+    # Case 6 is not the patient of the same name.
+    whose = {0: "anna", 3: "anna", 1: "case_06", 2: "case_06", 5: "case_06"}
+    fakes.describe(tmp_path, patients={f"case_{i:02d}": name for i, name in whose.items()})
+    divisions = set()
+    for seed in range(6):
+        loaded = sources.load("folder", root=str(tmp_path), seed=seed, fractions=(0.5, 0.25, 0.25))
+        assert loaded.groups.tolist() == [0, 1, 1, 0, 2, 1, 3]
+        parts = {name: sorted(ids.tolist()) for name, ids in loaded.splits.items()}
+        assert sorted(sum(parts.values(), [])) == [*range(7)]
+        patients = {name: set(loaded.groups[ids].tolist()) for name, ids in parts.items()}
+        assert {name: len(own) for name, own in patients.items()} == {
+            "train": 2,
+            "val": 1,
+            "test": 1,
+        }
+        divisions.add(tuple(parts["test"]))
+    assert len(divisions) > 1
+    with pytest.raises(ValueError, match="expected patients left to train on, got 4 patients"):
+        sources.load("folder", root=str(tmp_path), fractions=(0.1, 0.4, 0.5))
+
+
+def test_raters_without_a_truth(root, tmp_path):
+    shutil.copytree(root / "imagesTr", tmp_path / "imagesTr")
+    shutil.copytree(root / "ratersTr", tmp_path / "ratersTr")
+    shutil.copy(root / "dataset.json", tmp_path)
+    loaded = sources.load("folder", root=str(tmp_path))
+    assert "truth" not in loaded.examples[0]
+    options = {"panel": None, "seed": 0, "raters": ("cem", "anna"), "include_truth": False}
+    annotated = frozen.annotate(loaded, np.arange(5), **options)
+    assert annotated.rater_masks.tolist() == [[i != 2, True] for i in range(5)]
+
+
+def test_cases_of_other_sizes_and_spacings_come_to_one(tmp_path):
+    fakes.make(tmp_path, 4)
+    pixels, marks = fakes.image(9, (12, 6, 6)), np.ones((12, 6, 6), np.uint8)
+    for folder, array in (("imagesTr/case_03_0000", pixels), ("labelsTr/case_03", marks)):
+        fakes.save(tmp_path / f"{folder}.nii.gz", array, RAS @ np.diag([0.5, 1, 1, 1]))
+    loaded = sources.load("folder", root=str(tmp_path), normalise="none")
+    # The median of the spacings; case 3 is six of its voxels long, the others eight.
+    assert loaded.spacing == (1.0, 1.5, 2.0)
+    example = loaded.examples[3]
+    assert example["image"].shape == (8, 7, 6, 1)
+    np.testing.assert_array_equal(example["image"][0], example["image"].min())
+    np.testing.assert_array_equal(example["image"][1], example["image"][1].clip(pixels.min()))
+    assert example["truth"].sum() == 6 * 6 * 6
+    finer = sources.load("folder", root=str(tmp_path), spacing=(0.5, 1.5, 2), size=(20, 4, 6))
+    assert finer.spacing == (0.5, 1.5, 2.0)
+    assert finer.examples[0]["image"].shape == (20, 4, 6, 1)
+    assert finer.examples[3]["truth"].sum() == 12 * 4 * 6
+    with pytest.raises(ValueError, match="size: expected one for each of 3 axes, got"):
+        sources.load("folder", root=str(tmp_path), size=(8, 8))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"size": (16, 16, 16)}, {"spacing": (0.5, 0.75, 1)}, {"box": "labels", "margin": 1}],
+)
+def test_a_segmentation_comes_back_to_the_file_of_its_image(root, tmp_path, options):
+    loaded = sources.load("folder", root=str(root), **options)
+    path = tmp_path / "case_01.nii.gz"
+    loaded.examples.write(1, loaded.examples[1]["truth"], path)
+    written, image = read_write.read(path), read_write.read(root / "imagesTr/case_01_0000.nii.gz")
+    np.testing.assert_array_equal(written.array, fakes.label(1))
+    np.testing.assert_array_equal(written.affine, image.affine)
+    assert written.spacing == image.spacing
+    with pytest.raises(ValueError, match="labels: expected shape .* like the examples"):
+        loaded.examples.write(1, np.zeros((2, 2, 2), np.uint8), path)
+
+
+def test_prepared_cases_are_kept_and_read_again(root, tmp_path, monkeypatch):
+    options = {"root": str(root), "cache": str(tmp_path / "kept")}
+    first = sources.load("folder", **options)
+    count = len(list((tmp_path / "kept").iterdir()))
+    monkeypatch.setattr(preprocess, "prepare", None)
+    again = sources.load("folder", **options)
+    for i in range(7):
+        one, other = first.examples[i], again.examples[i]
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+    assert len(list((tmp_path / "kept").iterdir())) == count
+    # Another option is another preparation.
+    with pytest.raises(TypeError):
+        sources.load("folder", **options, normalise="none")
+
+
+def test_channels_and_colours(tmp_path):
+    fakes.make(tmp_path, 4, end=".png", shape=(8, 9))
+    fakes.describe(tmp_path, end=".png", channel_names={"0": "photo", "1": "depth"})
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        photo = rng.integers(0, 255, (8, 9, 3), dtype=np.uint8)
+        PIL.Image.fromarray(photo).save(tmp_path / f"imagesTr/case_{i:02d}_0000.png")
+        depth = rng.integers(0, 60_000, (8, 9), dtype=np.uint16)
+        PIL.Image.fromarray(depth).save(tmp_path / f"imagesTr/case_{i:02d}_0001.png")
+    loaded = sources.load("folder", root=str(tmp_path), normalise="none")
+    image = loaded.examples[3]["image"]
+    assert image.shape == (8, 9, 4)
+    np.testing.assert_array_equal(image, np.concatenate([photo, depth[..., None]], axis=-1))
+    assert loaded.spacing == (1.0, 1.0)
+
+
+def test_a_folder_with_faults_is_refused_with_the_command_that_lists_them(tmp_path):
+    fakes.make(tmp_path, 4)
+    fakes.save(tmp_path / "labelsTr/case_01.nii.gz", fakes.label(0, (8, 7, 5)))
+    with pytest.raises(ValueError, match=r"labelsTr/case_01.*export the label again") as error:
+        sources.load("folder", root=str(tmp_path))
+    assert f"python -m noisyjax.cli.check_folder --root={tmp_path}" in str(error.value)
+    (tmp_path / "labelsTr/case_01.nii.gz").unlink()
+    with pytest.raises(ValueError, match="the case has an image and no label"):
+        sources.load("folder", root=str(tmp_path))
+    path = tmp_path / "imagesTr/case_02_0000.nii.gz"
+    path.write_bytes(path.read_bytes()[:60])
+    fakes.save(tmp_path / "labelsTr/case_01.nii.gz", fakes.label(0))
+    with pytest.raises(ValueError, match=r"imagesTr/case_02_0000.*cut off"):
+        sources.load("folder", root=str(tmp_path))
+    with pytest.raises(ValueError, match="normalise: expected one of"):
+        sources.load("folder", root=str(tmp_path), normalise="minmax")
+    with pytest.raises(ValueError, match="there is no folder"):
+        sources.load("folder", root=str(tmp_path / "none"))
+
+
+def test_what_is_harmless_does_not_stop_training(tmp_path):
+    fakes.make(tmp_path, 4)
+    fakes.save(tmp_path / "labelsTr/case_01.nii.gz", np.zeros(fakes.SHAPE, np.uint8))
+    (tmp_path / "imagesTr/notes.txt").write_text("")
+    assert not sources.load("folder", root=str(tmp_path)).examples[1]["truth"].any()
+
+
+def test_the_unit_of_a_ct_is_asked_for(tmp_path):
+    fakes.make(tmp_path, 4)
+    loaded = sources.load("folder", root=str(tmp_path), normalise="bone", cut=900)
+    values = loaded.examples[0]["image"][..., 0][fakes.image(0)[::-1, ::-1] > 900]
+    np.testing.assert_allclose([values.mean(), values.std()], [0, 1], atol=1e-4)
+    with pytest.raises(ValueError, match=r"case_00_0000.nii.gz: cut: expected voxels above 5000"):
+        sources.load("folder", root=str(tmp_path), normalise="bone", cut=5000)

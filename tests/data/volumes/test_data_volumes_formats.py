@@ -1,0 +1,222 @@
+"""Reading and writing of images and label maps."""
+
+import gzip
+
+import folder_fakes as fakes
+import nibabel as nib
+import numpy as np
+import PIL.Image
+import pytest
+
+from noisyjax.data.volumes import read_write
+
+# Sheared and turned, in numbers that float32 holds.
+OBLIQUE = np.array(
+    [[-1.0, 0.25, 0.0, 5.0], [0.5, 1.5, 0.0, -7.5], [0.0, 0.0, 3.0, 2.0], [0, 0, 0, 1.0]]
+)
+
+
+def _array(dtype, shape=(4, 3, 5)):
+    rng = np.random.default_rng(0)
+    if np.dtype(dtype).kind == "f":
+        return rng.normal(size=shape).astype(dtype)
+    return rng.integers(0, 200, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("end", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
+def test_nifti_keeps_values_dtype_affine_and_spacing(tmp_path, end, dtype):
+    path = tmp_path / f"a{end}"
+    array = _array(dtype)
+    read_write.write(path, read_write.Volume(array, OBLIQUE, 3))
+    read = read_write.read(path)
+    np.testing.assert_array_equal(read.array, array)
+    np.testing.assert_array_equal(read.affine, OBLIQUE)
+    assert read.array.dtype == dtype
+    np.testing.assert_allclose(read.spacing, np.sqrt([1.25, 2.3125, 9.0]))
+    peeked = read_write.peek(path)
+    assert (peeked.shape, peeked.spacing) == (read.shape, read.spacing)
+    assert peeked.array.strides == (0, 0, 0)
+    # As another program reads it.
+    other = nib.load(path)
+    assert other.get_data_dtype() == dtype
+    assert other.header.get_xyzt_units()[0] == "mm"
+    np.testing.assert_allclose(other.header.get_zooms(), read.spacing, rtol=1e-6)
+
+
+@pytest.mark.parametrize("end", [".mha", ".nrrd"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_itk_formats_keep_values_dtype_and_place(tmp_path, end, dtype):
+    pytest.importorskip("SimpleITK")
+    path = tmp_path / f"a{end}"
+    # Turned and mirrored, without shear, which ITK does not have.
+    affine = np.array([[0.0, -2.0, 0, 5], [1.5, 0, 0, -7.5], [0, 0, 3.0, 2.0], [0, 0, 0, 1]])
+    array = _array(dtype)
+    read_write.write(path, read_write.Volume(array, affine, 3))
+    read = read_write.read(path)
+    np.testing.assert_array_equal(read.array, array)
+    np.testing.assert_allclose(read.affine, affine, atol=1e-9)
+    assert read.array.dtype == dtype
+    assert read_write.peek(path).spacing == read.spacing
+
+
+@pytest.mark.parametrize(
+    ("end", "dtype", "shape"),
+    [
+        (".png", "uint8", (4, 5)),
+        (".png", "uint16", (4, 5)),
+        (".png", "uint8", (4, 5, 3)),
+        (".tif", "uint8", (4, 5)),
+        (".tiff", "uint16", (4, 5)),
+        (".tif", "float32", (4, 5)),
+        (".tif", "uint8", (3, 4, 5)),
+    ],
+)
+def test_pictures_keep_values_and_dtype(tmp_path, end, dtype, shape):
+    path = tmp_path / f"a{end}"
+    array = _array(dtype, shape)
+    axes = 3 if shape == (3, 4, 5) else 2
+    read_write.write(path, read_write.Volume(array, np.eye(4), axes))
+    read = read_write.read(path)
+    np.testing.assert_array_equal(read.array, array)
+    assert read.array.dtype == dtype
+    assert read.num_axes == read_write.peek(path).num_axes == axes
+    assert read.spacing == (1.0,) * axes
+
+
+def test_a_picture_of_a_palette_or_of_bits_is_its_numbers(tmp_path):
+    labels = (np.arange(20) % 3).reshape(4, 5).astype(np.uint8)
+    palette = PIL.Image.fromarray(labels, "L").convert("P")
+    palette.putdata(labels.ravel().tolist())
+    palette.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_write.read(tmp_path / "palette.png").array, labels)
+    PIL.Image.fromarray(labels > 0).save(tmp_path / "bits.png")
+    read = read_write.read(tmp_path / "bits.png").array
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, labels > 0)
+
+
+def test_scaled_intensities_and_needless_axes(tmp_path):
+    image = nib.Nifti1Image(_array("int16")[..., None, None], OBLIQUE)
+    image.header.set_slope_inter(0.5, -3.0)
+    path = tmp_path / "scaled.nii.gz"
+    path.write_bytes(gzip.compress(image.to_bytes()))
+    read = read_write.read(path)
+    assert read.array.dtype == np.float32
+    np.testing.assert_array_equal(read.array, 0.5 * _array("int16") - 3)
+    assert read.shape == read_write.peek(path).shape == (4, 3, 5)
+
+
+def test_the_same_volume_is_the_same_file(tmp_path):
+    for name in ("a.nii.gz", "b.nii.gz"):
+        fakes.save(tmp_path / name, fakes.image(0))
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "b.nii.gz"]
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SAL", "ILA"])
+def test_to_ras_and_back(codes):
+    turn = nib.orientations.axcodes2ornt(codes)
+    ras = read_write.Volume(_array("int16"), np.diag([1.0, 1.5, 2.0, 1.0]), 3)
+    back = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), turn)
+    turned = read_write.Volume(
+        nib.orientations.apply_orientation(ras.array, back),
+        ras.affine @ nib.orientations.inv_ornt_aff(back, ras.shape),
+        3,
+    )
+    again = read_write.to_ras(turned)
+    np.testing.assert_array_equal(again.array, ras.array)
+    np.testing.assert_allclose(again.affine, ras.affine, atol=1e-12)
+    assert again.spacing == pytest.approx((1.0, 1.5, 2.0))
+    returned = read_write.from_ras(again.array, like=turned)
+    np.testing.assert_array_equal(returned.array, turned.array)
+    np.testing.assert_array_equal(returned.affine, turned.affine)
+    with pytest.raises(ValueError, match="array, turned back: expected shape .* like the image"):
+        read_write.from_ras(again.array[:2], like=turned)
+
+
+def test_a_nearly_straight_volume_turns_by_whole_axes():
+    affine = OBLIQUE[[1, 0, 2, 3]]
+    ras = read_write.to_ras(read_write.Volume(_array("int16"), affine, 3))
+    assert nib.aff2axcodes(ras.affine) == ("R", "A", "S")
+    assert sorted(ras.shape) == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault", "message"),
+    [
+        ("a.jpg", b"x", "format", "ends in one of .nii, .nii.gz, .mha"),
+        ("a.nii.gz", None, "missing", "there is none"),
+        ("a.nii", b"", "empty", "has no bytes"),
+        ("a.nii.gz", b"x" * 999, "format", "expected a NIfTI file"),
+        ("a.nii", b"x" * 999, "format", "expected a NIfTI file"),
+        ("a.png", b"x" * 99, "format", "expected a PNG or TIFF"),
+        ("a.mha", b"NDims = 3\nElementDataFile = ../../b.raw\n", "format", "in the same file"),
+        ("a.nrrd", b"NRRD0004\ndata file: /etc/passwd\n\n", "format", "in the same file"),
+        ("a.mha", b"NDims = 3\nElementDataFile = LOCAL\n", "format", "header"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, name, content, fault, message):
+    if name.endswith((".mha", ".nrrd")):
+        pytest.importorskip("SimpleITK")
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    for read in (read_write.read, read_write.peek):
+        with pytest.raises(read_write.UnreadableError, match=message) as error:
+            read(path)
+        assert error.value.fault == fault
+        assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("end", [".nii", ".nii.gz", ".mha", ".nrrd", ".png", ".tif"])
+@pytest.mark.parametrize("left", [0.3, 0.97])
+def test_a_file_that_is_cut_off_is_named(tmp_path, end, left):
+    if end in (".mha", ".nrrd"):
+        pytest.importorskip("SimpleITK")
+    path = tmp_path / f"a{end}"
+    shape = (64, 64) if end in (".png", ".tif") else (16, 16, 16)
+    fakes.save(path, np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(left * len(content))])
+    with pytest.raises(read_write.UnreadableError, match=f"a{end}: expected .*cut off") as error:
+        read_write.read(path)
+    assert error.value.fault == "truncated"
+
+
+@pytest.mark.parametrize("end", [".nii.gz", ".mha", ".nrrd", ".tif"])
+def test_no_more_than_allowed_is_allocated(tmp_path, end):
+    if end in (".mha", ".nrrd"):
+        pytest.importorskip("SimpleITK")
+    path = tmp_path / f"a{end}"
+    fakes.save(
+        path, np.zeros((32, 32), np.uint8) if end == ".tif" else np.zeros((8, 8, 8), np.uint8)
+    )
+    with pytest.raises(read_write.UnreadableError, match="at most 100 bytes") as error:
+        read_write.read(path, max_bytes=100)
+    assert error.value.fault == "too_large"
+
+
+def test_more_than_the_header_says_is_not_unpacked(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    fakes.save(path, fakes.image(0))
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content + bytes(10**6)))
+    with pytest.raises(read_write.UnreadableError, match="there are more"):
+        read_write.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("a.png", np.zeros((4, 4), np.float32), "expected uint8 or uint16 of 2 axes, got float32"),
+        ("a.png", np.zeros((4, 4, 4), np.uint8), "of 2 axes, got uint8 of 3"),
+        ("a.tif", np.zeros((4, 4), np.int64), "expected uint8 or uint16 or float32"),
+        ("a.nii", np.zeros((4, 4, 4), np.float16), "expected a dtype of NIfTI, got float16"),
+        ("a.dcm", np.zeros((4, 4, 4), np.uint8), "ending: expected one of '.nii'"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused(tmp_path, name, array, message):
+    with pytest.raises(ValueError, match=message):
+        fakes.save(tmp_path / name, array)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,168 @@
+"""Resampling, normalisation, boxes, and the way back."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from noisyjax.data.volumes import preprocess
+
+
+def test_a_linear_ramp_stays_one():
+    """The value at x mm is x, whatever the voxels, but for the half voxel at the ends."""
+    spacing, to = (2.0, 1.0), (0.5, 3.0)
+    place = [(np.arange(n) + 0.5) * s for n, s in zip((6, 9), spacing)]
+    ramp = place[0][:, None] - 2 * place[1]
+    result = preprocess.resample(ramp, spacing=spacing, to=to, linear=True)
+    assert result.shape == (24, 3)
+    new = [(np.arange(n) + 0.5) * s for n, s in zip((24, 3), to)]
+    expected = new[0][:, None] - 2 * new[1]
+    np.testing.assert_allclose(result[2:-2], expected[2:-2])
+    assert result.min() >= ramp.min()
+
+
+def test_nearest_neighbours_invent_no_class():
+    labels = np.random.default_rng(0).choice([0, 3, 7], (5, 6, 4)).astype(np.uint8)
+    options = {"spacing": (1.0, 1.0, 2.0), "linear": False}
+    fine = preprocess.resample(labels, to=(0.5, 0.25, 1.0), **options)
+    np.testing.assert_array_equal(fine, labels.repeat(2, 0).repeat(4, 1).repeat(2, 2))
+    coarse = preprocess.resample(labels, to=(1.7, 1.3, 2.9), **options)
+    assert coarse.shape == (3, 5, 3)
+    assert set(np.unique(coarse)) <= {0, 3, 7}
+    assert coarse.dtype == np.uint8
+
+
+def test_the_same_spacing_changes_nothing():
+    image = np.arange(12, dtype=np.int16).reshape(3, 4)
+    same = preprocess.resample(image, spacing=(1.5, 2), to=(1.5, 2), linear=True)
+    np.testing.assert_array_equal(same, image)
+    assert same.dtype == np.float32
+
+
+def test_image_and_labels_stay_on_each_other():
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in (20, 18, 10)], indexing="ij"))
+    mask = (np.square(grid - np.array([11.3, 7.2, 4.4])[:, None, None, None])).sum(0) < 20
+    options = {"spacing": (1.0, 1.0, 2.0), "to": (1.3, 0.8, 1.1)}
+    image = preprocess.resample(mask.astype(np.float32), linear=True, **options)
+    labels = preprocess.resample(mask, linear=False, **options)
+    centres = ndimage.center_of_mass(image), ndimage.center_of_mass(labels)
+    np.testing.assert_allclose(*centres, atol=0.25)
+    assert ((image > 0.5) != labels).mean() < 0.03
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spacing": (1.0,), "to": (1.0, 1.0)}, "spacing: expected one for each of 2 axes"),
+        ({"spacing": (1.0, 1.0), "to": (1.0, 0.0)}, "to: expected a number > 0"),
+    ],
+)
+def test_spacings_that_do_not_fit_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        preprocess.resample(np.zeros((2, 2)), linear=True, **options)
+
+
+def test_normalisations():
+    image = np.random.default_rng(0).normal(100, 30, (6, 7)).astype(np.float32)
+    scored = preprocess.normalise(image, "z_score")
+    np.testing.assert_allclose([scored.mean(), scored.std()], [0, 1], atol=1e-5)
+    bone = preprocess.normalise(image, "bone", cut=110)
+    inside = bone[image > 110]
+    np.testing.assert_allclose([inside.mean(), inside.std()], [0, 1], atol=1e-5)
+    # Both scale one and the same image.
+    np.testing.assert_allclose(np.corrcoef(bone.ravel(), image.ravel())[0, 1], 1, atol=1e-6)
+    windowed = preprocess.normalise(image, "ct_window", window=(80, 120))
+    np.testing.assert_allclose(windowed, np.clip((image - 80) / 40, 0, 1), atol=1e-6)
+    np.testing.assert_array_equal(preprocess.normalise(image, "none"), image)
+    for name in preprocess.NORMALISATIONS:
+        assert preprocess.normalise(image.astype(np.int16), name, cut=0).dtype == np.float32
+    np.testing.assert_array_equal(preprocess.z_score(np.full((2, 2), 7)), np.zeros((2, 2)))
+
+
+def test_normalisations_name_what_is_wrong():
+    image = np.zeros((2, 2))
+    with pytest.raises(ValueError, match="cut: expected voxels above 900.*the cut of 900 is -124"):
+        preprocess.normalise(image, "bone")
+    with pytest.raises(ValueError, match=r"window: expected \(low, high\)"):
+        preprocess.normalise(image, "ct_window", window=(3, 3))
+    with pytest.raises(ValueError, match="normalise: expected one of 'z_score'"):
+        preprocess.normalise(image, "zscore")
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (7, 6, 3)])
+@pytest.mark.parametrize("size", [(4, 5, 3), (3, 8, 3), (9, 2, 4), (8, 9, 6)])
+def test_unfit_reverses_fit(shape, size):
+    size = size[: len(shape)]
+    array = np.random.default_rng(0).integers(1, 9, shape)
+    fitted = preprocess.fit(array, size, fill=-1)
+    assert fitted.shape == size
+    assert (fitted == -1).any() == any(n > m for n, m in zip(size, shape))
+    back = preprocess.unfit(fitted, shape)
+    assert back.shape == shape
+    kept = back != 0
+    np.testing.assert_array_equal(back[kept], array[kept])
+    assert kept.sum() == np.prod(np.minimum(shape, size))
+
+
+def test_bounding_box():
+    mask = np.zeros((5, 6, 7), bool)
+    mask[2, 3:5, 6] = True
+    assert preprocess.bounding_box(mask) == ((2, 3), (3, 5), (6, 7))
+    assert preprocess.bounding_box(mask, margin=2) == ((0, 5), (1, 6), (4, 7))
+    assert preprocess.bounding_box(mask & False) == ((0, 5), (0, 6), (0, 7))
+
+
+def _case():
+    rng = np.random.default_rng(0)
+    image = np.full((16, 18, 12, 2), -5.0)
+    image[3:12, 4:15, 2:9] = rng.normal(size=(9, 11, 7, 2))
+    labels = np.zeros((3, 16, 18, 12), np.uint8)
+    labels[0, 5:10, 6:11, 3:8] = 1
+    labels[1, 5:9, 6:11, 3:8] = 2
+    return image, labels
+
+
+@pytest.mark.parametrize(
+    ("box", "shape"),
+    [("", (16, 18, 12)), ("bright", (11, 13, 9)), ("labels", (7, 7, 7))],
+)
+def test_prepare_cuts_to_the_box_and_restore_reverses_it(box, shape):
+    image, labels = _case()
+    ones = (1.0, 1.0, 1.0)
+    made, maps, grid = preprocess.prepare(
+        image, labels, spacing=ones, to=ones, normalisation="none", box=box, margin=bool(box)
+    )
+    assert made.shape == (*shape, 2)
+    assert maps.shape == (3, *shape)
+    assert grid.prepared == shape
+    for label, whole in zip(maps, labels):
+        np.testing.assert_array_equal(preprocess.restore(label, grid), whole)
+    assert preprocess.Grid.from_array(grid.to_array()) == grid
+    with pytest.raises(ValueError, match="labels: expected shape .* like the prepared case"):
+        preprocess.restore(np.zeros((2, 2, 2), np.uint8), grid)
+
+
+def test_restore_comes_back_to_the_voxels_of_the_file():
+    image, labels = _case()
+    made, maps, grid = preprocess.prepare(
+        image, labels, spacing=(1.0, 1.0, 2.0), to=(0.5, 0.5, 1.0), box="labels", margin=3
+    )
+    # Finer voxels by whole numbers lose nothing.
+    np.testing.assert_array_equal(preprocess.restore(maps[0], grid), labels[0])
+    assert made.shape == (*grid.prepared, 2) == (16, 16, 16, 2)
+    _, coarse, grid = preprocess.prepare(
+        image, labels, spacing=(1.0, 1.0, 2.0), to=(1.2, 1.1, 2.1), box="bright"
+    )
+    back = preprocess.restore(coarse[0], grid)
+    assert back.shape == labels[0].shape
+    overlap = 2 * (back & labels[0]).sum() / (back.sum() + labels[0].sum())
+    assert overlap > 0.8
+
+
+def test_prepare_without_labels():
+    image, labels = _case()
+    same = {"spacing": (1.0, 1.0, 1.0), "to": (2.0, 2.0, 2.0)}
+    made, maps, _ = preprocess.prepare(image, labels[:0], **same)
+    assert made.shape == (8, 9, 6, 2)
+    assert maps.shape == (0, 8, 9, 6)
+    with pytest.raises(ValueError, match="box: expected one of '', 'bright', 'labels'"):
+        preprocess.prepare(image, labels, box="foreground", **same)

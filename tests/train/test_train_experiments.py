@@ -1,0 +1,289 @@
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+import train_fakes
+
+from noisyjax import fusion, methods
+from noisyjax.core import rng
+from noisyjax.train import experiments
+from noisyjax.train.workdir import config_and_summary
+
+
+@pytest.fixture(autouse=True)
+def _install():
+    train_fakes.install()
+
+
+def digits(**changes):
+    """The fake method on real digits with two simulated annotators."""
+    config = train_fakes.config()
+    config.unlock()
+    config.data.name = "digits"
+    config.data.panel = ("good", "blank")
+    config.data.panel_options = ml_collections.ConfigDict()
+    config.data.splits = (0.1, 0.45, 0.45)
+    config.data.max_train = 8
+    config.data.augment = ml_collections.ConfigDict(changes.pop("augment", {}))
+    config.update_from_flattened_dict(changes)
+    return config.lock()
+
+
+def test_splits_are_kept_in_the_folder(tmp_path):
+    first = experiments.build(train_fakes.config(), tmp_path)
+    assert {name: len(e) for name, e in first.examples.items()} == {
+        "train": 16,
+        "val": 2,
+        "test": 4,
+    }
+    content = json.loads((tmp_path / "splits.json").read_text())
+    again = experiments.build(train_fakes.config(seed=99), tmp_path)
+    for name, examples in first.examples.items():
+        assert content["splits"][name]["ids"] == examples.ids.tolist()
+        np.testing.assert_array_equal(again.examples[name].ids, examples.ids)
+
+
+def test_only_methods_that_need_the_truth_are_trained_with_it():
+    experiment = experiments.build(train_fakes.config())
+    assert "truth" not in experiment.examples["train"][0]
+    assert "truth" in experiment.examples["val"][0]
+    batch = experiment.example_batch()
+    same = experiment.transform(batch, rng.root_key(0))
+    assert set(same) == set(batch)
+
+
+def test_fewer_raters_and_fewer_examples():
+    changes = {"data.raters": ("bert",), "data.max_train": 5, "data.max_val": 1}
+    experiment = experiments.build(train_fakes.config(**changes))
+    assert len(experiment.examples["val"]) == 1
+    assert experiment.rater_names == ("bert",)
+    assert experiment.examples["train"].labels.shape[:2] == (5, 1)
+
+
+def test_raters_of_the_same_name_are_told_apart():
+    config = digits(**{"data.panel": ("good", "good")})
+    assert experiments._rater_names(config, train_fakes.load()) == ("good_0", "good_1")
+
+
+def test_transform_draws_labels_anew_and_augments():
+    config = digits(augment={"flip_axes": (0, 1)}, **{"data.resample": True})
+    experiment = experiments.build(config)
+    batch = experiment.example_batch()
+    assert "truth" in batch
+    after = jax.jit(experiment.transform)(batch, rng.root_key(config.seed))
+    assert "truth" not in after
+    flips = [np.flip(batch["image"][0], axes) for axes in ((), (0,), (1,), (0, 1))]
+    assert any(np.array_equal(after["image"][0], image) for image in flips)
+    assert not np.asarray(after["labels"][0, 1]).any()
+
+
+def test_a_fresh_draw_needs_a_panel():
+    with pytest.raises(ValueError, match="data.resample: .*needs a panel"):
+        experiments.build(train_fakes.config(**{"data.resample": True}))
+
+
+def test_config_goes_through_a_file_and_back(tmp_path):
+    config = train_fakes.config()
+    folder = config_and_summary.prepare(config, tmp_path / "run")
+    assert folder.is_absolute()
+    loaded = config_and_summary.load_config(folder)
+    assert loaded.to_dict() == config.to_dict()
+    assert loaded.is_locked
+    versions = json.loads((folder / "versions.json").read_text())
+    assert versions["jax"] == jax.__version__
+    assert len(versions["devices"]) == 8
+
+
+def test_only_what_changes_no_result_may_change(tmp_path):
+    config_and_summary.prepare(train_fakes.config(), tmp_path)
+    free = {"progress": True, "parallel": "vmap", "checkpoint.keep": 9, "log_every_steps": 7}
+    config_and_summary.prepare(train_fakes.config(**free), tmp_path)
+    with pytest.raises(ValueError, match=r"another config \(train.ema was 0.9, now 0.0\)"):
+        config_and_summary.prepare(train_fakes.config(**{"train.ema": 0.0}), tmp_path)
+
+
+def test_summary_goes_through_a_file_and_back(tmp_path):
+    assert config_and_summary.read_summary(tmp_path) is None
+    config_and_summary.write_summary(tmp_path, {"a": 1.5, "b": float("nan"), "c": float("inf")})
+    summary = config_and_summary.read_summary(tmp_path)
+    assert (summary["a"], summary["c"]) == (1.5, float("inf"))
+    assert np.isnan(summary["b"])
+
+
+def fused_method(*args, **options):
+    return dataclasses.replace(train_fakes.method(*args, **options), target="staple")
+
+
+def test_all_labels_fused_judge_in_place_of_the_truth():
+    changes = {"data.gold": "staple", "data.labels_per_image": 1, "options": {"truth": False}}
+    experiment = experiments.build(train_fakes.config(**changes))
+    test = experiment.examples["test"]
+    labels = jnp.asarray(test.labels[1])
+    expected = fusion.staple(labels).probs.argmax(-1)
+    np.testing.assert_array_equal(test[1]["truth"], expected)
+    assert "truth" not in experiment.examples["train"][0]
+
+
+def test_labels_are_held_back_from_training_and_selection_not_from_the_test():
+    experiment = experiments.build(train_fakes.config(**{"data.labels_per_image": 1}))
+    kept = {name: e.rater_masks.sum(axis=1) for name, e in experiment.examples.items()}
+    assert (kept["train"] == 1).all()
+    assert (kept["val"] == 1).all()
+    assert (kept["test"] == 2).all()
+
+
+def test_training_examples_carry_the_fusion_of_the_labels_they_have(monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "fake", fused_method)
+    experiment = experiments.build(train_fakes.config(**{"data.labels_per_image": 1}))
+    example = experiment.examples["train"][2]
+    (rater,) = np.flatnonzero(example["rater_mask"])
+    np.testing.assert_allclose(example["target"][..., 1], example["labels"][rater], atol=1e-5)
+    assert "target" not in experiment.examples["test"][0]
+    assert experiment.example_batch()["target"].shape == (1, 6, 6, 2)
+
+
+def test_a_gold_standard_is_nothing_to_draw_from():
+    with pytest.raises(ValueError, match="data.gold: .*from the truth, got both"):
+        experiments.build(digits(**{"data.resample": True, "data.gold": "staple"}))
+
+
+def test_labels_that_are_fused_once_cannot_be_drawn_anew(monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "fake", fused_method)
+    with pytest.raises(ValueError, match="data.resample: fake fuses the labels once"):
+        experiments.build(digits(**{"data.resample": True}))
+
+
+def replacing(**changes):
+    return train_fakes.config(**{"data.replacement.share": 0.5, **changes})
+
+
+def test_a_share_of_the_training_labels_is_replaced(tmp_path):
+    experiment = experiments.build(replacing(), tmp_path)
+    assert experiment.rater_names == ("good",)
+    train, truth = experiment.examples["train"], experiment.data.examples.truths
+    assert train.labels.shape[1] == 1
+    assert train.replaced.sum() == 8
+    other = (train.labels[:, 0] != truth[train.ids]).any(axis=(1, 2))
+    assert not other[~train.replaced].any()
+    assert other[train.replaced].sum() >= 6
+    for split in ("val", "test"):
+        kept = experiment.examples[split]
+        assert kept.replaced is None
+        np.testing.assert_array_equal(kept.labels[:, 0], truth[kept.ids])
+    lines = (tmp_path / "replaced.csv").read_text().splitlines()
+    assert lines[0] == "id,case,replaced,kind,overlap,kept,deleted,added"
+    assert [line.split(",")[0] for line in lines[1:]] == [str(i) for i in train.ids]
+
+
+def test_the_truth_of_training_cases_is_kept_to_judge_by_and_the_method_does_not_see_it():
+    experiment = experiments.build(replacing(**{"evaluate.train": True}))
+    train, truth = experiment.examples["train"], experiment.data.examples.truths
+    batch = train.take(np.arange(len(train)))
+    np.testing.assert_array_equal(batch["truth"], truth[train.ids])
+    np.testing.assert_array_equal(batch["labels"], train.labels)
+    batch = jax.tree.map(jnp.asarray, {**batch, "epoch": np.int32(0)})
+    assert "truth" not in experiment.transform(batch, rng.root_key(0))
+
+
+def test_nothing_is_replaced_by_default(tmp_path):
+    experiment = experiments.build(train_fakes.config(), tmp_path)
+    assert experiment.examples["train"].replaced is None
+    assert not (tmp_path / "replaced.csv").exists()
+
+
+def test_replaced_labels_are_the_target_of_a_fusion(monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "fake", fused_method)
+    train = experiments.build(replacing()).examples["train"]
+    row = int(np.flatnonzero(train.replaced)[0])
+    example = train[row]
+    np.testing.assert_allclose(example["target"][..., 1], example["labels"][0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.panel": ("good", "blank")}, "expected data.panel to be"),
+        ({"data.raters": ("bert",)}, "data.raters to be"),
+        ({"data.panel": ("good",), "data.resample": True}, "expected no data.resample"),
+        ({"data.replacement.overlap": 0.0}, "overlap: expected a number in"),
+        ({"data.replacement.kinds": ("smear",)}, "kinds: expected one of"),
+        ({"options": {"truth": False}}, "fake: the truth is asked for, but it is not known"),
+    ],
+)
+def test_replacements_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        experiments.build(replacing(**changes))
+
+
+def test_images_are_predicted_window_by_window_if_asked_for():
+    whole = experiments.build(train_fakes.config())
+    changes = {"evaluate.window": (4, 5), "evaluate.overlap": 0.25}
+    parts = experiments.build(train_fakes.config(**changes))
+    batch = whole.example_batch()
+    variables = whole.method.init(rng.root_key(0), batch)
+    sizes = []
+
+    def predict(variables, image):
+        sizes.append(image.shape[1:-1])
+        return whole.method.predict(variables, image)
+
+    expected = whole.method.predict(variables, batch["image"])
+    found = jax.jit(parts.method.predict)(variables, batch["image"])
+    # The fake method looks at one pixel at a time.
+    for one, other in zip(found[:3], expected[:3]):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    observed = experiments.with_windows(
+        train_fakes.config(**changes), dataclasses.replace(whole.method, predict=predict)
+    )
+    jax.eval_shape(observed.predict, variables, batch["image"])
+    assert set(sizes) == {(4, 5)}
+    with pytest.raises(ValueError, match="overlap: expected a number in"):
+        experiments.build(train_fakes.config(**{**changes, "evaluate.overlap": 1.0}))
+
+
+def test_training_on_patches_of_the_images():
+    options = {"size": (3, 4), "count": 2, "foreground_share": 0.5}
+    changes = {"data.patches": ml_collections.ConfigDict(options)}
+    experiment = experiments.build(train_fakes.config(**changes))
+    batch = experiment.example_batch()
+    after = jax.jit(experiment.transform)(batch, rng.root_key(0))
+    assert after["image"].shape == (2, 3, 4, 1)
+    assert after["labels"].shape == (2, 2, 3, 4)
+    np.testing.assert_array_equal(after["id"], np.repeat(batch["id"], 2))
+    changes |= {"train.strategy": "adl"}
+    with pytest.raises(ValueError, match=r"data.patches.count: .* expected 1, got 2"):
+        experiments.build(train_fakes.config(**changes))
+
+
+def test_half_precision_and_recomputation_reach_the_network_and_not_the_loss():
+    fields = {
+        "method": "mean",
+        "model": {"name": "unet", "widths": (2, 4)},
+        "fused": {"loss": "cross_entropy"},
+        "dtype": "bfloat16",
+        "remat": True,
+    }
+    sizes = {"num_raters": 2, "num_classes": 2}
+    method = experiments.build_method(ml_collections.ConfigDict(fields), **sizes)
+    batch = experiments.build(train_fakes.config()).example_batch()
+    key = rng.root_key(0)
+    variables = jax.eval_shape(method.init, key, batch)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+    assert jax.eval_shape(method.predict, variables, batch["image"]).probs.dtype == np.float32
+
+    def loss(variables):
+        return method.loss_fn(variables, batch, key, batch["epoch"][0])[0]
+
+    found = jax.eval_shape(jax.value_and_grad(loss), variables)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype("float32")}
+    program = str(jax.make_jaxpr(loss)(variables))
+    assert "bf16" in program
+    assert "remat" in program
+    with pytest.raises(ValueError, match="remat: highres3dnet has no such option"):
+        experiments.build_method(
+            ml_collections.ConfigDict(fields | {"model": {"name": "highres3dnet"}}), **sizes
+        )

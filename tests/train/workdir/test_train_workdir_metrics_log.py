@@ -1,0 +1,83 @@
+import io
+import json
+import math
+import os
+import signal
+import threading
+
+import pytest
+from rich import console
+
+from noisyjax.train import progress
+from noisyjax.train.devices import signals
+from noisyjax.train.workdir import metrics_log
+
+
+def test_rows_are_json_lines_and_events(tmp_path):
+    with metrics_log.MetricsWriter(tmp_path) as writer:
+        writer.write(1, {"loss": 0.5, "seconds": 2.0})
+        writer.write(2, {"loss": math.nan})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[0]) == {"step": 1, "loss": 0.5, "seconds": 2.0}
+    assert json.loads(lines[1]) == {"step": 2, "loss": None}
+    assert list((tmp_path / "events").iterdir())
+
+
+def test_resuming_takes_back_later_rows_and_a_torn_one(tmp_path):
+    with metrics_log.MetricsWriter(tmp_path) as writer:
+        for step in (1, 2, 3):
+            writer.write(step, {"seconds": float(step)})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    with metrics_log.MetricsWriter(tmp_path, step=2) as writer:
+        assert writer.seconds == 2.0
+        writer.write(3, {"seconds": 9.0})
+    rows = metrics_log.read_metrics(tmp_path / "metrics.jsonl")
+    assert [(row["step"], row["seconds"]) for row in rows] == [(1, 1.0), (2, 2.0), (3, 9.0)]
+    assert metrics_log.read_metrics(tmp_path / "absent.jsonl") == []
+
+
+def test_bar_shows_the_numbers_and_keeps_them():
+    stream = io.StringIO()
+    screen = console.Console(file=stream, force_terminal=True, width=120)
+    with progress.Progress(10, done=2, shown=True, console=screen) as bar:
+        bar.update(3, {"loss": 0.25})
+        bar.update(5, {"Dice": 0.75, "loss": math.nan})
+    shown = stream.getvalue()
+    assert "5/10" in shown
+    assert "loss 0.25  Dice 0.75" in shown
+
+
+def test_bar_can_be_switched_off():
+    stream = io.StringIO()
+    screen = console.Console(file=stream, force_terminal=True)
+    with progress.Progress(10, shown=False, console=screen) as bar:
+        bar.update(3, {"loss": 0.25})
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_request_is_noted_and_handlers_are_put_back(number, code):
+    before = signal.getsignal(number)
+    with signals.StopRequest() as stop:
+        stop.obey()
+        os.kill(os.getpid(), number)
+        assert stop.signal == number
+        with pytest.raises(SystemExit) as ended:
+            stop.obey()
+        assert ended.value.code == code
+        assert signal.getsignal(number) == before
+    assert signal.getsignal(number) == before
+
+
+def test_outside_of_the_main_thread_nothing_is_installed():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with signals.StopRequest():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
