@@ -3,11 +3,11 @@
 A marginal function m gives the probability that a voxel is foreground. The expected Accuracy is
 largest for the mask ``m >= 1/2``, the Dice against m for the mask ``m >= t*`` with
 ``t* = sup_s D_m(s) / 2``, a threshold of at most 1/2 that every image has for itself. The noisier
-the labels, the further the two masks lie apart.
+the labels, the more the two masks differ.
 
 Definitions 1 and 2 of the paper (cross-entropy and soft Dice against m) are
-`losses.entropy.soft_cross_entropy` and `losses.overlap.soft_dice` with ``smooth=0``; Definitions 3
-and 4 are `expected_accuracy` and `expected_dice`.
+`losses.entropy.soft_cross_entropy` and `losses.overlap.soft_dice` with ``smooth=0``; Definition 4
+is `expected_dice`.
 
 Marginals are checked to be numbers from 0 to 1 where their values can be seen, that is outside of
 `jit` and `vmap`.
@@ -117,31 +117,6 @@ def dice_optimal(m: Marginal, *, where: Mask | None = None) -> Mask:
     return mask if where is None else mask & where
 
 
-def expected_accuracy(
-    s: Mask | Integer[Array, "*S"] | Marginal, m: Marginal, *, where: Mask | None = None
-) -> Float[Array, ""]:
-    """Returns the Accuracy of a mask against a marginal (Definition 3).
-
-    It is the expectation of the Accuracy against labels drawn from m.
-
-    Args:
-      s: a mask of 0 and 1, or a soft one in between, ``[*S]``.
-      m: probabilities of the foreground, ``[*S]``.
-      where: the voxels that count, ``[*S]``.
-
-    Returns:
-      ``mean(s m + (1 - s)(1 - m))``, ``[]``; 1 if no voxel counts.
-
-    Raises:
-      ValueError: if m is not in ``[0, 1]`` where it counts (outside of `jit`).
-    """
-    s, m = _counted(s, m, where)
-    number = m.size if where is None else jnp.sum(where)
-    both, either = _sums(s, m)
-    # The error s (1 - m) + (1 - s) m is 0 where both are 0, so also where nothing counts.
-    return 1 - (either - 2 * both) / jnp.maximum(number, 1)
-
-
 def expected_dice(
     s: Mask | Integer[Array, "*S"] | Marginal, m: Marginal, *, where: Mask | None = None
 ) -> Float[Array, ""]:
@@ -175,7 +150,7 @@ def decide(
     """Turns the probabilities of the classes into class ids.
 
     "argmax" takes the most probable class, the first of equals. "accuracy" is the same with the
-    last of equals, so that two classes are told apart by `accuracy_optimal`. "dice" is
+    last of equals, which for two classes is `accuracy_optimal`. "dice" is
     `dice_optimal` for two classes. For more, each foreground class has its own threshold t_k
     against the rest; of the classes that reach theirs, a voxel gets the one with the largest
     ``m_k / t_k``, and background if there is none. That is a heuristic: each threshold is the best

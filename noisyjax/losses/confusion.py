@@ -54,24 +54,6 @@ def _check_cms(cms: Array, probs: tuple[int, ...], *, like: str) -> None:
     checks.shape("cms", cms, (None, *fits, classes, classes), like=like)
 
 
-def log_mix(logits: Float[Array, "*S L"], cms: Float[Array, "R *#S L L"]) -> Float[Array, "R *S L"]:
-    """Returns the logarithm of each rater's label probabilities, ``log(A softmax(logits))``.
-
-    Args:
-      logits: of the true class, ``[*S, L]``.
-      cms: ``[R, *S, L, L]``, columns sum to one, or with spatial axes of 1.
-
-    Returns:
-      ``[R, *S, L]``. An impossible class (a row of zeros) gets about -87 in float32, not -inf.
-
-    Raises:
-      ValueError: if the shape of the matrices does not fit.
-    """
-    _check_cms(cms, logits.shape, like="logits")
-    log_probs = jax.nn.log_softmax(logits)[None, ..., None, :]
-    return _log_weighted_sum(log_probs, cms)
-
-
 def mix(probs: Float[Array, "*S L"], cms: Float[Array, "R *#S L L"]) -> Float[Array, "R *S L"]:
     """Returns each rater's label probabilities ``A p`` (Zhang et al. 2020, Eq. 2).
 

@@ -114,41 +114,6 @@ def agreement(
     return jnp.mean(similar, where=pairs)
 
 
-def summed_dice_score(
-    samples: Integer[Array, "N *S"], labels: Integer[Array, "R *S"], *, num_classes: int = 2
-) -> Float[Array, ""]:
-    r"""Returns the number reported as "GED" by the code of Zhang et al. 2020. It is no distance.
-
-    .. math:: 2 E[s(S, Y)] + E[s(S, S')] + E[s(Y, Y')]
-
-    with s the mean Dice over all classes, background included, and pairs of different maps only. It
-    grows with agreement and is 4 where everything is the same. Use it for comparison with Table 3
-    of that paper, and `ged_squared` for everything else.
-
-    Args:
-      samples: class ids, ``[N, *S]``, N > 1.
-      labels: raters' class ids, ``[R, *S]``, R > 1.
-      num_classes: L.
-
-    Returns:
-      float32 ``[]``, in ``[0, 4]``; NaN with a single sample or a single rater.
-
-    >>> maps = jnp.array([[0, 1], [0, 1]])
-    >>> float(summed_dice_score(maps, maps))
-    4.0
-    """
-    _check(samples, labels, num_classes)
-    count = samples.shape[0]
-    maps = jnp.concatenate([samples.astype(jnp.int32), labels.astype(jnp.int32)])
-    similar = _similarities(maps, jnp.arange(num_classes), "dice")
-
-    def among(block: Float[Array, "M M"]) -> Float[Array, ""]:
-        return jnp.mean(block, where=~jnp.eye(block.shape[0], dtype=bool))
-
-    across = jnp.mean(similar[:count, count:])
-    return 2.0 * across + among(similar[:count, :count]) + among(similar[count:, count:])
-
-
 def rater_samples(rater_probs: Float[Array, "R *S L"]) -> Int[Array, "R *S"]:
     """Returns the label map each modelled rater would most likely give.
 

@@ -134,30 +134,3 @@ def holm(p_values: Sequence[float | int]) -> Float[np.ndarray, "T"]:
     factors = len(rising) - np.arange(len(rising))
     adjusted[rising] = np.minimum(np.maximum.accumulate(given[rising] * factors), 1.0)
     return adjusted
-
-
-def bootstrap_interval(
-    values: Sequence[float | int], *, level: float = 0.95, resamples: int = 9999, seed: int = 0
-) -> tuple[float, float]:
-    """Returns the bootstrap interval (bias-corrected, accelerated) of a mean.
-
-    Args:
-      values: at least two different ones.
-      level: coverage.
-      resamples: number of bootstrap samples.
-      seed: of the resampling.
-
-    Returns:
-      (low, high); the mean twice where all values are equal.
-    """
-    sample = np.asarray(values, np.float64)
-    if len(sample) < 2 or np.ptp(sample) == 0:
-        return float(sample.mean()), float(sample.mean())
-    interval = scipy.stats.bootstrap(
-        (sample,),
-        np.mean,
-        confidence_level=level,
-        n_resamples=resamples,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)

@@ -125,42 +125,6 @@ def wave(
     return jnp.zeros((ndim, *shape)).at[axis % ndim].set(jnp.broadcast_to(line, shape))
 
 
-def sine_shear(
-    key: Key[Array, ""],
-    mask: Label,
-    *,
-    amplitude: Amplitude,
-    periods: float | int = 1.0,
-    axis: int = 0,
-    along: int = -1,
-) -> Label:
-    """Shifts the lines of a mask, of an image the columns, by a sine with a random phase.
-
-    Public code calls this an elastic transform; nothing is stretched.
-
-    Args:
-      key: random key, of the phase.
-      mask: class ids or bool, ``[*S]`` of two axes or more.
-      amplitude: the largest shift in voxels; may be traced.
-      periods: as in `wave`.
-      axis: likewise; the first axis shifts columns.
-      along: likewise; the last axis lets the shift differ from column to column.
-
-    Returns:
-      ``[*S]``, the dtype of `mask`; background comes in where it leaves the image.
-
-    Raises:
-      ValueError: if the amplitude is negative, or as `wave`.
-
-    >>> bar = jnp.zeros((9, 4), jnp.uint8).at[4].set(1)
-    >>> sine_shear(jax.random.key(0), bar, amplitude=3.0).sum(0)
-    Array([1, 1, 1, 1], dtype=uint32)
-    """
-    _check(amplitude)
-    field = wave(key, mask.shape, periods=periods, axis=axis, along=along)
-    return warp.warp(mask, amplitude * field)
-
-
 def _check(amplitude: Amplitude) -> None:
     if not isinstance(amplitude, jax.Array):
         checks.positive("amplitude", amplitude, or_zero=True)

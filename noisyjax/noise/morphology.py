@@ -186,23 +186,6 @@ def cuts(
     return jnp.any(jax.vmap(cut)(centres, along, reach), axis=0) & jnp.any(shape.mask)
 
 
-def fracture(
-    key: Key[Array, ""], shape: Shape, *, count: int = 3, width: float | int = 1.5
-) -> Bool[Array, "*S"]:
-    """Breaks a mask by short cuts across its centre line (Morpho-MNIST's fractures).
-
-    Args:
-      key: random key.
-      shape: the measured mask.
-      count: number of cuts.
-      width: width of a cut in voxels.
-
-    Returns:
-      ``[*S]`` bool, a subset of the mask.
-    """
-    return shape.mask & ~cuts(key, shape, count=count, width=width)
-
-
 def _places(key, mask, weights, *, count, apart):
     """Draws flat indices ``[count]`` by weight, further apart than `apart` while there is room."""
     # A mask without any directed centre line is cut anywhere.

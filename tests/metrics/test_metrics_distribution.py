@@ -12,7 +12,6 @@ from noisyjax.metrics import distribution
 _GED = jax.jit(
     distribution.ged_squared, static_argnames=("distance", "num_classes", "include_background")
 )
-_SUMMED = jax.jit(distribution.summed_dice_score, static_argnames="num_classes")
 
 _SETS = [
     "blobs",
@@ -90,39 +89,6 @@ def test_vmap_equals_eager_loop():
     loop = [distribution.ged_squared(*pair) for pair in zip(samples, labels, strict=True)]
     together = jax.jit(jax.vmap(distribution.ged_squared))(samples, labels)
     np.testing.assert_allclose(together, loop, rtol=1e-5)
-
-
-def _published_score(samples, labels, classes):
-    """The published code in NumPy: sums of similarities over pairs of different maps."""
-
-    def dice(one, other):
-        parts = []
-        for index in range(classes):
-            a, b = one == index, other == index
-            parts.append((2 * (a & b).sum() + 1e-6) / (a.sum() + b.sum() + 1e-6))
-        return np.mean(parts)
-
-    def among(maps):
-        pairs = [(i, j) for i in range(len(maps)) for j in range(len(maps)) if i != j]
-        return np.mean([dice(maps[i], maps[j]) for i, j in pairs])
-
-    across = np.mean([dice(s, y) for s in samples for y in labels])
-    return 2 * across + among(samples) + among(labels)
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_summed_dice_score_equals_the_published_formula(classes):
-    samples, labels = _maps(0, 3, classes=classes), _maps(1, 4, classes=classes)
-    expected = _published_score(np.asarray(samples), np.asarray(labels), classes)
-    score = _SUMMED(samples, labels, num_classes=classes)
-    np.testing.assert_allclose(score, expected, rtol=1e-5)
-
-
-def test_summed_dice_score_grows_with_agreement_so_it_is_no_distance():
-    maps = _maps(0, 1, classes=2)
-    agreeing = jnp.concatenate([maps] * 3)
-    np.testing.assert_allclose(_SUMMED(agreeing, agreeing), 4.0, rtol=1e-6)
-    assert _SUMMED(_maps(1, 3, classes=2), agreeing) < 4.0
 
 
 def test_rater_samples_take_the_likeliest_class():

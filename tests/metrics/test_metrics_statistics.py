@@ -76,12 +76,3 @@ def test_holm_by_hand():
     np.testing.assert_allclose(adjusted, [0.03, 0.06, math.nan, 0.06, 0.02])
     assert statistics.holm([0.6, 0.9]).tolist() == [1.0, 1.0]
     assert statistics.holm([]).shape == (0,)
-
-
-def test_bootstrap_interval_holds_the_mean_and_narrows():
-    values = np.random.default_rng(1).normal(3.0, 1.0, 200).tolist()
-    low, high = statistics.bootstrap_interval(values)
-    half = 1.96 * np.std(values) / math.sqrt(200)
-    assert low == pytest.approx(np.mean(values) - half, abs=0.03)
-    assert high == pytest.approx(np.mean(values) + half, abs=0.03)
-    assert statistics.bootstrap_interval([2.0, 2.0]) == (2.0, 2.0)

@@ -8,7 +8,6 @@ import pytest
 from noisyjax.noise import elastic
 
 _elastic = jax.jit(elastic.elastic, static_argnames="smoothness")
-_sine_shear = jax.jit(elastic.sine_shear, static_argnames=("periods", "axis", "along"))
 
 
 def _disc(shape=(24, 20), radius=6, dtype=np.uint8):
@@ -63,22 +62,21 @@ def test_an_elastic_mask_is_the_mask_looked_up_beside_every_voxel(shape, dtype):
 def test_eager_jitted_and_mapped_masks_are_equal():
     mask = _disc()
     keys = jax.random.split(jax.random.key(4), 3)
-    for noise, options in ((elastic.elastic, {"smoothness": 3.0}), (elastic.sine_shear, {})):
-        loop = [noise(key, mask, amplitude=2.5, **options) for key in keys]
+    loop = [elastic.elastic(key, mask, amplitude=2.5, smoothness=3.0) for key in keys]
 
-        def one(key, amplitude, noise=noise, options=options):
-            return noise(key, mask, amplitude=amplitude, **options)
+    def one(key, amplitude):
+        return elastic.elastic(key, mask, amplitude=amplitude, smoothness=3.0)
 
-        mapped = jax.jit(jax.vmap(one, in_axes=(0, None)))(keys, jnp.float32(2.5))
-        # A position half way between two voxels may fall to either side.
-        assert np.mean(np.asarray(mapped) != np.stack(loop)) < 0.005
-        assert not np.array_equal(loop[0], loop[1])
+    mapped = jax.jit(jax.vmap(one, in_axes=(0, None)))(keys, jnp.float32(2.5))
+    # A position half way between two voxels may fall to either side.
+    assert np.mean(np.asarray(mapped) != np.stack(loop)) < 0.005
+    assert not np.array_equal(loop[0], loop[1])
 
 
-@pytest.mark.parametrize(("noise", "options"), [(_elastic, {"smoothness": 2.0}), (_sine_shear, {})])
-def test_amplitude_zero_changes_nothing(noise, options):
+def test_amplitude_zero_changes_nothing():
     mask = _disc()
-    np.testing.assert_array_equal(noise(jax.random.key(0), mask, amplitude=0.0, **options), mask)
+    made = _elastic(jax.random.key(0), mask, amplitude=0.0, smoothness=2.0)
+    np.testing.assert_array_equal(made, mask)
 
 
 def test_a_wave_moves_columns_by_a_sine_of_their_place():
@@ -94,31 +92,15 @@ def test_a_wave_moves_columns_by_a_sine_of_their_place():
     assert np.abs(other - field).max() > 0.01
 
 
-def test_a_shear_keeps_the_area_of_a_mask_that_stays_inside():
-    mask = _disc((40, 30), 6)
-    made = np.asarray(_sine_shear(jax.random.key(7), mask, amplitude=8.0))
-    np.testing.assert_array_equal(made.sum(axis=0), np.asarray(mask).sum(axis=0))
-    assert (made != np.asarray(mask)).any()
-    rows = np.asarray(_sine_shear(jax.random.key(7), mask, amplitude=8.0, axis=1, along=0))
-    np.testing.assert_array_equal(rows.sum(axis=1), np.asarray(mask).sum(axis=1))
-
-
-def test_a_shear_of_a_volume_moves_along_one_axis():
-    mask = _disc((20, 9, 11), 4)
-    made = np.asarray(_sine_shear(jax.random.key(8), mask, amplitude=4.0))
-    np.testing.assert_array_equal(made.sum(axis=0), np.asarray(mask).sum(axis=0))
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda k, m: elastic.elastic(k, m, amplitude=-1, smoothness=2), "amplitude: expected"),
         (lambda k, m: elastic.elastic(k, m, amplitude=1, smoothness=0), "smoothness: expected"),
         (lambda k, m: elastic.elastic(k, m, amplitude=1, smoothness=(1, 2, 3)), "1 or 2 numbers"),
-        (lambda k, m: elastic.sine_shear(k, m, amplitude=-1), "amplitude: expected"),
-        (lambda k, m: elastic.sine_shear(k, m, amplitude=1, periods=0), "periods: expected"),
-        (lambda k, m: elastic.sine_shear(k, m, amplitude=1, axis=1), "another axis than axis=1"),
-        (lambda k, m: elastic.sine_shear(k, m, amplitude=1, axis=2), "axis: expected one of"),
+        (lambda k, m: elastic.wave(k, m.shape, periods=0), "periods: expected"),
+        (lambda k, m: elastic.wave(k, m.shape, axis=1), "another axis than axis=1"),
+        (lambda k, m: elastic.wave(k, m.shape, axis=2), "axis: expected one of"),
     ],
 )
 def test_what_cannot_be_is_refused(call, message):

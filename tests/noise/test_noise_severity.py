@@ -89,7 +89,7 @@ def test_fractures():
     truths = jnp.zeros((2, 16, 48), bool).at[:, 6:10, 2:46].set(True)
 
     def noise(key, truth, count):
-        return morphology.fracture(key, morphology.measure(truth), count=count, width=3)
+        return truth & ~morphology.cuts(key, morphology.measure(truth), count=count, width=3)
 
     options = {"discrete": True, "bounds": (1, 4), "tolerance": 0.02}
     found = severity.solve_severity(noise, truths, 0.94, rng.root_key(0), **options)

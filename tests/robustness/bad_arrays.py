@@ -114,11 +114,6 @@ _LOSSES = [
         r"cms: expected shape \[\*, 4, 2, 2\] like probs, got \[3, 4, 3, 3\]",
     ),
     _row(
-        "matrices without the rater axis",
-        lambda: losses.confusion.log_mix(zeros(4, 2, dtype=F), zeros(4, 2, 2, dtype=F)),
-        r"cms: expected 4 axes, got shape \(4, 2, 2\)",
-    ),
-    _row(
         "labels of another number of raters",
         lambda: losses.confusion.mixed_nll(
             zeros(4, 2, dtype=F), zeros(3, 1, 2, 2, dtype=F), zeros(2, 4)
