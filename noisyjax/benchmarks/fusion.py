@@ -72,19 +72,12 @@ SETUPS = {
 def our_staple(setup: Setup, threads: int) -> harness.Work:
     """Compiles `fusion.staple`, or `fusion.pooled_staple` of many images.
 
-    Args:
-      setup: what to fuse.
-      threads: not read; XLA follows the affinity of the process.
-
-    Returns:
-      The compiled function; a step returns probabilities ``[*S, L]``.
+    A step returns probabilities ``[*S, L]``.
     """
     del threads
     labels = jnp.asarray(setup.labels())
     fuse = fusion.pooled_staple if setup.images else fusion.staple
-    start = time.perf_counter()
-    compiled = fuse.lower(labels, setup.num_classes).compile()
-    compile_s = time.perf_counter() - start
+    compiled, compile_s = harness.compiled(fuse, labels, setup.num_classes)
     return harness.Work(
         lambda: jax.block_until_ready(compiled(labels).probs), labels.size, compile_s
     )
@@ -93,12 +86,7 @@ def our_staple(setup: Setup, threads: int) -> harness.Work:
 def sitk_staple(setup: Setup, threads: int) -> harness.Work:
     """Builds SimpleITK's STAPLE filter, with more than two classes its multi-label one.
 
-    Args:
-      setup: what to fuse.
-      threads: number of threads.
-
-    Returns:
-      The filter; a step returns the probability of the foreground, or class ids (L: undecided).
+    A step returns the probability of the foreground, or class ids (L: undecided).
     """
     start = time.perf_counter()
     import SimpleITK
@@ -122,12 +110,7 @@ def sitk_staple(setup: Setup, threads: int) -> harness.Work:
 def dawid_skene(setup: Setup, threads: int) -> harness.Work:
     """Builds crowd-kit's Dawid-Skene and its table of votes.
 
-    Args:
-      setup: what to fuse.
-      threads: not read; pandas runs on one.
-
-    Returns:
-      The aggregation; a step returns probabilities ``[*S, L]``.
+    A step returns probabilities ``[*S, L]``.
     """
     del threads
     start = time.perf_counter()

@@ -77,51 +77,28 @@ SMOKE = Setup((8, 10, 12))
 def our_draw(setup: Setup, threads: int) -> harness.Work:
     """Compiles `gaussian_field.deform`; every step draws another label.
 
-    Args:
-      setup: what to deform.
-      threads: not read; XLA follows the affinity of the process.
-
     Returns:
       The compiled draw, and its keys, which are made before.
     """
     del threads
     label, key = jnp.asarray(setup.label()), jax.random.key(0)
     draw = jax.jit(functools.partial(gaussian_field.deform, a=_STRENGTH))
-    start = time.perf_counter()
-    compiled = draw.lower(key, label).compile()
-    compile_s = time.perf_counter() - start
+    compiled, compile_s = harness.compiled(draw, key, label)
     keys = itertools.cycle(jax.random.split(key, 16))
     return _work(setup, lambda: jax.block_until_ready(compiled(next(keys), label)), compile_s)
 
 
 def our_marginal(setup: Setup, threads: int) -> harness.Work:
-    """Compiles `gaussian_field.marginal`.
-
-    Args:
-      setup: what to blur.
-      threads: not read.
-
-    Returns:
-      The compiled function.
-    """
+    """Compiles `gaussian_field.marginal`."""
     del threads
     label = jnp.asarray(setup.label())
-    start = time.perf_counter()
-    blur = jax.jit(functools.partial(gaussian_field.marginal, a=_STRENGTH)).lower(label).compile()
-    compile_s = time.perf_counter() - start
+    marginal = jax.jit(functools.partial(gaussian_field.marginal, a=_STRENGTH))
+    blur, compile_s = harness.compiled(marginal, label)
     return _work(setup, lambda: jax.block_until_ready(blur(label)), compile_s)
 
 
 def listing(setup: Setup, threads: int) -> harness.Work:
-    """Builds the paper's sampler (its Listing 2) in SciPy.
-
-    Args:
-      setup: what to deform.
-      threads: not read; SciPy's filters and splines run on one.
-
-    Returns:
-      The sampler.
-    """
+    """Builds the paper's sampler (its Listing 2) in SciPy."""
     del threads
     label, rng = setup.label().astype(np.float64), np.random.default_rng(0)
     return _work(setup, lambda: scipy_sample(rng, label, _STRENGTH), 0.0)
@@ -153,15 +130,7 @@ def scipy_sample(
 
 
 def scipy_marginal(setup: Setup, threads: int) -> harness.Work:
-    """Builds the paper's marginal (its Listing 1), a Gaussian filter of the label in float32.
-
-    Args:
-      setup: what to blur.
-      threads: not read.
-
-    Returns:
-      The filter.
-    """
+    """Builds the paper's marginal (its Listing 1), a Gaussian filter of the label in float32."""
     del threads
     label = setup.label().astype(np.float32)
     sigmas = _STRENGTH * np.array(label.shape)
@@ -170,10 +139,6 @@ def scipy_marginal(setup: Setup, threads: int) -> harness.Work:
 
 def monai_elastic(setup: Setup, threads: int) -> harness.Work:
     """Builds MONAI's Rand3DElastic with nearest look-up and zeros outside.
-
-    Args:
-      setup: what to deform.
-      threads: number of threads.
 
     Returns:
       The transform, fields and warp.
@@ -202,10 +167,6 @@ def monai_elastic(setup: Setup, threads: int) -> harness.Work:
 
 def torchio_elastic(setup: Setup, threads: int) -> harness.Work:
     """Builds TorchIO's RandomElasticDeformation of a label map (a B-spline of few points).
-
-    Args:
-      setup: what to deform.
-      threads: number of threads.
 
     Returns:
       The transform, fields and warp.

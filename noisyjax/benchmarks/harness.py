@@ -1,7 +1,7 @@
 """Times several implementations of one piece of work in turn, each in a process of its own.
 
-A process of its own keeps thread pools, allocators and libraries apart, as they are in use; taking
-turns lets a disturbance of the machine meet all of them.
+A process of its own separates thread pools, allocators and libraries, as in use; taking turns
+lets a disturbance of the machine meet all of them.
 """
 
 import multiprocessing
@@ -45,6 +45,13 @@ class Timing(NamedTuple):
     compile_s: float
     params: int
     peak_gib: float
+
+
+def compiled(jitted: Any, *args: Any) -> tuple[Callable[..., Any], float]:
+    """Compiles a jitted function for some arguments; returns the program and the seconds taken."""
+    start = time.perf_counter()
+    program = jitted.lower(*args).compile()
+    return program, time.perf_counter() - start
 
 
 def take_turns(

@@ -63,8 +63,6 @@ def ours(setup: Setup, threads: int, *, convention: str) -> harness.Work:
     """Prepares `surface.surface_metrics`.
 
     Args:
-      setup: which masks.
-      threads: not read; it runs on one.
       convention: see `surface.surface_metrics`.
 
     Returns:
@@ -82,13 +80,8 @@ def ours(setup: Setup, threads: int, *, convention: str) -> harness.Work:
 def surface_distance(setup: Setup, threads: int) -> harness.Work:
     """Prepares surface-distance, which transforms once for all metrics.
 
-    Args:
-      setup: which masks.
-      threads: not read; it runs on one.
-
-    Returns:
-      The work; a step returns HD, HD95, mean distances from the prediction and from the truth, NaN
-      for ASSD, and surface Dice.
+    A step returns HD, HD95, mean distances from the prediction and from the truth, NaN
+    for ASSD, and surface Dice.
     """
     del threads
     start = time.perf_counter()
@@ -98,10 +91,10 @@ def surface_distance(setup: Setup, threads: int) -> harness.Work:
     spacing = (1.0,) * pred.ndim
 
     def step():
-        found = peer.compute_surface_distances(truth, pred, spacing)
-        from_truth, from_pred = peer.compute_average_surface_distance(found)
-        robust = functools.partial(peer.compute_robust_hausdorff, found)
-        dice = peer.compute_surface_dice_at_tolerance(found, TOLERANCE)
+        distances = peer.compute_surface_distances(truth, pred, spacing)
+        from_truth, from_pred = peer.compute_average_surface_distance(distances)
+        robust = functools.partial(peer.compute_robust_hausdorff, distances)
+        dice = peer.compute_surface_dice_at_tolerance(distances, TOLERANCE)
         return robust(100), robust(95), from_pred, from_truth, np.nan, dice
 
     return harness.Work(step, truth.size, time.perf_counter() - start)
@@ -110,13 +103,8 @@ def surface_distance(setup: Setup, threads: int) -> harness.Work:
 def medpy(setup: Setup, threads: int) -> harness.Work:
     """Prepares MedPy.
 
-    Args:
-      setup: which masks.
-      threads: not read; it runs on one.
-
-    Returns:
-      The work; a step returns HD, HD95, mean distances from the prediction, from the truth and over
-      both, and NaN for surface Dice.
+    A step returns HD, HD95, mean distances from the prediction, from the truth and over
+    both, and NaN for surface Dice.
     """
     del threads
     start = time.perf_counter()
@@ -135,13 +123,8 @@ def medpy(setup: Setup, threads: int) -> harness.Work:
 def monai(setup: Setup, threads: int) -> harness.Work:
     """Prepares MONAI, on the CPU.
 
-    Args:
-      setup: which masks.
-      threads: number of threads.
-
-    Returns:
-      The work; a step returns HD, HD95, mean distances from the prediction, from the truth and over
-      both, and surface Dice.
+    A step returns HD, HD95, mean distances from the prediction, from the truth and over
+    both, and surface Dice.
     """
     start = time.perf_counter()
     import torch
@@ -154,7 +137,7 @@ def monai(setup: Setup, threads: int) -> harness.Work:
     average = functools.partial(metrics.compute_average_surface_distance, **options)
 
     def step():
-        found = (
+        values = (
             hausdorff(pred, truth),
             hausdorff(pred, truth, percentile=95),
             average(pred, truth),
@@ -162,6 +145,6 @@ def monai(setup: Setup, threads: int) -> harness.Work:
             average(pred, truth, symmetric=True),
             metrics.compute_surface_dice(pred, truth, [TOLERANCE], **options),
         )
-        return tuple(float(value) for value in found)
+        return tuple(float(value) for value in values)
 
     return harness.Work(step, truth.numel(), time.perf_counter() - start)

@@ -7,7 +7,6 @@ long sum costs it the exact threshold.
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 
 import jax
@@ -35,13 +34,15 @@ class Setup:
     peer: str = ""
 
     def marginal(self) -> Float[np.ndarray, "D H W"]:
-        """The marginal of twelve noisy balls, `[D, H, W]` float32, the same at every call."""
+        """The marginal of twelve noisy balls, ``[D, H, W]`` float32, the same at every call."""
         rng = np.random.default_rng(0)
-        place = (np.arange(self.size, dtype=np.float32) + 0.5) / self.size
+        position = (np.arange(self.size, dtype=np.float32) + 0.5) / self.size
         label = np.zeros((self.size,) * 3, bool)
         for _ in range(12):
             centre, radius = rng.uniform(0.25, 0.75, 3), rng.uniform(0.05, 0.2)
-            axes = np.meshgrid(*(np.square(place - c) for c in centre), indexing="ij", sparse=True)
+            axes = np.meshgrid(
+                *(np.square(position - c) for c in centre), indexing="ij", sparse=True
+            )
             label |= sum(axes) < radius**2
         return np.asarray(gaussian_field.marginal(jnp.asarray(label), a=self.strength))
 
@@ -61,18 +62,12 @@ SMOKE = Setup(16)
 def ours(setup: Setup, threads: int) -> harness.Work:
     """Compiles `decisions.dice_optimal`.
 
-    Args:
-      setup: what to decide on.
-      threads: not read; XLA follows the affinity of the process.
-
     Returns:
       The compiled function from nothing to the mask; `params` is the number of voxels.
     """
     del threads
     m = jnp.asarray(setup.marginal())
-    start = time.perf_counter()
-    compiled = jax.jit(decisions.dice_optimal).lower(m).compile()
-    compile_s = time.perf_counter() - start
+    compiled, compile_s = harness.compiled(jax.jit(decisions.dice_optimal), m)
     return harness.Work(lambda: jax.block_until_ready(compiled(m)), m.size, compile_s)
 
 
@@ -80,8 +75,6 @@ def numpy_peer(setup: Setup, threads: int, *, dtype: str) -> harness.Work:
     """Builds the listing.
 
     Args:
-      setup: what to decide on.
-      threads: not read; NumPy sorts and sums on one core.
       dtype: of the marginal.
 
     Returns:
@@ -96,10 +89,10 @@ def by_sorting(m: Float[np.ndarray, "*S"]) -> Bool[np.ndarray, "*S"]:
     """Returns the Dice-optimal mask as Listing 3 of the paper finds it.
 
     Args:
-      m: probabilities of the foreground, `[*S]`.
+      m: probabilities of the foreground, ``[*S]``.
 
     Returns:
-      `[*S]` bool.
+      ``[*S]`` bool.
     """
     falling = np.flip(np.sort(m, axis=None))
     dice = 2 * np.cumsum(falling) / (np.sum(m) + np.arange(1, m.size + 1))

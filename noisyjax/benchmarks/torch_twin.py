@@ -23,10 +23,10 @@ def unet(params: Mapping[str, Any], x: "torch.Tensor") -> "torch.Tensor":
 
     Args:
       params: tree of `from_jax`.
-      x: `[B, K, *S]`, sides divisible by 2 to the number of levels less one.
+      x: ``[B, K, *S]``, sides divisible by 2 to the number of levels less one.
 
     Returns:
-      Logits `[B, L, *S]`.
+      Logits ``[B, L, *S]``.
     """
     levels = sum(name.startswith("encoder") for name in params) // 2
     skips = []
@@ -47,10 +47,10 @@ def highres3dnet(params: Mapping[str, Any], x: "torch.Tensor") -> "torch.Tensor"
 
     Args:
       params: tree of `from_jax`.
-      x: `[B, K, *S]`.
+      x: ``[B, K, *S]``.
 
     Returns:
-      Logits `[B, L, *S]`.
+      Logits ``[B, L, *S]``.
     """
 
     def conv(name: str, x: "torch.Tensor", dilation: int = 1) -> "torch.Tensor":
@@ -96,8 +96,8 @@ def training_step(
 
     Args:
       params: tree of `from_jax`; the step updates a copy in the wanted layout.
-      image: `[B, *S, K]`, float32.
-      labels: `[B, *S]`, class ids.
+      image: ``[B, *S, K]``, float32.
+      labels: ``[B, *S]``, class ids.
       network: a key of `NETWORKS`.
       learning_rate: of Adam.
       channels_last: whether images and kernels lie channels last in memory.
@@ -108,13 +108,13 @@ def training_step(
     last = {4: torch.channels_last, 5: torch.channels_last_3d}[image.ndim]
     layout = last if channels_last else torch.contiguous_format
 
-    def place(tree: Any) -> Any:
+    def copied(tree: Any) -> Any:
         if isinstance(tree, Mapping):
-            return {name: place(child) for name, child in tree.items()}
+            return {name: copied(child) for name, child in tree.items()}
         memory = layout if tree.ndim == image.ndim else torch.contiguous_format
         return tree.detach().clone(memory_format=memory).requires_grad_()
 
-    params = place(params)
+    params = copied(params)
     image = torch.from_numpy(np.moveaxis(image, -1, 1).copy()).to(memory_format=layout)
     labels = torch.from_numpy(labels.astype(np.int64))
     optimiser = torch.optim.Adam(list(leaves(params)), lr=learning_rate)
@@ -132,11 +132,7 @@ def training_step(
 def from_jax(params: Mapping[str, Any]) -> dict[str, Any]:
     """Turns parameters of a network into PyTorch tensors that take gradients.
 
-    Args:
-      params: the `params` tree, arrays channels last.
-
-    Returns:
-      The same tree; kernels are `[O, C, *K]`.
+    Arrays are channels last; kernels become ``[O, C, *K]``.
     """
 
     def convert(name: str, value: Any) -> Any:

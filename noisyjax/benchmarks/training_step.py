@@ -28,7 +28,7 @@ class Setup:
     """A network and the batch it is trained on.
 
     Attributes:
-      shape: `[B, *S]` of the batch; images have one channel.
+      shape: ``[B, *S]`` of the batch; images have one channel.
       widths: channels of every level.
       num_classes: L.
       peer: "torch", "xla" (our network with XLA's own convolutions), or "" for none.
@@ -42,7 +42,7 @@ class Setup:
     network: str = "unet"
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images `[B, *S, 1]` float32 and labels `[B, *S]` int32, the same at every call."""
+        """Images ``[B, *S, 1]`` float32 and labels ``[B, *S]`` int32, the same at every call."""
         rng = np.random.default_rng(0)
         image = rng.normal(size=(*self.shape, 1)).astype(np.float32)
         return image, rng.integers(0, self.num_classes, self.shape).astype(np.int32)
@@ -72,8 +72,6 @@ def ours(setup: Setup, threads: int, *, native: bool = False) -> harness.Work:
     """Compiles the step of our network.
 
     Args:
-      setup: what to train.
-      threads: not read; XLA follows the affinity of the process.
       native: whether XLA's own convolutions take the place of ours.
 
     Returns:
@@ -123,15 +121,7 @@ def native_convolutions() -> Iterator[None]:
 
     def native(stride: int) -> Callable[..., jax.Array]:
         def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
-            spatial = "DHW"[-(x.ndim - 2) :]
-            return jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                window_strides=(stride,) * len(spatial),
-                padding=[(dilation * (size // 2),) * 2 for size in kernel.shape[:-2]],
-                rhs_dilation=(dilation,) * len(spatial),
-                dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-            )
+            return convolution.native(stride, dilation, x, kernel)
 
         return conv
 
@@ -151,8 +141,6 @@ def torch_peer(setup: Setup, threads: int, *, channels_last: bool = False) -> ha
     """Builds the step of the PyTorch twin on random parameters of the same shapes.
 
     Args:
-      setup: what to train.
-      threads: number of threads.
       channels_last: whether images and kernels lie channels last in memory.
 
     Returns:

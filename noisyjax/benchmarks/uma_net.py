@@ -5,7 +5,6 @@ Both sides train the same segmenter on the same batch: forward and backward pass
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 
 import jax
@@ -27,7 +26,7 @@ class Setup:
     """A segmenter and the batch it is trained on.
 
     Attributes:
-      shape: `[B, *S]` of the batch; images have one channel.
+      shape: ``[B, *S]`` of the batch; images have one channel.
       widths: channels of the segmenter's levels.
       num_raters: R.
       peer: "" as nothing beyond our own packages is needed.
@@ -76,8 +75,6 @@ def training_step(setup: Setup, threads: int, *, method: str) -> harness.Work:
     """Compiles the update of a method.
 
     Args:
-      setup: what to train.
-      threads: not read; XLA follows the affinity of the process.
       method: a key of `methods.METHODS`; its options are the defaults.
 
     Returns:
@@ -91,7 +88,6 @@ def training_step(setup: Setup, threads: int, *, method: str) -> harness.Work:
     quick = {"xla_backend_optimization_level": 1}
     variables = jax.jit(made.init, compiler_options=quick)(key, batch)
     state = train_state.create(variables, optimiser, ema=False)
-    start = time.perf_counter()
     update = functools.partial(
         steps.train_step,
         method=made,
@@ -102,8 +98,7 @@ def training_step(setup: Setup, threads: int, *, method: str) -> harness.Work:
     )
     options = compilation.options(jax.default_backend())
     jitted = jax.jit(update, donate_argnums=0, compiler_options=options)
-    compiled = jitted.lower(state, batch, key).compile()
-    compile_s = time.perf_counter() - start
+    compiled, compile_s = harness.compiled(jitted, state, batch, key)
     held = [state]
 
     def run() -> float:

@@ -1,6 +1,7 @@
 """Checks of static facts about arguments (shapes, ranks, names), with one form of message.
 
-They look at nothing but shapes, dtypes and Python values, so they work under ``jit`` and ``vmap``.
+All raise ValueError; `name` is that of the argument, for the message. They look at nothing but
+shapes, dtypes and Python values, so they work under ``jit`` and ``vmap``.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,16 +13,7 @@ Value = TypeVar("Value")
 
 
 def rank(name: str, array: Any, ranks: int | Collection[int]) -> None:
-    """Raises unless an array has one of the given numbers of axes.
-
-    Args:
-      name: the argument's name, for the message.
-      array: anything with a ``shape``.
-      ranks: the allowed number of axes, or several.
-
-    Raises:
-      ValueError: if the rank is another.
-    """
+    """Raises unless anything with a ``shape`` has the given number of axes, or one of several."""
     allowed = (ranks,) if isinstance(ranks, int) else tuple(ranks)
     if len(array.shape) not in allowed:
         wanted = " or ".join(str(r) for r in allowed)
@@ -29,18 +21,10 @@ def rank(name: str, array: Any, ranks: int | Collection[int]) -> None:
 
 
 def shape(name: str, array: Any, expected: Sequence[int | None], *, like: str = "") -> None:
-    """Raises unless an array has the expected shape.
+    """Raises unless an array has the expected shape, where None stands for any size.
 
-    Args:
-      name: the argument's name, for the message.
-      array: anything with a ``shape``.
-      expected: the shape; None stands for any size.
-      like: where the expected shape comes from, for the message.
+    The message names `like`, from where the expected shape comes.
 
-    Raises:
-      ValueError: if the shape is another.
-
-    >>> import numpy as np
     >>> shape("labels", np.zeros((3, 8, 8)), (None, 8, 9), like="logits")
     Traceback (most recent call last):
     ...
@@ -57,31 +41,14 @@ def shape(name: str, array: Any, expected: Sequence[int | None], *, like: str = 
 
 
 def positive(name: str, value: float | int, *, or_zero: bool = False) -> None:
-    """Raises unless a Python number is positive and finite.
-
-    Args:
-      name: the argument's name, for the message.
-      value: a Python number.
-      or_zero: whether zero is allowed as well.
-
-    Raises:
-      ValueError: if the number is negative, zero (unless allowed), infinite or not a number.
-    """
+    """Raises unless a Python number is positive (or zero, if that is allowed) and finite."""
     if not (0 < value < float("inf") or (or_zero and value == 0)):
         bound = ">= 0" if or_zero else "> 0"
         raise ValueError(f"{name}: expected a number {bound}, got {value}")
 
 
 def at_least(name: str, value: int, least: int) -> None:
-    """Raises unless a Python integer is large enough.
-
-    Args:
-      name: the argument's name, for the message.
-      value: a Python integer.
-      least: the smallest that is allowed.
-
-    Raises:
-      ValueError: if it is smaller.
+    """Raises if a Python integer is smaller than the least that is allowed.
 
     >>> at_least("num_classes", 1, 2)
     Traceback (most recent call last):
@@ -93,15 +60,7 @@ def at_least(name: str, value: int, least: int) -> None:
 
 
 def ids(name: str, array: Any, *, masks: bool = False) -> None:
-    """Raises unless an array holds class ids: whole numbers.
-
-    Args:
-      name: the argument's name, for the message.
-      array: anything with a ``dtype``.
-      masks: whether a mask of bool will do as well.
-
-    Raises:
-      ValueError: if the dtype is another.
+    """Raises unless an array holds class ids: whole numbers, or with `masks` also bool.
 
     >>> ids("labels", np.zeros(3))
     Traceback (most recent call last):
@@ -114,15 +73,7 @@ def ids(name: str, array: Any, *, masks: bool = False) -> None:
 
 
 def one_of(name: str, value: Any, known: Collection[Any]) -> None:
-    """Raises unless a value is one of the known ones.
-
-    Args:
-      name: the argument's name, for the message.
-      value: what was asked for.
-      known: the values that are possible.
-
-    Raises:
-      ValueError: naming what was asked for and what is known.
+    """Raises unless a value is one of the known ones; the message lists them.
 
     >>> one_of("order", 3, (0, 1))
     Traceback (most recent call last):
@@ -135,18 +86,6 @@ def one_of(name: str, value: Any, known: Collection[Any]) -> None:
 
 
 def lookup(name: str, key: str, registry: dict[str, Value]) -> Value:
-    """Returns ``registry[key]``, or raises an error that lists the known names.
-
-    Args:
-      name: what the registry holds, for the message.
-      key: the name asked for.
-      registry: a literal dict.
-
-    Returns:
-      The entry.
-
-    Raises:
-      ValueError: if there is no such entry.
-    """
+    """Returns ``registry[key]``, or raises an error that lists the known names, as `one_of`."""
     one_of(name, key, registry)
     return registry[key]

@@ -3,7 +3,7 @@
 XLA has no quick 3-D convolution and a slow kernel gradient on CPU. There the depth taps are folded
 into two-dimensional convolutions and the kernel gradient is one matrix product per slice;
 accelerators keep their native convolution. `jax.lax.platform_dependent` chooses when the program is
-lowered, so one traced function serves all of them. Convolutions of blocks of `2^n` voxels are
+lowered, so one traced function serves all of them. Convolutions of blocks of ``2^n`` voxels are
 reshapes and matrix products everywhere.
 
 All arrays are channels last. Gradients are reverse mode (`jax.grad`, `jax.vjp`) only.
@@ -26,15 +26,15 @@ def conv(
 ) -> Float[Array, "B *S O"]:
     """Convolves with stride 1 and zero padding that keeps the size.
 
-    `y[b, s, o] = sum_{t, c} x[b, s + dilation (t - K // 2), c] kernel[t, c, o]`.
+    ``y[b, s, o] = sum_{t, c} x[b, s + dilation (t - K // 2), c] kernel[t, c, o]``.
 
     Args:
-      x: `[B, *S, C]`, two or three spatial axes.
-      kernel: `[*K, C, O]`, odd sizes, as many spatial axes as `x`; cast to the dtype of `x`.
+      x: ``[B, *S, C]``, two or three spatial axes.
+      kernel: ``[*K, C, O]``, odd sizes, as many spatial axes as `x`; cast to the dtype of `x`.
       dilation: distance of neighbouring taps in voxels, the same along every axis.
 
     Returns:
-      `[B, *S, O]` in the dtype of `x`.
+      ``[B, *S, O]`` in the dtype of `x`.
 
     Raises:
       ValueError: if the ranks or channels do not fit, or a kernel size is even.
@@ -55,14 +55,10 @@ def conv(
 def strided_conv(
     x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
 ) -> Float[Array, "B *T O"]:
-    """Convolves with stride 2: every second voxel of `conv(x, kernel)`.
+    """Convolves with stride 2: every second voxel of ``conv(x, kernel)``.
 
-    Args:
-      x: `[B, *S, C]`.
-      kernel: `[*K, C, O]`, odd sizes; the same 3 along every axis is the fast case in 3-D.
-
-    Returns:
-      `[B, *T, O]` with `T = ceil(S / 2)`.
+    ``[B, *S, C]`` and a kernel ``[*K, C, O]`` of odd sizes give ``[B, *T, O]`` with
+    ``T = ceil(S / 2)``; the same 3 along every axis is the fast case in 3-D.
 
     Raises:
       ValueError: if the kernel does not fit.
@@ -74,14 +70,9 @@ def strided_conv(
 def downsample_conv(
     x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
 ) -> Float[Array, "B *T O"]:
-    """Convolves blocks of `2^n` voxels with stride 2; odd sizes are padded with a zero at the end.
+    """Convolves blocks of ``2^n`` voxels with stride 2; odd sizes get a zero at the end.
 
-    Args:
-      x: `[B, *S, C]`.
-      kernel: `[2, 2, (2,) C, O]`.
-
-    Returns:
-      `[B, *T, O]` with `T = ceil(S / 2)`.
+    ``[B, *S, C]`` and a kernel ``[2, 2, (2,) C, O]`` give ``[B, *T, O]`` with ``T = ceil(S / 2)``.
 
     Raises:
       ValueError: if the kernel does not fit.
@@ -93,14 +84,9 @@ def downsample_conv(
 def transposed_conv(
     x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
 ) -> Float[Array, "B *T O"]:
-    """Doubles every side: voxel s becomes the block `x[s] @ kernel[t]`, t in {0, 1}^n.
+    """Doubles every side: voxel s becomes the block ``x[s] @ kernel[t]``, t in {0, 1}^n.
 
-    Args:
-      x: `[B, *S, C]`.
-      kernel: `[2, 2, (2,) C, O]`.
-
-    Returns:
-      `[B, *T, O]` with `T = 2 S`.
+    ``[B, *S, C]`` and a kernel ``[2, 2, (2,) C, O]`` give ``[B, *2S, O]``.
 
     Raises:
       ValueError: if the kernel does not fit.
@@ -112,13 +98,10 @@ def transposed_conv(
 
 
 def space_to_depth(x: Float[Array, "B *S C"]) -> Float[Array, "B *T D"]:
-    """Moves blocks of `2^n` voxels into channels, `[B, *S, C] -> [B, *ceil(S / 2), 2^n C]`.
+    """Moves blocks of ``2^n`` voxels into channels, ``[B, *S, C] -> [B, *ceil(S / 2), 2^n C]``.
 
-    Args:
-      x: `[B, *S, C]`; an odd side gets one zero voxel at its end.
-
-    Returns:
-      The blocks; the voxel's place in its block varies slower than the channel.
+    An odd side gets one zero voxel at its end. The voxel's position in its block varies slower than
+    the channel.
     """
     ndim = x.ndim - 2
     x = jnp.pad(x, [(0, 0), *((0, side % 2) for side in x.shape[1:-1]), (0, 0)])
@@ -129,13 +112,9 @@ def space_to_depth(x: Float[Array, "B *S C"]) -> Float[Array, "B *T D"]:
 
 
 def depth_to_space(x: Float[Array, "B *S D"]) -> Float[Array, "B *T C"]:
-    """Moves channels into blocks of `2^n` voxels: the inverse of `space_to_depth` on even sides.
+    """Moves channels into blocks of voxels, ``[B, *S, 2^n C] -> [B, *2S, C]``.
 
-    Args:
-      x: `[B, *S, 2^n C]`.
-
-    Returns:
-      `[B, *2S, C]`.
+    The inverse of `space_to_depth` on even sides.
     """
     ndim = x.ndim - 2
     sides = x.shape[1:-1]
@@ -169,7 +148,7 @@ def _conv(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
         x,
         kernel,
         cpu=functools.partial(_folded, stride, dilation),
-        default=functools.partial(_native, stride, dilation),
+        default=functools.partial(native, stride, dilation),
     )
 
 
@@ -193,7 +172,10 @@ def _conv_backward(
 _conv.defvjp(_conv_forward, _conv_backward)
 
 
-def _native(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
+def native(
+    stride: int, dilation: int, x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
+) -> Float[Array, "B *T O"]:
+    """Convolves odd kernels by XLA's own operation, with zero padding."""
     spatial = "DHW"[-(x.ndim - 2) :]
     return jax.lax.conv_general_dilated(
         x,
@@ -208,13 +190,13 @@ def _native(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
 def _native_gradients(
     stride: int, dilation: int, x: Array, kernel: Array, g: Array
 ) -> tuple[Array, Array]:
-    return jax.vjp(functools.partial(_native, stride, dilation), x, kernel)[1](g)
+    return jax.vjp(functools.partial(native, stride, dilation), x, kernel)[1](g)
 
 
 def _folded(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
-    """`_native` with the depth taps of a 3-D kernel folded into 2-D convolutions."""
+    """`native` with the depth taps of a 3-D kernel folded into 2-D convolutions."""
     if x.ndim == 4:
-        return _native(stride, dilation, x, kernel)
+        return native(stride, dilation, x, kernel)
     if stride == 2 and set(kernel.shape[:-2]) == {3}:
         return _folded_strided(x, kernel)
     if stride == 2:
@@ -238,7 +220,7 @@ def _folded_dense(dilation: int, x: Array, kernel: Array) -> Array:
 
 
 def _shift(y: Array, by: int) -> Array:
-    """Moves the depth slices of `[B, D, H, W, C]` by some places, zeros behind them."""
+    """Moves the depth slices of ``[B, D, H, W, C]`` by some positions, zeros behind them."""
     depth = y.shape[1]
     front, back = min(max(by, 0), depth), min(max(-by, 0), depth)
     return jnp.pad(y[:, back : depth - front], [(0, 0), (front, back), *[(0, 0)] * 3])
@@ -257,9 +239,9 @@ def _folded_strided(x: Array, kernel: Array) -> Array:
 
 
 def _by_slice(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
-    """Convolves every depth slice of `[B, D, H, W, C]` with a 2-D kernel."""
+    """Convolves every depth slice of ``[B, D, H, W, C]`` with a 2-D kernel."""
     batch, depth = x.shape[:2]
-    y = _native(stride, dilation, x.reshape(batch * depth, *x.shape[2:]), kernel)
+    y = native(stride, dilation, x.reshape(batch * depth, *x.shape[2:]), kernel)
     return y.reshape(batch, depth, *y.shape[1:])
 
 
@@ -288,7 +270,7 @@ def _kernel_gradient(dilation: int, x: Array, g: Array, sizes: tuple[int, ...]) 
     """Kernel gradient as one matrix product per depth slice, accumulated in float32.
 
     Depth and width taps become channels of x and height taps channels of g, which keeps both
-    factors small: `[taps_h O, M] @ [M, taps_d taps_w C]` with M the pixels of a slice. The side
+    factors small: ``[taps_h O, M] @ [M, taps_d taps_w C]`` with M the pixels of a slice. The side
     with fewer channels plays x: exchanging x and g mirrors the kernel.
     """
     if x.shape[-1] > g.shape[-1]:

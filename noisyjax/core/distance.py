@@ -35,7 +35,6 @@ def distance_transform(
       ValueError: if `spacing` has not one positive number per axis (of a device array only the
         shape is looked at).
 
-    >>> import jax.numpy as jnp
     >>> distance_transform(jnp.array([[1, 1, 1, 0], [1, 1, 1, 1]], bool), squared=True)
     Array([[ 9.,  4.,  1.,  0.],
            [10.,  5.,  2.,  1.]], dtype=float32)
@@ -49,14 +48,7 @@ def distance_transform(
 
 
 def voxel_sizes(spacing: Spacing, ndim: int) -> Float[Array, "n"]:
-    """Returns the spacing as an array, one mm (or one voxel) per axis if none is given.
-
-    Args:
-      spacing: n numbers, ``[n]`` or None.
-      ndim: the number of spatial axes n.
-
-    Returns:
-      ``[n]`` float32.
+    """Returns the spacing as ``[n]`` float32, one mm (or one voxel) per axis if none is given.
 
     Raises:
       ValueError: if there is not one number per axis, or a Python number is not positive.

@@ -17,11 +17,7 @@ import numpy as np
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-    """Adds a file's name to an error of the system that has none, as of a disk that is full.
-
-    Args:
-      path: the file that is written within the ``with``.
-    """
+    """Adds a file's name to an error of the system that has none, as of a disk that is full."""
     try:
         yield
     except OSError as error:
@@ -34,9 +30,6 @@ def check_writable(folder: str | os.PathLike) -> None:
     """Raises unless files can be written into a folder, which is made if it is not there.
 
     It is tried out: permissions do not tell of a disk that is full or mounted for reading only.
-
-    Args:
-      folder: the folder.
 
     Raises:
       OSError: of the system's kind; it names the folder and the cause.
@@ -59,14 +52,8 @@ def check_writable(folder: str | os.PathLike) -> None:
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Gives a name to write to beside a path, and moves what was written there at the end.
 
-    A reader never sees half a file, and after an error the old one stands as it was. The folder is
-    made if it is not there; the suffix stays, for writers that go by it.
-
-    Args:
-      path: the file's name in the end.
-
-    Yields:
-      The name to write to.
+    Yields that name. A reader never sees half a file, and after an error the old one stands as it
+    was. The folder is made if it is not there; the suffix stays, for writers that go by it.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,14 +75,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    r"""Returns a table as CSV.
-
-    Args:
-      header: names of the columns.
-      rows: their values.
-
-    Returns:
-      The text, one line each.
+    r"""Returns a table as CSV, one line each.
 
     >>> to_csv(("case", "dice"), [("a, b", 0.5)])
     'case,dice\n"a, b",0.5\n'
@@ -127,7 +107,6 @@ def read_json(path: str | os.PathLike, *, most: int = 2**28) -> dict[str, Any]:
     """Reads an object of JSON that others may have written.
 
     Args:
-      path: the file.
       most: its largest size in bytes.
 
     Returns:
@@ -172,10 +151,8 @@ def _plain(value: Any) -> Any:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes nested dicts, lists, numbers, NumPy values and summaries as strict JSON.
+    """Writes nested dicts, lists, numbers, NumPy values and named tuples as strict JSON.
 
-    Args:
-      path: the file.
-      value: NaN becomes null, and infinite numbers the strings "inf" and "-inf".
+    NaN becomes null, and infinite numbers the strings "inf" and "-inf".
     """
     write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")

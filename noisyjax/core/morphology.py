@@ -41,7 +41,6 @@ def dilate(
     Raises:
       ValueError: if the structure or the border value is unknown, or a static radius is negative.
 
-    >>> import jax.numpy as jnp
     >>> dilate(jnp.array([0, 0, 0, 1, 0, 0], bool), radius=1).astype(int)
     Array([0, 0, 1, 1, 1, 0], dtype=int32)
     """
@@ -83,7 +82,6 @@ def erode(
     Raises:
       ValueError: as `dilate`.
 
-    >>> import jax.numpy as jnp
     >>> erode(jnp.array([1, 1, 1, 1, 0, 0], bool), radius=1).astype(int)
     Array([0, 1, 1, 0, 0, 0], dtype=int32)
     """

@@ -1,7 +1,7 @@
 """The one policy for random keys.
 
 A key is ``fold_in(seed, purpose, example id, epoch, rater)``. What an example receives depends on
-nothing else: not on the batch it is in, its place there, the number of devices, hosts or workers.
+nothing else: not on its batch, its position there, the number of devices, hosts or workers.
 
 Threefry is asked for by name because it is the implementation whose draws under ``vmap`` over keys
 equal a loop over the keys; others trade that away for speed.
@@ -42,27 +42,20 @@ PURPOSES = {
 
 
 def root_key(seed: Index) -> Key[Array, ""]:
-    """Returns the key from which all keys of a run descend.
+    """Returns the typed key ``[]`` from which all keys of a run descend.
 
-    Args:
-      seed: the run's seed; it may be traced, so that seeds can run side by side under `vmap`.
-
-    Returns:
-      A typed key, ``[]``.
+    The seed may be traced, so that seeds can run side by side under `vmap`.
     """
     return jax.random.key(seed, impl=IMPLEMENTATION)
 
 
 def purpose_key(seed: Index | Key[Array, ""], purpose: str) -> Key[Array, ""]:
-    """Returns the key of one purpose of a run.
+    """Returns the typed key ``[]`` of one purpose of a run.
 
     Args:
       seed: the run's seed, or its `root_key`.
       purpose: one of `PURPOSES`. Two purposes never share a key, so that for example another
         augmentation leaves the label noise as it was.
-
-    Returns:
-      A typed key, ``[]``.
 
     Raises:
       ValueError: if the purpose is unknown.
@@ -73,16 +66,13 @@ def purpose_key(seed: Index | Key[Array, ""], purpose: str) -> Key[Array, ""]:
 
 
 def example_key(key: Key[Array, ""], example_id: Index, *, epoch: Index = 0) -> Key[Array, ""]:
-    """Returns the key of one example, for one epoch or for the whole run.
+    """Returns the typed key ``[]`` of one example, for one epoch or for the whole run.
 
     Args:
-      key: a purpose's key, ``[]``.
-      example_id: the example's id, unique in its source, ``[]`` int32.
+      key: of a purpose, ``[]``.
+      example_id: unique in the source, ``[]`` int32.
       epoch: 0 for a draw that stays frozen during the whole run; a draw that is renewed in each
         epoch passes ``1 + epoch``.
-
-    Returns:
-      A typed key, ``[]``.
     """
     return jax.random.fold_in(jax.random.fold_in(key, example_id), epoch)
 
@@ -93,29 +83,13 @@ def example_keys(
     *,
     epoch: Index = 0,
 ) -> Key[Array, "B"]:
-    """Returns one key per example of a batch: `example_key` for each id.
-
-    Args:
-      key: a purpose's key, ``[]``.
-      example_ids: ids, ``[B]`` int32.
-      epoch: as in `example_key`, the same for the batch.
-
-    Returns:
-      Typed keys, ``[B]``.
-    """
+    """Returns `example_key` for each of the ids ``[B]`` of a batch, typed keys ``[B]``."""
     return jax.vmap(lambda example_id: example_key(key, example_id, epoch=epoch))(example_ids)
 
 
 def rater_keys(key: Key[Array, ""], num_raters: int) -> Key[Array, "R"]:
-    """Returns one key per rater of an example.
+    """Returns one key per rater of an example, typed ``[R]``.
 
     The key of rater r does not depend on how many raters there are.
-
-    Args:
-      key: an example's key, ``[]``.
-      num_raters: R.
-
-    Returns:
-      Typed keys, ``[R]``.
     """
     return jax.vmap(lambda rater: jax.random.fold_in(key, rater))(jnp.arange(num_raters))

@@ -14,16 +14,10 @@ from noisyjax.core import convolution
 
 
 def linear(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
-    """Doubles every side by linear interpolation between voxel centres, edges repeated.
+    """Doubles every side by linear interpolation, ``[B, *S, C] -> [B, *2S, C]``, edges repeated.
 
     Along each axis the new neighbours of voxel s are 3/4 of it and 1/4 of the one beside it
-    (PyTorch's `align_corners=False`).
-
-    Args:
-      x: `[B, *S, C]`.
-
-    Returns:
-      `[B, *2S, C]`.
+    (PyTorch's ``align_corners=False``).
     """
     for axis in range(1, x.ndim - 1):
         before, after = (_neighbour(x, axis, step, _edge(x, axis, step)) for step in (-1, 1))
@@ -32,7 +26,7 @@ def linear(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
 
 
 def nearest(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
-    """Doubles every side by repeating every voxel, `[B, *S, C] -> [B, *2S, C]`."""
+    """Doubles every side by repeating every voxel, ``[B, *S, C] -> [B, *2S, C]``."""
     return convolution.depth_to_space(jnp.tile(x, (1,) * (x.ndim - 1) + (2 ** (x.ndim - 2),)))
 
 
@@ -46,16 +40,16 @@ def joined_conv(
 ) -> Float[Array, "B *T O"]:
     """Up-samples a map, joins it to one of the finer grid, and convolves: a decoder's first step.
 
-    `convolution.conv(concatenate([crop(linear(x), T), skip], -1), kernel)`. Gradients are reverse
+    ``convolution.conv(concatenate([crop(linear(x), T), skip], -1), kernel)``. Gradients are reverse
     mode only.
 
     Args:
-      x: `[B, *S, C]` with `S = ceil(T / 2)`.
-      skip: `[B, *T, D]`.
-      kernel: `[*K, C + D, O]`, odd sizes; 3 along every axis is the fast case.
+      x: ``[B, *S, C]`` with ``S = ceil(T / 2)``.
+      skip: ``[B, *T, D]``.
+      kernel: ``[*K, C + D, O]``, odd sizes; 3 along every axis is the fast case.
 
     Returns:
-      `[B, *T, O]` in the dtype of `x`.
+      ``[B, *T, O]`` in the dtype of `x`.
 
     Raises:
       ValueError: if sides or channels do not fit.
@@ -81,7 +75,7 @@ def _joined(x: Array, skip: Array, kernel: Array) -> Array:
 
 @jax.custom_vjp
 def _joined_conv(x: Array, skip: Array, kernel: Array) -> Array:
-    return jax.lax.platform_dependent(x, skip, kernel, cpu=_apart, default=_joined)
+    return jax.lax.platform_dependent(x, skip, kernel, cpu=_separate, default=_joined)
 
 
 def _joined_conv_forward(x: Array, skip: Array, kernel: Array) -> tuple[Array, tuple]:
@@ -90,7 +84,7 @@ def _joined_conv_forward(x: Array, skip: Array, kernel: Array) -> tuple[Array, t
 
 def _joined_conv_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
     return jax.lax.platform_dependent(
-        *residuals, g, cpu=_apart_gradients, default=_joined_gradients
+        *residuals, g, cpu=_separate_gradients, default=_joined_gradients
     )
 
 
@@ -101,7 +95,7 @@ def _joined_gradients(x: Array, skip: Array, kernel: Array, g: Array) -> tuple[A
     return jax.vjp(_joined, x, skip, kernel)[1](g)
 
 
-def _apart(x: Array, skip: Array, kernel: Array) -> Array:
+def _separate(x: Array, skip: Array, kernel: Array) -> Array:
     """The sum of the convolutions of both maps, the coarse one's by taps."""
     channels, sides = x.shape[-1], skip.shape[1:-1]
     taps = x @ _tap_matrix(kernel[..., :channels, :])
@@ -110,7 +104,7 @@ def _apart(x: Array, skip: Array, kernel: Array) -> Array:
     return taps + convolution.conv(skip, kernel[..., channels:, :])
 
 
-def _apart_gradients(x: Array, skip: Array, kernel: Array, g: Array) -> tuple[Array, ...]:
+def _separate_gradients(x: Array, skip: Array, kernel: Array, g: Array) -> tuple[Array, ...]:
     channels, taps = x.shape[-1], g
     for axis in range(1, x.ndim - 1):
         taps = jnp.concatenate(_tap_gradients(axis, x.shape[axis], taps), -1)
@@ -128,7 +122,7 @@ def _apart_gradients(x: Array, skip: Array, kernel: Array, g: Array) -> tuple[Ar
 
 
 def _tap_matrix(kernel: Array) -> Array:
-    """A kernel `[*K, C, O]` as a matrix `[C, 3^n O]`, the last axis's taps slowest.
+    """A kernel ``[*K, C, O]`` as a matrix ``[C, 3^n O]``, the last axis's taps slowest.
 
     They are added first, when what is added lies together in the longest runs.
     """
@@ -139,8 +133,8 @@ def _tap_matrix(kernel: Array) -> Array:
 def _add_taps(axis: int, side: int, before: Array, middle: Array, after: Array) -> Array:
     """Up-samples along an axis what three taps have summed, and adds it, each tap moved by one.
 
-    Voxel f of the result is `up(before)[f - 1] + up(middle)[f] + up(after)[f + 1]`, zero outside of
-    the `side` voxels that are left of the doubled axis.
+    Voxel f of the result is ``up(before)[f - 1] + up(middle)[f] + up(after)[f + 1]``, zero outside
+    of the `side` voxels that are left of the doubled axis.
     """
     first, last = _ends(middle, axis)
     down, up = (_neighbour(middle, axis, step, _edge(middle, axis, step)) for step in (-1, 1))
@@ -189,8 +183,8 @@ def _tap_gradients(axis: int, half: int, g: Array) -> tuple[Array, Array, Array]
 
 def _ends(x: Array, axis: int) -> tuple[Array, Array]:
     """Where an axis begins and where it ends."""
-    place = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
-    return place == 0, place == x.shape[axis] - 1
+    index = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
+    return index == 0, index == x.shape[axis] - 1
 
 
 def _edge(x: Array, axis: int, step: int) -> Array:

@@ -35,7 +35,6 @@ def warp(
       ValueError: if the order is unknown, the shapes do not belong together, or an image of
         integers is to be interpolated.
 
-    >>> import jax.numpy as jnp
     >>> warp(jnp.array([1, 2, 3, 4]), jnp.array([[1.0, 0.4, 0.6, 1.0]]))
     Array([2, 2, 4, 0], dtype=int32)
     """

@@ -1,7 +1,7 @@
-"""Spatial STAPLE: STAPLE with confusion matrices that change from place to place.
+"""Spatial STAPLE: STAPLE with confusion matrices that vary over the image.
 
 Asman and Landman 2012, "Formulating spatially varying performance in the statistical fusion
-framework", IEEE TMI 31(6): a rater may be reliable in one region and not in another, so that his
+framework", IEEE TMI 31(6): a rater may be reliable in one region and not in another, so that the
 matrix at a voxel x is estimated from the voxels of a window N(x) around it. With the votes D_r and
 the probability W_j of class j,
 
@@ -47,20 +47,19 @@ def spatial_staple(
     max_iterations: int = 100,
     tolerance: float = 1e-4,
 ) -> rows.Fusion:
-    """Fuses the labels of one image by raters whose reliability changes from place to place.
+    """Fuses the labels of one image by raters whose reliability varies over the image.
 
     The start is the mean vote; the prior, which stays as it is, the share of each class among the
     votes of the voxels in dispute. Where a class has no mass in the window its column is that of
     the whole image, and where it has none there either, that of a perfect rater. Unanimous, empty
     and full labels, and those of a single rater, are returned as they are, with perfect raters;
-    voxels without any vote get 1/L each. A missing rater is no factor; his matrix is the identity.
+    voxels without any vote get 1/L each. A missing rater is no factor; its matrix is the identity.
 
     Mapped over images by vmap, they are fused one after the other on a CPU: each ends when it is
     done, and its sums stay in the cache.
 
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class is no vote.
-      num_classes: L.
       rater_mask: ``[R]``, who labelled the image; None: everyone.
       window: side of the window in voxels, odd, one for all axes or one each; it is cut off at the
         border of the image.
@@ -79,7 +78,6 @@ def spatial_staple(
       ValueError: as `patterns.check`, or if the window is no odd number of voxels (one for each
         axis), the bias not in [0, 1], or a limit negative.
 
-    >>> import jax.numpy as jnp
     >>> masks = jnp.array([[0, 0, 1, 1, 1, 0], [0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0]])
     >>> spatial_staple(masks).probs.argmax(axis=-1).tolist()
     [0, 1, 1, 1, 1, 0]
@@ -192,9 +190,9 @@ def _chances(votes, mass, steps, bias):
     # Sums of slices, unlike jnp.sum, become one vectorised pass.
     classes = range(len(mass))
     total = sum(local[:, i] for i in classes)
-    said = sum(votes.one_hot[:, i, None] * local[:, i] for i in classes)
+    given = sum(votes.one_hot[:, i, None] * local[:, i] for i in classes)
     fallback = sum(votes.one_hot[:, i, None] * everywhere[:, i] for i in classes)
-    chance = jnp.where(total > 0, said / jnp.where(total > 0, total, 1), fallback)
+    chance = jnp.where(total > 0, given / jnp.where(total > 0, total, 1), fallback)
     chance = (1 - bias) * chance + bias * fallback if bias else chance
     return jnp.where(votes.cast[:, None], chance, 1)
 

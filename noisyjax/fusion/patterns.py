@@ -23,7 +23,6 @@ def check(
 
     Args:
       labels: class ids, ``[R, *S]``, or ``[N, R, *S]`` of a data set.
-      num_classes: L.
       rater_mask: ``[R]``, or ``[N, R]``; None: everyone.
       leading: number of axes before the spatial ones.
 
@@ -63,13 +62,11 @@ def ballots(
 
     Args:
       labels: class ids, ``[*N, R, V]``; an id that is no class (an ignore label) is no vote.
-      num_classes: L.
       rater_mask: ``[*N, R]``, who labelled the image; None: everyone.
 
     Returns:
       ``[*N, R, V]`` uint8 (int32 from 255 classes on), values 0 to L.
 
-    >>> import jax.numpy as jnp
     >>> ballots(jnp.array([[0, 1, 255], [1, 1, 0]]), 2, jnp.array([True, False])).tolist()
     [[0, 1, 2], [2, 2, 2]]
     """
@@ -84,12 +81,10 @@ def encode(votes: Integer[Array, "*N R V"], num_classes: int) -> Integer[Array, 
 
     Args:
       votes: values 0 to L, ``[*N, R, V]``.
-      num_classes: L.
 
     Returns:
       Codes ``[*N, V]`` of the narrowest type that holds them; the first rater's digit counts one.
 
-    >>> import jax.numpy as jnp
     >>> encode(jnp.array([[0, 1, 2], [1, 1, 0]]), 2).tolist()
     [3, 4, 2]
     """
@@ -113,13 +108,9 @@ def table(num_raters: int, num_classes: int) -> Int[np.ndarray, "K R"]:
 
 
 def count(codes: Integer[Array, "*V"], size: int) -> Float[Array, "K"]:
-    """Returns how many voxels have each pattern, ``[K]`` float32.
+    """Returns how many voxels of any shape have each of `size` patterns, ``[K]`` float32.
 
     They are counted as integers, so that no voxel is lost beyond 2^24 of them.
-
-    Args:
-      codes: the pattern of every voxel, any shape.
-      size: K.
     """
     counts = jnp.zeros(size, jnp.int32).at[codes.reshape(-1).astype(jnp.int32)].add(1)
     return counts.astype(jnp.float32)

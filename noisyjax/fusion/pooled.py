@@ -1,7 +1,7 @@
 """STAPLE of an image, and of a whole data set with one confusion matrix per rater.
 
 The truth is hidden; every rater r says i with probability ``cms[r, i, j]`` where it is j,
-independently of the other raters and of what he says elsewhere. Expectation maximisation finds
+independently of the other raters and of the rater's other labels. Expectation maximisation finds
 the matrices and the probability of each class at each voxel (Warfield et al. 2004; with more than
 two classes also Dawid and Skene 1979; pooled over images of which each has raters of its own,
 their sensitivities and specificities are comparable between images).
@@ -52,8 +52,8 @@ def staple(
     * Everyone agrees everywhere (also one rater alone): the posterior is that label, exactly 0
       and 1. All labels empty, or all full: likewise, where SimpleITK gives NaN.
     * A class nobody chose: its prior and posterior are 0, and its columns those of a perfect rater.
-    * A rater who gives every voxel the same label: he carries no information and does not count.
-    * A missing rater: no factor; his matrix is the identity. No rater at all: 1/L everywhere.
+    * A rater who gives every voxel the same label: it carries no information and does not count.
+    * A missing rater: no factor; the matrix is the identity. No rater at all: 1/L everywhere.
     * A voxel without any vote: the prior.
     * Two raters who disagree: nothing tells who is right; the start decides, and raters of equal
       marginals keep the mean vote.
@@ -63,7 +63,6 @@ def staple(
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class (an ignore label such as 255) is no
         vote.
-      num_classes: L.
       rater_mask: ``[R]``, who labelled the image; None: everyone.
       prior: probability of each class, ``[L]``, or at each voxel, ``[*S, L]``; None: the share of
         each class among all votes.
@@ -80,7 +79,6 @@ def staple(
     Raises:
       ValueError: as `patterns.check`, or if the prior has another shape or a limit is negative.
 
-    >>> import jax.numpy as jnp
     >>> fused = staple(jnp.array([[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1], [1, 0, 1, 0, 1, 0]]))
     >>> fused.probs[:, 1].round(2).tolist()
     [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
@@ -117,13 +115,10 @@ def pooled_staple(
 
     Args:
       labels: class ids, ``[N, R, *S]``; an id that is no class is no vote.
-      num_classes: L.
       rater_mask: ``[N, R]``, who labelled which image; None: everyone all of them.
       prior: probability of each class, ``[L]``, or at each voxel, ``[N, *S, L]``; None: the share
         of each class among all votes.
-      exclude_consensus: see `staple`.
-      max_iterations: see `staple`.
-      tolerance: see `staple`.
+      exclude_consensus, max_iterations, tolerance: see `staple`.
 
     Returns:
       Probabilities ``[N, *S, L]``, matrices ``[R, L, L]``, number of pairs, log-likelihood of the

@@ -164,16 +164,13 @@ def weigh(
 ) -> tuple[Float[Array, "L *M"], Float[Array, "*M"]]:
     """Takes one rater's vote into account.
 
-    Products in place of sums of logarithms: the posterior of a logarithm of size 10 would lose a
+    Products instead of sums of logarithms: the posterior of a logarithm of size 10 would lose a
     digit. The largest class is brought back to one after each rater, so that none underflows.
 
     Args:
       joint: probability of each class and of the votes so far, times a scale.
       log_scale: what is to be added to its logarithm.
       factor: probability of the next vote given each class; 1 for no vote.
-
-    Returns:
-      The same with the next vote.
     """
     joint = joint * factor
     # Slice by slice: jnp.max over the slow axis is a pass of its own, and not vectorised.

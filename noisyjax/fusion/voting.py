@@ -28,7 +28,6 @@ def mean(
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class (an ignore label such as 255) is no
         vote.
-      num_classes: L.
       rater_mask: ``[R]``, who labelled the image; the others have no vote.
 
     Returns:
@@ -37,7 +36,6 @@ def mean(
     Raises:
       ValueError: as `patterns.check`.
 
-    >>> import jax.numpy as jnp
     >>> mean(jnp.array([[0, 1], [0, 1], [0, 0], [1, 1]]), 2)
     Array([[0.75, 0.25],
            [0.25, 0.75]], dtype=float32)
@@ -61,7 +59,6 @@ def majority(
 
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class is no vote.
-      num_classes: L.
       rater_mask: ``[R]``, who labelled the image; the others have no vote.
       key: breaks ties; the example's key of purpose "ties".
 
@@ -72,7 +69,6 @@ def majority(
     Raises:
       ValueError: as `patterns.check`.
 
-    >>> import jax.numpy as jnp
     >>> majority(jnp.array([[0, 1], [0, 2], [1, 2], [1, 2]]), 3)
     Array([0, 2], dtype=int32)
     """

@@ -1,6 +1,6 @@
 """Mixing a segmentation with raters' confusion matrices (Zhang et al. 2020, Eq. 1-4).
 
-A rater's matrix at a pixel is ``A[i, j] = p(noisy = i | true = j)``, so that his label there has
+A rater's matrix at a pixel is ``A[i, j] = p(noisy = i | true = j)``, so that the label there has
 the probabilities ``A p``. The loss of the paper is ``mixed_nll + weight * trace``, summed over the
 raters who labelled the image and averaged over pixels; the sums are the caller's.
 
@@ -52,6 +52,14 @@ def _check_cms(cms: Array, probs: tuple[int, ...], *, like: str) -> None:
     checks.rank("cms", cms, len(space) + 3)
     fits = [1 if own == 1 else size for own, size in zip(cms.shape[1:-2], space, strict=True)]
     checks.shape("cms", cms, (None, *fits, classes, classes), like=like)
+
+
+def _kept(labels: Array, rater_mask: Array | None, where: Array | None = None) -> Array | None:
+    """Returns which labels count, ``[R, *S]``, or None for all of them."""
+    if rater_mask is None:
+        return where
+    present = rater_mask.reshape((-1,) + (1,) * (labels.ndim - 1))
+    return jnp.broadcast_to(present, labels.shape) if where is None else present & where
 
 
 def mix(probs: Float[Array, "*S L"], cms: Float[Array, "R *#S L L"]) -> Float[Array, "R *S L"]:
@@ -110,10 +118,7 @@ def mixed_nll(
     _check_cms(cms, logits.shape, like="logits")
     checks.ids("labels", labels)
     checks.shape("labels", labels, (len(cms), *logits.shape[:-1]), like="cms and logits")
-    keep = where
-    if rater_mask is not None:
-        present = rater_mask.reshape((-1,) + (1,) * (labels.ndim - 1))
-        keep = jnp.broadcast_to(present, labels.shape) if where is None else present & where
+    keep = _kept(labels, rater_mask, where)
     clean = entropy.clean_labels(labels, keep, logits.shape[-1])
     # Only the row of the given label is needed: L terms a pixel instead of L * L.
     rows = jnp.take_along_axis(cms, clean[..., None, None], axis=-2)[..., 0, :]
@@ -154,25 +159,16 @@ def log_likelihood(
     num_classes = cms.shape[-1]
     _check_cms(cms, (*labels.shape[1:], num_classes), like="labels")
     checks.ids("labels", labels)
-    keep = None
-    if rater_mask is not None:
-        present = rater_mask.reshape((-1,) + (1,) * (labels.ndim - 1))
-        keep = jnp.broadcast_to(present, labels.shape)
+    keep = _kept(labels, rater_mask)
     given = jax.nn.one_hot(entropy.clean_labels(labels, keep, num_classes), num_classes)
     terms = (given[..., :, None] * jnp.log(cms)).sum(-2)
     return (terms if keep is None else jnp.where(keep[..., None], terms, 0.0)).sum(0)
 
 
 def trace(cms: Float[Array, "R *S L L"]) -> Float[Array, "R *S"]:
-    """Returns the trace of each matrix, between 0 and L (the second term of Eq. 4).
+    """Returns the trace of each matrix ``[L, L]``, between 0 and L (the second term of Eq. 4).
 
     ``trace / L`` is the average probability that a rater is right, over classes of equal weight.
-
-    Args:
-      cms: ``[R, *S, L, L]``.
-
-    Returns:
-      ``[R, *S]``.
     """
     return jnp.trace(cms, axis1=-2, axis2=-1)
 
@@ -190,7 +186,6 @@ def one_hot_cms(
       truth: true class ids, ``[*S]``.
       labels: raters' class ids, ``[R, *S]``. Where they are no class (missing raters, 255) the
         rater counts as right: the matrix is the identity.
-      num_classes: L.
 
     Returns:
       float32 ``[R, *S, L, L]`` of zeros and ones; columns sum to one.

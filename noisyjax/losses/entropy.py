@@ -19,7 +19,6 @@ def clean_labels(
     Args:
       labels: class ids, ``[*S]``, with any value where `keep` is False.
       keep: the entries that count, ``[*S]``; None keeps all.
-      num_classes: L.
 
     Returns:
       int32, ``[*S]``, in ``0..L``.
@@ -148,7 +147,7 @@ def bootstrapped_cross_entropy(
     """Returns the cross-entropy to a mixture of the labels and the network's own prediction.
 
     The soft one is the cross-entropy with the prediction's entropy beside it: the gradient goes
-    through both places where the prediction stands.
+    through both occurrences of the prediction.
 
     Args:
       logits: unnormalised log-probabilities, ``[*S, L]``.

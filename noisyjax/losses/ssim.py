@@ -77,8 +77,7 @@ def ssim_loss(
     Args:
       probs: predicted probabilities, ``[*S, L]``.
       targets: one-hot labels or soft labels, ``[*S, L]``.
-      window: see `ssim`.
-      sigma: likewise.
+      window, sigma: see `ssim`.
       include_background: whether class 0 is part of the mean over classes.
 
     Returns:

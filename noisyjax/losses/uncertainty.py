@@ -71,9 +71,7 @@ def weighted_cross_entropy_of_logits(
 
     Args:
       logits: of the foreground, ``[*S]``.
-      labels: as in `weighted_cross_entropy`.
-      sigma: likewise.
-      rater_mask: likewise.
+      labels, sigma, rater_mask: as in `weighted_cross_entropy`.
 
     Returns:
       The loss in nats, ``[]``.
@@ -99,9 +97,7 @@ def weighted_dice(
 
     Args:
       p: probability of the foreground, ``[*S]``.
-      labels: as in `weighted_cross_entropy`.
-      sigma: likewise.
-      rater_mask: likewise.
+      labels, sigma, rater_mask: as in `weighted_cross_entropy`.
 
     Returns:
       The loss, ``[]``; 0 without any annotation. The quotient is 0 if p and a label are both empty.
@@ -119,8 +115,7 @@ def calibration_maps(labels: Labels, sigma: Float[Array, "M *S"]) -> Float[Array
     """Returns what each annotation says of the truth, ``|y - sigma|`` (Eq. 4).
 
     Args:
-      labels: as in `weighted_cross_entropy`.
-      sigma: likewise.
+      labels, sigma: as in `weighted_cross_entropy`.
 
     Returns:
       In ``[0, 1]``, ``[M, *S]``: the label where it is trusted, its opposite where it is not.

@@ -1,4 +1,4 @@
-"""Calibration: whether things happen as often as they are said to be likely.
+"""Calibration: whether things happen as often as predicted.
 
 Predictions are divided into bins by their probability. What is kept of each bin can be added over
 images before anything is divided::

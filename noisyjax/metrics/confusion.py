@@ -70,8 +70,8 @@ def true_column_error(
 ) -> tuple[Float[Array, "R"], Float[Array, "R"]]:
     """Returns each rater's summed squared error in the column of the true class.
 
-    The true matrix of a rater at a pixel maps the true class there to the label he gave. Only this
-    column, one-hot at his label, is observed, and only it is compared. The RMSE of a data set is
+    The true matrix of a rater at a pixel maps the true class there to the label given. Only this
+    column, one-hot at that label, is observed, and only it is compared. The RMSE of a data set is
     ``sqrt(sum of sums / sum of counts)`` over images and raters.
 
     Args:
@@ -158,16 +158,13 @@ def mean_cms(
 def mean_trace(
     cms: Float[Array, "R *#S L L"], *, where: Bool[Array, "*S"] | None = None
 ) -> Float[Array, "R"]:
-    """Returns each rater's mean of ``trace / L`` over the pixels of one image.
+    """Returns each rater's mean of ``trace / L`` over the pixels of one image, ``[R]``.
 
-    It is the average probability that the rater is right, between 0 and 1.
+    It is the average probability that the rater is right, between 0 and 1; NaN if no pixel counts.
 
     Args:
       cms: ``[R, *S, L, L]``, or with spatial axes of 1.
       where: the pixels that count, ``[*S]``.
-
-    Returns:
-      ``[R]``; NaN if no pixel counts.
 
     >>> mean_trace(jnp.array([[[1.0, 0.5], [0.0, 0.5]]]))
     Array([0.75], dtype=float32)
@@ -181,16 +178,10 @@ def mean_trace(
 
 
 def diagonally_dominant(mean_cm: Float[Array, "L L"]) -> Bool[Array, ""]:
-    """Tells whether ``a[k, k] > a[k, j]`` for all classes k and ``j != k``.
+    """Tells whether ``a[k, k] > a[k, j]`` for all classes k and ``j != k``, ``[]`` bool.
 
-    Of the mean matrix over raters this is the condition of Theorem 1 of Zhang et al. 2020: each
-    label is given more readily where it is true than where any other class is.
-
-    Args:
-      mean_cm: ``[L, L]``, columns sum to one.
-
-    Returns:
-      ``[]`` bool.
+    Of the mean matrix ``[L, L]`` over raters this is the condition of Theorem 1 of Zhang et al.
+    2020: each label is given more readily where it is true than where any other class is.
 
     >>> bool(diagonally_dominant(jnp.array([[0.4, 0.3], [0.6, 0.7]])))
     True
@@ -228,17 +219,11 @@ def class_exchange(mean_cm: Float[np.ndarray, "L L"]) -> Integer[np.ndarray, "L"
 
 
 def locked_in(traces: Float[np.ndarray, "R"], *, tolerance: float = 0.01) -> Bool[np.ndarray, "R"]:
-    """Tells which raters are taken to be right everywhere.
+    """Tells which raters are taken to be right everywhere, ``[R]`` bool.
 
-    A rater whose mean trace reaches L has become the truth of the model. That is what should happen
-    with a faithful rater, and what must not with another one.
-
-    Args:
-      traces: mean ``trace / L`` of each rater (`mean_trace`), ``[R]``.
-      tolerance: how far under 1 still counts.
-
-    Returns:
-      ``[R]`` bool.
+    A rater whose mean ``trace / L`` (``traces [R]``, of `mean_trace`) comes within `tolerance` of 1
+    has become the truth of the model. That is what should happen with a faithful rater, and what
+    must not with another one.
     """
     return traces >= 1.0 - tolerance
 
@@ -246,17 +231,11 @@ def locked_in(traces: Float[np.ndarray, "R"], *, tolerance: float = 0.01) -> Boo
 def uninformative(
     mean_cms: Float[np.ndarray, "R L L"], *, tolerance: float = 0.05
 ) -> Bool[np.ndarray, "R"]:
-    """Tells which raters are taken to say the same whatever the truth is.
+    """Tells which raters are taken to say the same whatever the truth is, ``[R]`` bool.
 
-    All columns of such a matrix are alike and its trace is 1 of L: the labels teach nothing. It is
-    the right answer for a rater who leaves images blank, and a sign of collapse for the panel.
-
-    Args:
-      mean_cms: ``[R, L, L]``, columns sum to one.
-      tolerance: the largest difference between two columns that still counts as alike.
-
-    Returns:
-      ``[R]`` bool.
+    All columns of such a matrix ``[L, L]`` are alike, up to `tolerance`, and its trace is 1 of L:
+    the labels teach nothing. It is the right answer for a rater who leaves images blank, and a sign
+    of collapse for the panel.
     """
     spread = mean_cms.max(axis=-1) - mean_cms.min(axis=-1)
     return spread.max(axis=-1) <= tolerance
@@ -282,21 +261,21 @@ def orientation_warnings(
         raise ValueError(f"rater_names: expected {len(mean_cms)}, got {len(rater_names)}")
     num_classes = mean_cms.shape[-1]
     panel = mean_cms.mean(axis=0)
-    found = []
+    warnings = []
     order = class_exchange(panel)
     if not np.array_equal(order, np.arange(num_classes)):
-        found.append(f"classes look exchanged: the raters' order is {order.tolist()}")
+        warnings.append(f"classes look exchanged: the raters' order is {order.tolist()}")
     elif not bool(diagonally_dominant(jnp.asarray(panel))):
-        found.append("the mean confusion matrix is not diagonally dominant: not unique")
+        warnings.append("the mean confusion matrix is not diagonally dominant: not unique")
     right = np.trace(mean_cms, axis1=-2, axis2=-1) / num_classes
     for name, value, locked, silent in zip(
         rater_names, right, locked_in(right), uninformative(mean_cms), strict=True
     ):
         if locked:
-            found.append(f"rater {name} is taken for the truth: mean trace {value:.3f} of 1")
+            warnings.append(f"rater {name} is taken for the truth: mean trace {value:.3f} of 1")
         elif silent:
-            found.append(f"rater {name} is taken to say the same everywhere: {value:.3f} of 1")
-    return found
+            warnings.append(f"rater {name} is taken to say the same everywhere: {value:.3f} of 1")
+    return warnings
 
 
 def ranking_agreement(estimated: Float[np.ndarray, "R"], true: Float[np.ndarray, "R"]) -> float:

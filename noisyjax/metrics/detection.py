@@ -1,4 +1,4 @@
-"""How well examples with a wrong label are found."""
+"""How well examples with a wrong label are detected."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float

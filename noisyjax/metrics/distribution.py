@@ -55,7 +55,6 @@ def ged_squared(
       samples: class ids drawn from the model, ``[N, *S]``.
       labels: raters' class ids, ``[R, *S]``.
       distance: "iou" or "dice".
-      num_classes: L.
       include_background: whether class 0 is part of the mean over classes.
       rater_mask: who labelled this image, ``[R]``; the others are left out.
 
@@ -115,15 +114,9 @@ def agreement(
 
 
 def rater_samples(rater_probs: Float[Array, "R *S L"]) -> Int[Array, "R *S"]:
-    """Returns the label map each modelled rater would most likely give.
+    """Returns the label map each modelled rater would most likely give, int32 ``[R, *S]``.
 
-    These maps are the samples of a model with confusion matrices, one per rater: compare them with
-    the raters' labels by `ged_squared`.
-
-    Args:
-      rater_probs: ``[R, *S, L]``.
-
-    Returns:
-      int32 class ids, ``[R, *S]``; the first class wins a tie.
+    The maps of ``rater_probs [R, *S, L]`` are the samples of a model with confusion matrices:
+    compare them with the raters' labels by `ged_squared`. The first class wins a tie.
     """
     return jnp.argmax(rater_probs, axis=-1).astype(jnp.int32)

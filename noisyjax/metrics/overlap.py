@@ -4,7 +4,7 @@ Counts come first and can be added over patches or cases before the quotient is 
 
     counts = overlap.counts(pred, truth, num_classes)
     scores = overlap.dice(counts)                                   # [L]
-    pooled = overlap.dice(jax.tree.map(jnp.add, counts, others))    # `+` would join the tuples
+    pooled = overlap.dice(jax.tree.map(jnp.add, counts, others))    # + would join the tuples
 
 A quotient 0/0 is undefined, and the switch `empty` says what becomes of it: "one", "nan" or "zero".
 """
@@ -48,7 +48,6 @@ def counts(
       pred: class ids or a binary mask, ``[*S]``.
       truth: class ids or a binary mask, ``[*S]``. A value that is no class (255) is a voxel outside
         of all classes; leave such voxels out with `where` if they are unknown.
-      num_classes: L.
       where: the voxels that count, ``[*S]``.
 
     Returns:

@@ -1,7 +1,7 @@
 """What a rater's labels come to, given the truth or an estimate of it.
 
-Everything but the agreement follows from one table per rater: how often he said i where the truth
-is j. Tables can be added over images before the quotients are taken::
+Everything but the agreement follows from one table per rater: how often the label is i where
+the truth is j. Tables can be added over images before the quotients are taken::
 
     table = raters.joint_counts(labels, truth, num_classes)         # [R, L, L]
     sensitivity = overlap.recall(raters.overlap_counts(table))      # [R, L]
@@ -22,12 +22,11 @@ def joint_counts(
     *,
     rater_mask: Bool[Array, "R"] | None = None,
 ) -> Int[Array, "R L L"]:
-    """Counts the voxels where a rater said i and the truth is j.
+    """Counts the voxels where a rater gave i and the truth is j.
 
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class (255) is not counted.
       truth: class ids, ``[*S]``, likewise.
-      num_classes: L.
       rater_mask: who labelled the image, ``[R]``; the tables of the others are zero.
 
     Returns:
@@ -43,11 +42,11 @@ def joint_counts(
     checks.ids("truth", truth)
     checks.shape("labels", labels, (None, *truth.shape), like="truth")
     _check(labels, num_classes, rater_mask)
-    said, true = labels.astype(jnp.int32), truth.astype(jnp.int32)[None]
-    counted = (said >= 0) & (said < num_classes) & (true >= 0) & (true < num_classes)
+    given, true = labels.astype(jnp.int32), truth.astype(jnp.int32)[None]
+    counted = (given >= 0) & (given < num_classes) & (true >= 0) & (true < num_classes)
     if rater_mask is not None:
         counted &= rater_mask.reshape((-1,) + (1,) * truth.ndim)
-    pairs = jnp.where(counted, said * num_classes + true, -1)
+    pairs = jnp.where(counted, given * num_classes + true, -1)
     # Compared with one pair of classes after the other: adding at indices is slow on a CPU.
     every = jnp.arange(num_classes**2, dtype=jnp.int32).reshape((1, -1) + (1,) * truth.ndim)
     space = tuple(range(2, every.ndim))
@@ -68,13 +67,13 @@ def overlap_counts(table: Integer[Array, "*B L L"]) -> overlap.Counts:
     Array([1, 2], dtype=int32)
     """
     tp = jnp.diagonal(table, axis1=-2, axis2=-1)
-    said, true = table.sum(axis=-1), table.sum(axis=-2)
+    given, true = table.sum(axis=-1), table.sum(axis=-2)
     total = table.sum(axis=(-2, -1))[..., None]
-    return overlap.Counts(tp, said - tp, true - tp, total - said - true + tp)
+    return overlap.Counts(tp, given - tp, true - tp, total - given - true + tp)
 
 
 def matrices(table: Num[Array, "*B L L"]) -> Float[Array, "*B L L"]:
-    """Returns the confusion matrices ``p(said i | true j)``, ``[..., L, L]``.
+    """Returns the confusion matrices ``p(label i | true j)``, ``[..., L, L]``.
 
     Columns sum to one. The column of a class that is nowhere is not known and is NaN.
 
@@ -97,9 +96,9 @@ def log_volume_ratio(table: Integer[Array, "*B L L"]) -> Float[Array, "..."]:
     Array(1., dtype=float32)
     """
     counts = table.astype(jnp.float32)
-    said, true = counts[..., 1:, :].sum(axis=(-2, -1)), counts[..., :, 1:].sum(axis=(-2, -1))
-    known = (said > 0) & (true > 0)
-    ratio = jnp.where(known, said, 1.0) / jnp.where(known, true, 1.0)
+    given, true = counts[..., 1:, :].sum(axis=(-2, -1)), counts[..., :, 1:].sum(axis=(-2, -1))
+    known = (given > 0) & (true > 0)
+    ratio = jnp.where(known, given, 1.0) / jnp.where(known, true, 1.0)
     return jnp.where(known, jnp.log2(ratio), jnp.nan)
 
 
@@ -115,7 +114,6 @@ def agreement(
 
     Args:
       labels: class ids, ``[R, *S]``.
-      num_classes: L.
       rater_mask: who labelled the image, ``[R]``.
 
     Returns:

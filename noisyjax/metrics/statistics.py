@@ -48,7 +48,6 @@ def paired(
     """Compares two methods over the same folds, seeds or cases.
 
     Args:
-      first: values of one method.
       second: values of the other, in the same order. A pair with an undefined value (NaN) is left
         out.
       test: "t", for differences that are roughly normal, or "wilcoxon" (signed ranks), whose
@@ -87,8 +86,6 @@ def unpaired(
     """Compares two independent sets of values by the two-sample t-test.
 
     Args:
-      first: values of one.
-      second: values of the other.
       equal_variance: Student's test; False for Welch's.
 
     Returns:

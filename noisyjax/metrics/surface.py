@@ -75,7 +75,7 @@ def surface_metrics(
     tolerance: float | int = 1.0,
     empty: str = "diagonal",
 ) -> Surface:
-    """Measures how far the surfaces of two masks lie apart.
+    """Measures the distances between the surfaces of two masks.
 
     Args:
       pred: ``[*S]``, the object where it is not zero.
@@ -152,9 +152,7 @@ def surface_metrics_of_cases(
       spacing: as in `surface_metrics`, for all cases ``[n]`` or for each ``[B, n]``.
       processes: how many processes share the cases; 1 works in this one. They are started afresh
         (spawned), so a script that asks for more needs ``if __name__ == "__main__"``.
-      convention: see `surface_metrics`.
-      tolerance: see `surface_metrics`.
-      empty: see `surface_metrics`.
+      convention, tolerance, empty: see `surface_metrics`.
 
     Returns:
       Arrays ``[B, L - 1]`` float64.
@@ -221,14 +219,9 @@ def _joint_box(pred: Bool[np.ndarray, "*S"], truth: Bool[np.ndarray, "*S"]) -> t
 def border_voxels(
     mask: Bool[np.ndarray, "*S"], spacing: Spacing | None = None
 ) -> tuple[Bool[np.ndarray, "*S"], None]:
-    """Finds the voxels of a mask with a face neighbour that is background or outside of the image.
+    """Returns the voxels of a mask with a face neighbour in the background or outside the image.
 
-    Args:
-      mask: ``[*S]`` bool.
-      spacing: not read.
-
-    Returns:
-      (``[*S]`` bool, no weights).
+    `spacing` is not read. Returns ``[*S]`` bool and no weights.
     """
     del spacing
     padded = np.pad(mask, 1)
@@ -245,15 +238,17 @@ def _distances(
     points: Bool[np.ndarray, "*S"], targets: Bool[np.ndarray, "*S"], sizes: tuple[float, ...]
 ) -> Float[np.ndarray, "N"]:
     """Returns the distance from each point to the nearest target, in the order of the array."""
-    apart = points & ~targets
-    count = int(np.count_nonzero(apart))
+    off_target = points & ~targets
+    count = int(np.count_nonzero(off_target))
     # Surfaces are thin: a tree of their points is several times faster than a distance transform of
     # all voxels between them, unless the masks are noise.
     if count * _VOXELS_PER_QUERY > points.size:
         return ndimage.distance_transform_edt(~targets, sampling=sizes)[points]
     distances = np.zeros(int(np.count_nonzero(points)))
     if count:
-        distances[apart[points]] = _nearest(_coordinates(apart), _coordinates(targets), sizes)
+        distances[off_target[points]] = _nearest(
+            _coordinates(off_target), _coordinates(targets), sizes
+        )
     return distances
 
 
@@ -294,13 +289,13 @@ def _quantile_of_both(to_truth: _Side, to_pred: _Side) -> float:
 
 def _weighted_quantile_of_each(to_truth: _Side, to_pred: _Side) -> float:
     """Returns the larger of the least distances within which 95 % of each surface lie."""
-    found = []
+    quantiles = []
     for distances, weights in (to_truth, to_pred):
         order = np.argsort(distances, kind="stable")
         share = np.cumsum(weights[order]) / weights.sum()
-        place = min(int(np.searchsorted(share, 0.95)), len(order) - 1)
-        found.append(float(distances[order[place]]))
-    return max(found)
+        index = min(int(np.searchsorted(share, 0.95)), len(order) - 1)
+        quantiles.append(float(distances[order[index]]))
+    return max(quantiles)
 
 
 # How a convention finds the points of a surface, and the quantile of their distances.
@@ -332,7 +327,7 @@ def _of_library(convention: str, in_pred: bool, in_truth: bool) -> Surface:
     nan, inf = float("nan"), float("inf")
     one = in_pred or in_truth
     if convention == "deepmind":
-        directed = [inf if found else nan for found in (in_pred, in_truth)]
+        directed = [inf if present else nan for present in (in_pred, in_truth)]
         return Surface(inf, inf, *directed, nan, 0.0 if one else nan)
     if convention == "monai" and one:
         return Surface(inf, nan, inf, inf, inf, 0.0)

@@ -50,14 +50,10 @@ def find(
 
 @functools.lru_cache(maxsize=64)
 def areas(spacing: tuple[float | int, ...]) -> Float[np.ndarray, "K"]:
-    """Returns the area of the surface in each of the blocks there can be.
+    """Returns the area of the surface in each of the blocks there can be, ``[2^2^n]`` float64.
 
-    Args:
-      spacing: size of a voxel along each of n axes, in mm.
-
-    Returns:
-      ``[2^2^n]`` float64, by the block's voxels read as a binary number, the first (at 0, 0, 0) the
-      highest digit; in mm², in 2-D in mm.
+    They are ordered by the block's voxels read as a binary number, the first (at 0, 0, 0) the
+    highest digit; in mm², in 2-D in mm, for voxels of the given size in mm along each of n axes.
     """
     sizes = np.asarray(spacing, np.float64)
     squares = np.square(sizes.prod() / sizes)
@@ -79,8 +75,8 @@ def _coefficients(ndim: int) -> Float[np.ndarray, "K P"]:
     coefficients = np.zeros((2 ** len(corners), 2**ndim))
     for code, shares in enumerate(coefficients):
         sides = ([], [])
-        for place, corner in enumerate(reversed(corners)):
-            sides[code >> place & 1].append(corner)
+        for bit, corner in enumerate(reversed(corners)):
+            sides[code >> bit & 1].append(corner)
         for component in _components(min(sides, key=len)):
             for axes, share in _pieces(component).items():
                 shares[sum(1 << axis for axis in axes)] += share

@@ -60,7 +60,6 @@ def case_rows(
     """Makes rows of one metric's values.
 
     Args:
-      metric: the metric's name.
       values: ``[B]``, or ``[B, C]`` with a column for each of the classes.
       cases: B names.
       classes: C names, or none for values ``[B]``.
@@ -105,40 +104,32 @@ def summarise(values: Iterable[float]) -> Summary:
 def aggregate(rows: Iterable[Row], *, per_class: bool = False) -> dict[str, Summary]:
     """Summarises each metric over all rows, or over the rows of each class.
 
-    Args:
-      rows: from `case_rows` or `read_rows`.
-      per_class: whether to keep classes apart, under the name "metric/class".
-
-    Returns:
-      Name to summary, in the order of first appearance.
+    Returns name to summary, in the order of first appearance. With `per_class` classes are kept
+    separate, under the name "metric/class".
     """
     values: dict[str, list[float]] = {}
     for row in rows:
         name = f"{row.metric}/{row.label}" if per_class and row.label else row.metric
         values.setdefault(name, []).append(row.value)
-    return {name: summarise(found) for name, found in values.items()}
+    return {name: summarise(group) for name, group in values.items()}
 
 
 def case_means(rows: Iterable[Row], metrics: Collection[str]) -> dict[str, dict[str, float]]:
     """Averages metrics of the cases over the classes.
 
-    Args:
-      rows: from `case_rows` or `read_rows`.
-      metrics: the wanted ones.
-
-    Returns:
-      Metric to case to its mean, NaN where no class defines it; without metrics that have no rows.
+    Returns metric to case to its mean, NaN where no class defines it; without metrics that have no
+    rows.
 
     >>> case_means([Row("a", "one", "dice", 0.5), Row("a", "two", "dice", 1.0)], {"dice"})
     {'dice': {'a': 0.75}}
     """
-    found: dict[str, dict[str, list[float]]] = {}
+    by_metric: dict[str, dict[str, list[float]]] = {}
     for row in rows:
         if row.metric in metrics:
-            found.setdefault(row.metric, {}).setdefault(row.case, []).append(row.value)
+            by_metric.setdefault(row.metric, {}).setdefault(row.case, []).append(row.value)
     return {
         metric: {case: summarise(values).mean for case, values in cases.items()}
-        for metric, cases in found.items()
+        for metric, cases in by_metric.items()
     }
 
 
@@ -177,7 +168,6 @@ def mean_sd(
     """Returns "mean ± sd" as text, with what is missing if anything is.
 
     Args:
-      summary: from `summarise`.
       digits: after the point.
       form: a format of both numbers in place of `digits`, such as ``".1%"``.
       scale: a factor, for example 100 for percent.
@@ -208,7 +198,6 @@ def markdown_table(
     """Returns a Markdown table, each line ended.
 
     Args:
-      columns: the headings.
       rows: one text per column each.
       aligned: whether cells are padded, the first column to the left and the others to the right.
 

@@ -22,7 +22,6 @@ def erode_or_dilate(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> M
     """Erodes or dilates a mask by a ball, each in half of the draws.
 
     Args:
-      key: random key.
       mask: anything but 0 is foreground, ``[*S]``, any number of axes.
       strength: the largest radius in voxels; the radius is uniform below it.
 
@@ -69,10 +68,9 @@ def shift(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
 
 
 def reverse_square(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
-    """Exchanges foreground and background in a square, or cube, at a random place of the image.
+    """Exchanges foreground and background in a square, or cube, at a random position of the image.
 
     Args:
-      key: random key.
       mask: ``[*S]``, any number of axes.
       strength: side of the square in voxels; at most the shortest side of the image counts.
 
@@ -83,14 +81,14 @@ def reverse_square(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Ma
     Array(9, dtype=int32)
     """
     _check(strength)
-    side_key, place_key = jax.random.split(key)
+    side_key, position_key = jax.random.split(key)
     foreground = mask != 0
     side = jnp.minimum(_whole(side_key, strength), min(mask.shape))
-    places = jax.random.uniform(place_key, (mask.ndim,))
+    positions = jax.random.uniform(position_key, (mask.ndim,))
     square = jnp.ones(mask.shape, bool)
     for axis, size in enumerate(mask.shape):
-        # With the same place a larger square contains the smaller one.
-        first = jnp.minimum(jnp.floor(places[axis] * (size - side + 1)), size - side)
+        # With the same position a larger square contains the smaller one.
+        first = jnp.minimum(jnp.floor(positions[axis] * (size - side + 1)), size - side)
         index = jnp.arange(size).reshape([-1 if k == axis else 1 for k in range(mask.ndim)])
         square &= (index >= first) & (index < first + side)
     return (foreground ^ square).astype(mask.dtype)
@@ -104,7 +102,6 @@ def polygonise(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
     their first axis, each with points of its own.
 
     Args:
-      key: random key.
       mask: ``[*S]``, two axes or more.
       strength: one over the number of points, of which at least 3 are drawn; 0 keeps them all.
 
@@ -136,7 +133,6 @@ def erase(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
     Voxels that share a corner are connected.
 
     Args:
-      key: random key.
       mask: ``[*S]``, any number of axes.
       strength: the probability that a structure is erased.
 
@@ -147,9 +143,9 @@ def erase(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
     Array([1, 1, 1, 0, 0, 1, 0, 0], dtype=int32)
     """
     _check(strength)
-    chance_key, place_key = jax.random.split(key)
+    chance_key, position_key = jax.random.split(key)
     foreground = mask != 0
-    numbers = jnp.where(foreground, jax.random.uniform(place_key, mask.shape), -1.0)
+    numbers = jnp.where(foreground, jax.random.uniform(position_key, mask.shape), -1.0)
     seed = foreground & (numbers == jnp.max(numbers))
     gone = _connected(seed, foreground) & (jax.random.uniform(chance_key) < strength)
     return (foreground & ~gone).astype(mask.dtype)

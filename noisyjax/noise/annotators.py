@@ -143,7 +143,6 @@ def panel(
 
     Args:
       names: one of `ANNOTATORS` per rater; a name may stand several times.
-      num_classes: L.
       target: the class on which over, under and wrong act.
       over: thickening of "over", as a share of half the mean thickness.
       under: thinning of "under", likewise.
@@ -167,7 +166,6 @@ def panel(
         foreground, or a strength is negative or missing.
 
     >>> import jax
-    >>> import jax.numpy as jnp
     >>> draw = panel(("good", "over", "blank"))
     >>> truth = jnp.zeros((5, 5), jnp.uint8).at[2].set(1)
     >>> draw(jax.random.key(0), truth).sum((1, 2))

@@ -1,4 +1,4 @@
-"""Outlines of masks of two axes: found, drawn anew through some of their points, and filled.
+"""Outlines of masks of two axes: traced, drawn anew through some of their points, and filled.
 
 An outline runs over the sides between foreground and background pixels, the foreground on its
 right hand. The outlines of a mask are closed curves that visit every such side once, so the next
@@ -30,7 +30,6 @@ def redraw(
     the lengths of the chords; what lies inside of an odd number of splines is foreground.
 
     Args:
-      key: random key.
       mask: ``[H, W]``.
       points: number of points of each outline, at least 3; may be traced. An outline has all of its
         points if it has fewer. With the same key more points contain the fewer.
@@ -113,11 +112,11 @@ def _middles(shape: tuple[int, int]) -> tuple[Float[Array, "E"], Float[Array, "E
 def _outlines(
     following: Int[Array, "E"], given: Bool[Array, "E"]
 ) -> tuple[Int[Array, "E"], Int[Array, "E"], Int[Array, "E"]]:
-    """Puts the sides in places outline by outline, each in the order of its course.
+    """Puts the sides in positions outline by outline, each in the order of its course.
 
     Returns:
-      ``(start, length, order)``: where the outline of each place starts, how long it is, and the
-      side that stands at each place. Places that are left over are outlines of length 1.
+      ``(start, length, order)``: where the outline of each position starts, how long it is, and the
+      side that stands at each position. Positions that are left over are outlines of length 1.
     """
     sides = jnp.arange(len(following))
 
@@ -134,19 +133,19 @@ def _outlines(
     length = 1 + steps[following[least]]
     leads = given & (least == sides)
     start = (jnp.cumsum(jnp.where(leads, length, 0)) - length)[least]
-    place = start + jnp.where(steps == 0, 0, length - steps)
-    place = jnp.where(given, place, len(sides))
+    position = start + jnp.where(steps == 0, 0, length - steps)
+    position = jnp.where(given, position, len(sides))
     return (
-        sides.at[place].set(start, mode="drop"),
-        jnp.ones_like(sides).at[place].set(length, mode="drop"),
-        jnp.zeros_like(sides).at[place].set(sides, mode="drop"),
+        sides.at[position].set(start, mode="drop"),
+        jnp.ones_like(sides).at[position].set(length, mode="drop"),
+        jnp.zeros_like(sides).at[position].set(sides, mode="drop"),
     )
 
 
 def _after(start: Int[Array, "E"], length: Int[Array, "E"]) -> Int[Array, "E"]:
-    """The next place on the same outline."""
-    places = jnp.arange(len(start)) + 1
-    return jnp.where(places == start + length, start, places)
+    """The next position on the same outline."""
+    positions = jnp.arange(len(start)) + 1
+    return jnp.where(positions == start + length, start, positions)
 
 
 def _draw_knots(
@@ -155,7 +154,7 @@ def _draw_knots(
     length: Int[Array, "E"],
     points: Int[Array, ""] | int,
 ) -> Bool[Array, "E"]:
-    """Which places are points of the spline: those with the least random numbers of the outline."""
+    """Which positions are points of the spline: the least random numbers of the outline."""
     numbers = (jax.random.bits(key, start.shape, jnp.uint32) >> (32 - _BITS)).astype(jnp.int32)
     wanted = jnp.minimum(points, length)
 
@@ -175,18 +174,18 @@ def _spline(
     start: Int[Array, "E"],
     length: Int[Array, "E"],
 ) -> Float[Array, "n E samples"]:
-    """Points of the periodic cubic splines through the values at the knots, from each place on."""
-    places = jnp.arange(len(start))
-    # The knot at or before every place, and the one behind it, going round the outline.
-    last = jax.lax.cummax(jnp.where(knots, places, -1))
+    """Points of the periodic cubic splines through the knots, from each position on."""
+    positions = jnp.arange(len(start))
+    # The knot at or before every position, and the one behind it, going round the outline.
+    last = jax.lax.cummax(jnp.where(knots, positions, -1))
     final = last[start + length - 1]
     previous = jnp.where(last >= start, last, final)
-    first = jax.lax.cummin(jnp.where(knots, places, len(start)), reverse=True)
+    first = jax.lax.cummin(jnp.where(knots, positions, len(start)), reverse=True)
     upcoming = _after(start, length)
     following = jnp.where(
         (upcoming > start) & (first[upcoming] < start + length), first[upcoming], first[start]
     )
-    preceding = previous[jnp.where(places == start, start + length - 1, places - 1)]
+    preceding = previous[jnp.where(positions == start, start + length - 1, positions - 1)]
 
     chord = jnp.maximum(jnp.linalg.norm(values[:, following] - values, axis=0), 1e-6)
     slopes = (values[:, following] - values) / chord[None]
@@ -201,7 +200,7 @@ def _spline(
     second = jax.lax.fori_loop(0, _STEPS, solve, jnp.zeros_like(values))
     # Between two knots the parameter grows by the same amount from side to side.
     ends = following[previous]
-    gone = jnp.where(previous > places, places - previous + length, places - previous)
+    gone = jnp.where(previous > positions, positions - previous + length, positions - previous)
     whole = jnp.where(ends > previous, ends - previous, ends - previous + length)
     b = (gone[:, None] + jnp.arange(_SAMPLES)[None] / _SAMPLES) / whole[:, None]
     a = 1 - b

@@ -30,7 +30,6 @@ def displacement(
     the image as in the middle.
 
     Args:
-      key: random key.
       shape: ``S``, the voxels along each of the n axes.
       smoothness: standard deviation of the Gaussian in voxels, one number or one per axis.
 
@@ -64,10 +63,9 @@ def elastic(
     """Draws an elastic distortion of a mask; background comes in where it leaves the image.
 
     Args:
-      key: random key.
       mask: class ids or bool, ``[*S]``; one displacement moves all classes.
       amplitude: standard deviation of the displacement along each axis in voxels; may be traced.
-        Much beyond the smoothness it tears the mask apart.
+        Much beyond the smoothness it tears the mask into pieces.
       smoothness: as in `displacement`.
 
     Returns:
@@ -119,8 +117,8 @@ def wave(
     if axis % ndim == along % ndim:
         raise ValueError(f"along: expected another axis than axis={axis}, got {along}")
     size = shape[along]
-    place = (jnp.arange(size) + 0.5) / size + jax.random.uniform(key)
-    sine = jnp.sin(2 * math.pi * periods * place)
+    position = (jnp.arange(size) + 0.5) / size + jax.random.uniform(key)
+    sine = jnp.sin(2 * math.pi * periods * position)
     line = sine.reshape([size if k == along % ndim else 1 for k in range(ndim)])
     return jnp.zeros((ndim, *shape)).at[axis % ndim].set(jnp.broadcast_to(line, shape))
 

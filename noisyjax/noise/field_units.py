@@ -76,17 +76,10 @@ def in_voxels(a: Strength, shape: tuple[int, ...]) -> Float[Array, "..."]:
 
 
 def lengths(b: Smoothness, ndim: int) -> tuple[float, ...]:
-    """Returns the smoothness along every axis.
-
-    Args:
-      b: fractions of the side, one number or one per axis.
-      ndim: the number of axes n.
-
-    Returns:
-      n Python numbers.
+    """Returns the smoothness along every axis, n Python numbers: fractions of the side.
 
     Raises:
-      ValueError: if there are not n, or one is not positive.
+      ValueError: if `b` is neither one number nor one per axis, or one is not positive.
     """
     values = _per_axis("b", b, ndim)
     for value in values:

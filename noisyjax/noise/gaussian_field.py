@@ -24,12 +24,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Integer, Key
 
 from noisyjax.core import checks
-from noisyjax.noise import field_units
-from noisyjax.noise import fit as raters
+from noisyjax.noise import field_fit, field_units
 
 DEFAULT_B = field_units.DEFAULT_B
 from_millimetres = field_units.from_millimetres
-fit = raters.fit
+fit = field_fit.fit
 
 # Eigenvalues of an axis below this share of the largest are left out.
 _TOLERANCE = 1e-6
@@ -52,7 +51,6 @@ def displacement(
     """Draws a displacement field X.
 
     Args:
-      key: random key.
       shape: ``S``, the voxels along each of the n axes.
       a: strength, the standard deviation of X as a fraction of the side: one number, one per axis
         ``[n]``, or an array over the grid ``[*S]`` or ``[n, *S]`` where the noise is not equally
@@ -70,7 +68,6 @@ def displacement(
       Nordström et al. 2023, Eq. 8, 17 and Theorem 3. Their listing filters white noise; zeros
       outside of the image then lower the standard deviation to 0.42 a in the corners of a volume.
 
-    >>> import jax
     >>> displacement(jax.random.key(0), (16, 24), a=0.02).shape
     (2, 16, 24)
     """
@@ -94,7 +91,6 @@ def deform(
     whole.
 
     Args:
-      key: random key.
       label: class ids ``[*S]``, any number of classes, integers or bool; one displacement moves
         them all.
       a: strength, as in `displacement`. A spatially varying strength is allowed; `marginal` does
@@ -112,8 +108,6 @@ def deform(
     References:
       Nordström et al. 2023, Eq. 18.
 
-    >>> import jax
-    >>> import jax.numpy as jnp
     >>> label = jnp.zeros((16, 16), jnp.uint8).at[4:12, 4:12].set(1)
     >>> deform(jax.random.key(0), label, a=0.0).sum()
     Array(64, dtype=uint32)
@@ -164,7 +158,6 @@ def marginal(label: SoftLabel, *, a: Strength) -> Float[Array, "*S"]:
     References:
       Nordström et al. 2023, Theorem 1 (Eq. 19).
 
-    >>> import jax.numpy as jnp
     >>> m = marginal(jnp.array([[0, 0, 1, 1, 1, 1]]), a=(0.0, 0.1))[0]
     >>> [round(float(p), 2) for p in m]
     [0.01, 0.2, 0.8, 0.99, 0.99, 0.8]
@@ -197,7 +190,6 @@ def expected_volume_loss(label: SoftLabel, *, a: Strength) -> Float[Array, ""]:
     References:
       Nordström et al. 2023, Theorem 2 (Eq. 20 and 21).
 
-    >>> import jax.numpy as jnp
     >>> float(expected_volume_loss(jnp.ones((8, 8)), a=0.0))
     0.0
     """

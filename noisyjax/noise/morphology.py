@@ -83,15 +83,10 @@ def measure(mask: Bool[Array, "*S"]) -> Shape:
 
 
 def thickness(mask: Bool[Array, "*S"]) -> Float[Array, ""]:
-    """Returns the mean thickness of a mask in voxels: twice the mean half-width on the ridge.
+    """Returns the mean thickness in voxels, twice the mean half-width on the ridge, ``[]`` float32.
 
-    Args:
-      mask: ``[*S]`` bool.
+    It is 0 if the mask ``[*S]`` is empty.
 
-    Returns:
-      ``[]`` float32, 0 if the mask is empty.
-
-    >>> import jax.numpy as jnp
     >>> float(thickness(jnp.zeros((20, 40), bool).at[8:12].set(True)))
     4.0
     """
@@ -102,7 +97,6 @@ def thicken(shape: Shape, *, amount: float | int | Float[Array, ""] = 1.0) -> Bo
     """Dilates a mask by a ball of `amount` times half its mean thickness.
 
     Args:
-      shape: the measured mask.
       amount: 1 doubles the thickness (Morpho-MNIST's thickening); 0 changes nothing. A positive
         amount adds the direct neighbours at least.
 
@@ -120,7 +114,6 @@ def thin(shape: Shape, *, amount: float | int | Float[Array, ""] = 0.7) -> Bool[
     little still draws something.
 
     Args:
-      shape: the measured mask.
       amount: 0.7 is Morpho-MNIST's thinning; 0 changes nothing. A positive amount removes at least
         the voxels that touch the background, if others remain.
 
@@ -142,18 +135,16 @@ def cuts(
     width: float | int = 1.5,
     extension: float | int | Float[Array, ""] = 0.5,
 ) -> Bool[Array, "*S"]:
-    """Draws short cuts across a mask at random places of its centre line.
+    """Draws short cuts across a mask at random positions of its centre line.
 
-    A place is drawn with a probability that falls to 0 where the mask has no direction (junctions,
-    round blobs), which stands in for the pruned forks of Morpho-MNIST; places keep a distance to
-    each other while there is room, so that more cuts are more damage. A cut is a line in 2-D, a
-    round slab in 3-D: all voxels within half its width of the plane across the local direction, and
-    within the local half-width plus `extension` of the centre line. The local direction is the
-    eigenvector with the smallest eigenvalue of the structure tensor of the depth.
+    A position is drawn with a probability that falls to 0 where the mask has no direction
+    (junctions, round blobs), which stands in for the pruned forks of Morpho-MNIST; positions keep a
+    distance to each other while there is room, so that more cuts are more damage. A cut is a line
+    in 2-D, a round slab in 3-D: all voxels within half its width of the plane across the local
+    direction, and within the local half-width plus `extension` of the centre line. The local
+    direction is the eigenvector with the smallest eigenvalue of the structure tensor of the depth.
 
     Args:
-      key: random key.
-      shape: the measured mask.
       count: number of cuts.
       width: width of a cut in voxels.
       extension: how far a cut reaches over the local half-width, in voxels.
@@ -168,13 +159,13 @@ def cuts(
     gradient = _gradient(shape.depth)
     tensors = _structure_tensors(gradient)
     weights = jnp.where(shape.ridge, _directedness(tensors), 0)
-    apart = 2 * width + shape.radius
-    places = _places(key, shape.mask, weights, count=count, apart=apart)
-    along = jnp.linalg.eigh(tensors.reshape(-1, ndim, ndim)[places])[1][..., 0]
+    min_distance = 2 * width + shape.radius
+    positions = _positions(key, shape.mask, weights, count=count, min_distance=min_distance)
+    along = jnp.linalg.eigh(tensors.reshape(-1, ndim, ndim)[positions])[1][..., 0]
     # The gradient at a voxel beside the centre line points to the line and is as long as the way.
-    steps = gradient.reshape(ndim, -1)[:, places].T
-    centres = jnp.stack(jnp.unravel_index(places, size), axis=-1) + steps
-    reach = jnp.maximum(shape.half_width.reshape(-1)[places], 0.5) + extension
+    steps = gradient.reshape(ndim, -1)[:, positions].T
+    centres = jnp.stack(jnp.unravel_index(positions, size), axis=-1) + steps
+    reach = jnp.maximum(shape.half_width.reshape(-1)[positions], 0.5) + extension
     grid = _grid(size)
 
     def cut(centre, direction, length):
@@ -186,8 +177,8 @@ def cuts(
     return jnp.any(jax.vmap(cut)(centres, along, reach), axis=0) & jnp.any(shape.mask)
 
 
-def _places(key, mask, weights, *, count, apart):
-    """Draws flat indices ``[count]`` by weight, further apart than `apart` while there is room."""
+def _positions(key, mask, weights, *, count, min_distance):
+    """Draws flat indices ``[count]`` by weight, `min_distance` from each other if there is room."""
     # A mask without any directed centre line is cut anywhere.
     weights = jnp.where(jnp.any(weights > 0), weights, mask.astype(jnp.float32))
     # The largest of log weight + Gumbel noise is a draw by weight; the largest of those left is a
@@ -197,11 +188,11 @@ def _places(key, mask, weights, *, count, apart):
 
     def draw(free, _):
         left = jnp.where(jnp.any(free > -jnp.inf), free, scores)
-        place = jnp.argmax(left)
-        centre = jnp.stack(jnp.unravel_index(place, mask.shape)).astype(jnp.float32)
+        position = jnp.argmax(left)
+        centre = jnp.stack(jnp.unravel_index(position, mask.shape)).astype(jnp.float32)
         offset = grid - centre.reshape(-1, *[1] * mask.ndim)
-        near = jnp.sum(jnp.square(offset), axis=0) <= jnp.square(apart)
-        return jnp.where(near, -jnp.inf, left), place
+        near = jnp.sum(jnp.square(offset), axis=0) <= jnp.square(min_distance)
+        return jnp.where(near, -jnp.inf, left), position
 
     return jax.lax.scan(draw, scores, length=count)[1]
 

@@ -1,4 +1,4 @@
-"""A pool of twelve raters who draw one organ carelessly, each in his own way.
+"""A pool of twelve raters who draw one organ carelessly, each in their own way.
 
 It stands for the dosimetrists of a study of noisy annotations (mandibles in 202 CT volumes), whose
 labels are not public. What is reported of them: one rater drew 82 of the cases, two 59 and 31 and
@@ -47,7 +47,7 @@ class Rater(NamedTuple):
     """How one rater draws.
 
     Attributes:
-      cases: how many of the 202 cases are his.
+      cases: how many of the 202 cases are the rater's.
       wide: the probability that an outline is too wide; else it is too narrow.
       gain: mean volume that a wide outline adds, as a share of the organ's.
       loss: mean volume that a narrow one leaves out, likewise.
@@ -97,17 +97,10 @@ _REACH = 1.0
 def assign(
     key: Key[Array, ""], ids: Integer[Array, "N"] | Integer[np.ndarray, "N"]
 ) -> Int[Array, "N"]:
-    """Draws who labels each case.
+    """Draws who labels each case: an index of `RATERS` for each of the ids, ``[N]`` int32.
 
     The draws are independent, so that a case's rater does not depend on which other cases there
     are; the raters' shares of the cases are those of `RATERS` in the mean.
-
-    Args:
-      key: the purpose's key.
-      ids: of the cases, ``[N]``.
-
-    Returns:
-      For each case an index of `RATERS`, ``[N]`` int32.
 
     >>> assign(jax.random.key(0), jnp.arange(6)).shape
     (6,)
@@ -121,13 +114,12 @@ def annotate(key: Key[Array, ""], truth: Truth, *, rater: int | Int[Array, ""]) 
     """Draws how a rater of the pool labels one case.
 
     Args:
-      key: the case's key.
       truth: anything but 0 is the organ, ``[*S]``, two or three axes.
       rater: an index of `RATERS`; may be traced.
 
     Returns:
-      The organ as he draws it, ``[*S]`` in the dtype of `truth`, 0 and 1. A truth without an organ
-      stays empty.
+      The organ as drawn, ``[*S]`` in the dtype of `truth`, 0 and 1. A truth without an organ stays
+      empty.
 
     Raises:
       ValueError: if the truth is neither 2-D nor 3-D, or there is no such rater.
@@ -152,7 +144,7 @@ def annotate(key: Key[Array, ""], truth: Truth, *, rater: int | Int[Array, ""]) 
     shape = morphology.measure(bent)
     label = replacement.first_voxels(-shape.depth, bent, jnp.round(size))
 
-    # His definition of the organ is always the same.
+    # What a rater takes for the organ is always the same.
     end = _direction(rng.root_key(rater), truth.shape)
     room = (shape.depth >= -_REACH * radius) & ~label
     label |= _end(extra_key, room, end, habits.extra, habits.extra_size, volume)

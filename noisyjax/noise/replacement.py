@@ -2,7 +2,7 @@
 
 In a study of noisy labels a share of the masks is replaced, once, by a noisy version: eroded,
 dilated or elastically distorted (RAR-U-Net, section 2.4). How noisy a version is says its Dice to
-the truth, so the strength is found for every mask by itself: masks of all sizes then suffer alike.
+the truth, so the strength is solved for every mask by itself: masks of all sizes then suffer alike.
 
 An eroded or dilated mask holds the voxels that come first in the order of their distance to the
 outline. One distance transform and one sort give all of them, and the wanted Dice says how many
@@ -153,16 +153,7 @@ def replace(
 
 
 def check(*, overlap: Overlap, kinds: Sequence[str], num_classes: int) -> None:
-    """Raises unless masks can be replaced with these options; see `replace`.
-
-    Args:
-      overlap: the wanted Dice.
-      kinds: names in `KINDS`.
-      num_classes: L.
-
-    Raises:
-      ValueError: naming the option.
-    """
+    """Raises ValueError unless masks can be replaced with these options; see `replace`."""
     if not isinstance(overlap, jax.Array) and not 0 < overlap <= 1:
         raise ValueError(f"overlap: expected a number in (0, 1], got {overlap}")
     if not kinds or len(set(kinds)) < len(kinds):
@@ -175,15 +166,9 @@ def check(*, overlap: Overlap, kinds: Sequence[str], num_classes: int) -> None:
 def first_voxels(
     levels: Float[Array, "*S"], mask: Bool[Array, "*S"], size: Float[Array, ""] | Int[Array, ""]
 ) -> Bool[Array, "*S"]:
-    """Returns so many voxels by rising level, and of one level first those deeper in a mask.
+    """Returns the first `size` voxels by rising level, as a mask ``[*S]``.
 
-    Args:
-      levels: ``[*S]``.
-      mask: ``[*S]``; "deeper" are voxels with more of it around them.
-      size: how many voxels.
-
-    Returns:
-      ``[*S]``, True on `size` voxels.
+    Of one level ``[*S]`` those deeper in a mask ``[*S]`` come first, with more of it around them.
     """
     share = blur.gaussian_blur(mask.astype(jnp.float32), _OUTLINE)
     # So that the edge of the image is no background.
@@ -205,7 +190,6 @@ def choose_cases(
     every larger share as well, and the order of the cases plays no part.
 
     Args:
-      key: the purpose's key.
       ids: the cases' ids, all different, ``[N]``.
       share: of the cases to choose, in [0, 1].
 

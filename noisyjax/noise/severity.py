@@ -133,8 +133,7 @@ def mean_dice(
     """Returns the mean Dice of noisy labels to the truths, as `solve_severity` measures it.
 
     Args:
-      noise: as in `solve_severity`.
-      truths: likewise.
+      noise, truths: as in `solve_severity`.
       strengths: of the noise; they are traced.
       key: as in `solve_severity`: the same key gives the same Dice.
       draws: likewise.

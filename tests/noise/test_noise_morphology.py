@@ -120,7 +120,7 @@ def test_a_cut_severs_a_bar_across_its_direction():
 def test_cuts_break_a_ring_into_as_many_pieces_as_there_are_cuts():
     shape = _measure(_ring())
     for seed in range(5):
-        broken = np.asarray(shape.mask & ~_cuts(jax.random.key(seed), shape, count=3, width=1.5))
+        broken = np.asarray(shape.mask & ~_cuts(jax.random.key(seed), shape, count=3))
         assert _pieces(broken) == 3
         assert broken.sum() > 0.6 * shape.mask.sum()
 

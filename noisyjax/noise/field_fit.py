@@ -49,7 +49,7 @@ class _Residuals(NamedTuple):
       scatter: sums over the raters of the products of displacements (voxels^2), ``[M, M]``.
       freedom: the degrees of freedom in it: raters, less one if their mean was taken off.
       alignment: ``sum_k v_k v'_k n_k^2``, ``[M, M]``.
-      apart: squared distances as fractions of the sides, ``[M, M]``.
+      squared_distances: squared distances as fractions of the sides, ``[M, M]``.
       stairs: correlation of the staircase, ``[M, M]``.
       shortest: the least smoothness that the grid can show.
     """
@@ -57,7 +57,7 @@ class _Residuals(NamedTuple):
     scatter: np.ndarray
     freedom: int
     alignment: np.ndarray
-    apart: np.ndarray
+    squared_distances: np.ndarray
     stairs: np.ndarray
     shortest: float
 
@@ -90,19 +90,19 @@ def fit(
     images = labels if several else [labels]
     truths = [None] * len(images) if consensus is None else consensus if several else [consensus]
     pairs = zip(images, truths, strict=True)
-    found = [r for image, truth in pairs if (r := _residuals(image, truth)) is not None]
-    if not found:
+    per_image = [r for image, truth in pairs if (r := _residuals(image, truth)) is not None]
+    if not per_image:
         wanted = "two masks" if consensus is None else "one mask and a consensus"
         raise ValueError(f"labels: expected {wanted} that are neither empty nor full, got fewer")
-    variance = sum(np.trace(r.scatter) for r in found)
-    variance /= sum(r.freedom * np.trace(r.alignment) for r in found)
+    variance = sum(np.trace(r.scatter) for r in per_image)
+    variance /= sum(r.freedom * np.trace(r.alignment) for r in per_image)
     if variance == 0:
         return 0.0, field_units.DEFAULT_B
-    lowest = min(r.shortest for r in found)
+    lowest = min(r.shortest for r in per_image)
 
     def cost(logs: np.ndarray) -> float:
         a, b, stairs = np.exp(logs)
-        return sum(_cost(r, a, b, stairs) for r in found) if lowest <= b <= _LONGEST else np.inf
+        return sum(_cost(r, a, b, stairs) for r in per_image) if lowest <= b <= _LONGEST else np.inf
 
     starts = [
         np.log([np.sqrt(variance), b, 0.35]) for b in np.geomspace(lowest * 1.05, _LONGEST / 2, 7)
@@ -115,7 +115,7 @@ def fit(
 
 def _cost(residuals: _Residuals, a: float, b: float, stairs: float) -> float:
     """Minus the log-likelihood, but for a constant."""
-    covariance = a * a * residuals.alignment * np.exp(-residuals.apart / (2 * b * b))
+    covariance = a * a * residuals.alignment * np.exp(-residuals.squared_distances / (2 * b * b))
     covariance += stairs * stairs * residuals.stairs
     covariance[np.diag_indices_from(covariance)] += _WHITE * _WHITE
     root = linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
@@ -155,7 +155,7 @@ def _residuals(labels: Labels, consensus: Labels | None) -> _Residuals | None:
         scatter=moved.T @ moved,
         freedom=freedom,
         alignment=weighted @ weighted.T,
-        apart=_squared_distances(points / sides),
+        squared_distances=_squared_distances(points / sides),
         stairs=np.exp(-np.sqrt(_squared_distances(points)) / _STAIR_LENGTH),
         shortest=_SHORTEST / sides.max(),
     )
@@ -163,8 +163,8 @@ def _residuals(labels: Labels, consensus: Labels | None) -> _Residuals | None:
 
 def _box(mask: np.ndarray) -> tuple[slice, ...]:
     """The bounding box with a margin of three voxels."""
-    found = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple(slice(max(side.start - 3, 0), side.stop + 3) for side in found)
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    return tuple(slice(max(side.start - 3, 0), side.stop + 3) for side in box)
 
 
 def _depth(mask: np.ndarray) -> np.ndarray:
