@@ -36,8 +36,8 @@ def _sorted_threshold(m):
 def _smooth(seed, shape, sharpness):
     """A marginal with one soft blob and faint texture, float32."""
     rng = np.random.default_rng(seed)
-    places = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
-    radius = np.sqrt(sum((p - c) ** 2 for p, c in zip(places, rng.uniform(-0.4, 0.4, len(shape)))))
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    radius = np.sqrt(sum((p - c) ** 2 for p, c in zip(axes, rng.uniform(-0.4, 0.4, len(shape)))))
     m = 1 / (1 + np.exp(sharpness * (radius - 0.5))) * rng.uniform(0.8, 1, shape)
     return jnp.asarray(m, jnp.float32)
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from noisyjax import noise
 from noisyjax.benchmarks import gaussian_field
-from noisyjax.noise import gaussian_field as noise
 
 _SHAPE = (24, 28, 26)
 
@@ -51,6 +51,8 @@ def test_the_listing_moves_boundaries_as_far_as_ours_in_the_middle_of_the_image(
     label[:, 20:] = 1
     draws = np.stack([gaussian_field.scipy_sample(rng, label, 0.05) for _ in range(200)])
     across = draws[:, 20, :].mean(axis=0)
-    expected = np.asarray(noise.marginal(jnp.asarray(label[:1], jnp.uint8), a=(0.0, 0.05)))[0]
+    expected = np.asarray(
+        noise.gaussian_field.marginal(jnp.asarray(label[:1], jnp.uint8), a=(0.0, 0.05))
+    )[0]
     near = slice(14, 26)
     np.testing.assert_allclose(across[near], expected[near], atol=0.15)

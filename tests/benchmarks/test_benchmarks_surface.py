@@ -5,13 +5,13 @@ import pickle
 import numpy as np
 import pytest
 
-from noisyjax.benchmarks import surface as benchmark
-from noisyjax.metrics import surface
+from noisyjax import metrics
+from noisyjax.benchmarks import surface
 
 
-@pytest.mark.parametrize("name", benchmark.SETUPS)
+@pytest.mark.parametrize("name", surface.SETUPS)
 def test_every_entry_has_our_side_and_all_peers(name):
-    sides = benchmark.SETUPS[name].sides()
+    sides = surface.SETUPS[name].sides()
     assert set(sides) == {"ours", "ours, deepmind", "surface-distance", "MedPy", "MONAI"}
     pickle.dumps(sides)
 
@@ -30,19 +30,19 @@ def test_every_entry_has_our_side_and_all_peers(name):
 )
 def test_sides_find_the_same_distances(shape, module, side, convention):
     pytest.importorskip(module)
-    setup = benchmark.Setup(shape)
+    setup = surface.Setup(shape)
     theirs = setup.sides()[side](1)
-    found = np.array(theirs.step(), np.float64)
-    ours = benchmark.ours(setup, 1, convention=convention)
+    result = np.array(theirs.step(), np.float64)
+    ours = surface.ours(setup, 1, convention=convention)
     assert ours.params == theirs.params == np.prod(shape)
     values = ours.step()
-    assert isinstance(values, surface.Surface)
-    given = ~np.isnan(found)
+    assert isinstance(values, metrics.surface.Surface)
+    given = ~np.isnan(result)
     assert given.sum() >= 5
-    np.testing.assert_allclose(found[given], np.array(values)[given], rtol=2e-6)
+    np.testing.assert_allclose(result[given], np.array(values)[given], rtol=2e-6)
 
 
 def test_the_masks_are_an_organ_and_a_fair_prediction():
-    pred, truth = benchmark.Setup((48, 48)).masks()
+    pred, truth = surface.Setup((48, 48)).masks()
     dice = 2 * (pred & truth).sum() / (pred.sum() + truth.sum())
     assert 0.8 < dice < 1.0

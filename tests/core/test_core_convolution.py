@@ -184,7 +184,7 @@ def test_depth_to_space_undoes_space_to_depth(shape):
     blocks = convolution.space_to_depth(x)
     np.testing.assert_array_equal(convolution.depth_to_space(blocks), x)
     corner = itertools.product(range(2), repeat=len(shape) - 2)
-    expected = [x[(0, *place)] for place in corner]
+    expected = [x[(0, *position)] for position in corner]
     np.testing.assert_array_equal(blocks.reshape(-1, blocks.shape[-1])[0], np.concatenate(expected))
 
 

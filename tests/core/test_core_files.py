@@ -16,7 +16,7 @@ def test_the_new_file_takes_the_place_of_the_old_one_and_its_folder_is_made(tmp_
     for text in ("first\r\n", "zweite ü\n"):
         files.write_text(path, text)
         assert path.read_bytes() == text.encode()
-    assert [found.name for found in path.parent.iterdir()] == ["table.csv"]
+    assert [result.name for result in path.parent.iterdir()] == ["table.csv"]
 
 
 def test_after_an_error_the_old_file_stands_and_nothing_else(tmp_path):

@@ -47,7 +47,7 @@ def test_one_step_by_hand():
     # Voxels 1 and 2 are in dispute: W = (2/3, 1/3) and (1/3, 2/3). The prior of each is 1/2.
     labels = jnp.array([[0, 0, 1, 1], [0, 0, 0, 1], [0, 1, 1, 1]])
     fused = fusion.spatial_staple(labels, window=3, max_iterations=1)
-    # Rater 0 says 0 where W_0 = 2/3 and 1 where W_0 = 1/3, so his matrix is (2/3, 1/3; 1/3, 2/3);
+    # Rater 0 says 0 where W_0 = 2/3 and 1 where W_0 = 1/3, so the matrix is (2/3, 1/3; 1/3, 2/3);
     # the others always say 0 and always 1: they tell nothing.
     np.testing.assert_allclose(fused.probs[:, 0], [1, 2 / 3, 1 / 3, 0], atol=1e-6)
     # With consensus: around voxel 1, class 0 has the mass 1 + 2/3 + 1/3, of which rater 0 calls

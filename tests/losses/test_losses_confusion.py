@@ -273,7 +273,7 @@ def test_log_likelihood_leaves_missing_raters_out():
     cms = jnp.stack([coin, coin])[:, None]
     labels = jnp.array([[1, 0], [255, 0]], jnp.uint8)
     mask = jnp.array([True, False])
-    found = jax.jit(confusion.log_likelihood)(cms, labels, rater_mask=mask)
-    np.testing.assert_allclose(jnp.exp(found), [[0.2, 0.8], [0.8, 0.2]], rtol=1e-6)
+    result = jax.jit(confusion.log_likelihood)(cms, labels, rater_mask=mask)
+    np.testing.assert_allclose(jnp.exp(result), [[0.2, 0.8], [0.8, 0.2]], rtol=1e-6)
     both = confusion.log_likelihood(cms, jnp.array([[1], [1]], jnp.uint8))
     np.testing.assert_allclose(jnp.exp(both), [[0.04, 0.64]], rtol=1e-5)

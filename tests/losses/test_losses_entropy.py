@@ -137,8 +137,8 @@ def test_bootstrapped_cross_entropy_mixes_the_prediction_in(hard):
     probs, targets = jax.nn.softmax(logits), jax.nn.one_hot(labels, 3)
     own = jax.nn.one_hot(probs.argmax(-1), 3) if hard else probs
     expected = 0.6 * _SOFT(logits, targets) + 0.4 * _SOFT(logits, own)
-    found = _BOOTSTRAPPED(logits, targets, beta=0.6, hard=hard)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    result = _BOOTSTRAPPED(logits, targets, beta=0.6, hard=hard)
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-6)
     plain = _BOOTSTRAPPED(logits, targets, beta=1, hard=hard)
     np.testing.assert_allclose(plain, _SOFT(logits, targets), rtol=1e-5, atol=1e-6)
 

@@ -25,8 +25,8 @@ def _by_hand(x, y, at, *, window, sigma, data_range=1.0):
     half = window // 2
     axis = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
     weights = functools.reduce(np.multiply.outer, [axis / axis.sum()] * x.ndim)
-    place = tuple(slice(i, i + window) for i in at)
-    x, y = (np.pad(z, half)[place] for z in (x, y))
+    position = tuple(slice(i, i + window) for i in at)
+    x, y = (np.pad(z, half)[position] for z in (x, y))
     mean_x, mean_y = (weights * x).sum(), (weights * y).sum()
     var_x, var_y = (weights * (x - mean_x) ** 2).sum(), (weights * (y - mean_y) ** 2).sum()
     covariance = (weights * (x - mean_x) * (y - mean_y)).sum()
@@ -36,19 +36,19 @@ def _by_hand(x, y, at, *, window, sigma, data_range=1.0):
 
 
 @pytest.mark.parametrize(
-    ("shape", "places", "options"),
+    ("shape", "positions", "options"),
     [
         ((14, 13), [(0, 0), (7, 6), (13, 4)], {"window": 11, "sigma": 1.5}),
         ((14, 13), [(0, 12), (6, 6)], {"window": 5, "sigma": 3.0, "data_range": 2.0}),
         ((6, 7, 5), [(0, 0, 0), (3, 3, 2)], {"window": 5, "sigma": 1.5}),
     ],
 )
-def test_the_windows_summed_by_hand(shape, places, options):
+def test_the_windows_summed_by_hand(shape, positions, options):
     x, y = _pair(*shape)
-    found = _SSIM(jnp.float32(x), jnp.float32(y), **options)
-    assert found.shape == shape
-    for at in places:
-        np.testing.assert_allclose(found[at], _by_hand(x, y, at, **options), rtol=1e-4, atol=1e-5)
+    result = _SSIM(jnp.float32(x), jnp.float32(y), **options)
+    assert result.shape == shape
+    for at in positions:
+        np.testing.assert_allclose(result[at], _by_hand(x, y, at, **options), rtol=1e-4, atol=1e-5)
 
 
 def test_whole_maps_are_those_of_a_gaussian_filter():
@@ -60,15 +60,15 @@ def test_whole_maps_are_those_of_a_gaussian_filter():
     variances = mean(x * x) - mean(x) ** 2 + mean(y * y) - mean(y) ** 2
     expected = (2 * mean(x) * mean(y) + 1e-4) * (2 * covariance + 9e-4)
     expected /= (mean(x) ** 2 + mean(y) ** 2 + 1e-4) * (variances + 9e-4)
-    found = _SSIM(jnp.float32(x), jnp.float32(y))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    result = _SSIM(jnp.float32(x), jnp.float32(y))
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_constant_images_differ_by_their_brightness_alone():
     # Far from the border: (2 a b + c) / (a^2 + b^2 + c).
-    found = _SSIM(jnp.full((11, 11), 0.25), jnp.full((11, 11), 0.75))[5, 5]
+    result = _SSIM(jnp.full((11, 11), 0.25), jnp.full((11, 11), 0.75))[5, 5]
     expected = (2 * 0.25 * 0.75 + 1e-4) / (0.25**2 + 0.75**2 + 1e-4)
-    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    np.testing.assert_allclose(result, expected, rtol=1e-3)
 
 
 def test_the_loss_is_that_of_the_foreground_unless_asked_otherwise():

@@ -43,13 +43,13 @@ def test_golden_values(golden, case):
     if "calib" in values:
         np.testing.assert_array_equal(maps, values["calib"])
     np.testing.assert_allclose(maps.mean(1), values["calib_mean"], atol=1e-6)
-    found = {
+    result = {
         "l_c": jax.vmap(_CONSISTENCY)(maps),
         "u_a": jax.vmap(_CONFIDENCE)(maps),
         "u_a_binary_entropy": jax.vmap(lambda m: _CONFIDENCE(m, two_sided=True))(maps),
         "u_b": jax.vmap(_AGREEMENT)(maps),
     }
-    for name, value in found.items():
+    for name, value in result.items():
         # Where nothing is divided by nothing the score is 0.
         expected = np.nan_to_num(values[name])
         np.testing.assert_allclose(value, expected, rtol=2e-5, atol=1e-7, err_msg=name)
@@ -88,8 +88,8 @@ def test_without_uncertainty_it_is_the_soft_dice_with_squares():
     p, labels, sigma = _example()
     both = [jnp.stack([1 - x, x], -1) for x in (p, labels.astype(jnp.float32))]
     expected = [overlap.soft_dice(both[0], y, smooth=0.0, power=2) for y in both[1]]
-    found = _LOSSES["w_dice"](p, labels, 0 * sigma)
-    np.testing.assert_allclose(found, np.mean(expected), rtol=1e-5)
+    result = _LOSSES["w_dice"](p, labels, 0 * sigma)
+    np.testing.assert_allclose(result, np.mean(expected), rtol=1e-5)
 
 
 def test_the_least_loss_is_at_the_logarithm_of_twice_the_cross_entropy():
@@ -153,8 +153,8 @@ def test_a_missing_annotation_is_one_that_is_not_there():
         assert float(loss(p, *dirty, rater_mask=jnp.zeros(4, bool))) == 0
     maps = _MAPS(*dirty)
     np.testing.assert_allclose(_scores(maps, rater_mask=present), _scores(_MAPS(*kept)), rtol=1e-5)
-    found = _AGREEMENT(maps, normalised=True, rater_mask=present)
-    np.testing.assert_allclose(found, _AGREEMENT(_MAPS(*kept), normalised=True), rtol=1e-5)
+    result = _AGREEMENT(maps, normalised=True, rater_mask=present)
+    np.testing.assert_allclose(result, _AGREEMENT(_MAPS(*kept), normalised=True), rtol=1e-5)
     np.testing.assert_array_equal(_scores(maps, rater_mask=jnp.zeros(4, bool)), 0)
 
 

@@ -20,8 +20,8 @@ def test_golden(golden, radius, outside):
         assert len(file["case_names"]) == 16
         for case in range(16):
             pred, truth = file[f"c{case:02d}_pred"], file[f"c{case:02d}_gt"]
-            found = _OVERLAP(pred, truth, radius=radius, outside=outside)
-            for name, value in found._asdict().items():
+            result = _OVERLAP(pred, truth, radius=radius, outside=outside)
+            for name, value in result._asdict().items():
                 expected = file[f"{name}_r{radius}_{outside}"][case]
                 np.testing.assert_allclose(value, expected, rtol=1e-5, err_msg=f"{case} {name}")
 
@@ -51,19 +51,19 @@ def _by_sets(pred, truth, radius):
 def test_equals_the_definition(shape, radius):
     draw = np.random.default_rng(len(shape))
     pred, truth = draw.random((2, *shape)) < 0.6
-    found = _OVERLAP(pred, truth, radius=radius)
-    np.testing.assert_allclose(found, _by_sets(pred, truth, radius), rtol=1e-5)
+    result = _OVERLAP(pred, truth, radius=radius)
+    np.testing.assert_allclose(result, _by_sets(pred, truth, radius), rtol=1e-5)
 
 
 def test_the_symmetric_value_is_not_the_mean_of_the_directed_ones():
     truth = jnp.zeros((7, 7), bool).at[1:6, 1:6].set(True)
     pred = jnp.zeros((7, 7), bool).at[1, 1].set(True)
-    found = _OVERLAP(pred, truth)
+    result = _OVERLAP(pred, truth)
     # At the corner: one of its three voxels of the truth and one of the prediction's.
-    np.testing.assert_allclose(found.dbd_m, 2 * 1 / (3 + 1), rtol=1e-6)
+    np.testing.assert_allclose(result.dbd_m, 2 * 1 / (3 + 1), rtol=1e-6)
     # Its two neighbours on the boundary have four voxels of the truth in reach, one of them hit.
-    np.testing.assert_allclose(found.dbd_g, (0.5 + 2 * 2 / (4 + 1)) / 16, rtol=1e-6)
-    np.testing.assert_allclose(found.sbd, (2 * 0.5 + 2 * 2 / 5) / 17, rtol=1e-6)
+    np.testing.assert_allclose(result.dbd_g, (0.5 + 2 * 2 / (4 + 1)) / 16, rtol=1e-6)
+    np.testing.assert_allclose(result.sbd, (2 * 0.5 + 2 * 2 / 5) / 17, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from noisyjax.losses import confusion as confusion_losses
+from noisyjax import losses
 from noisyjax.metrics import confusion
 
 _COLUMN_ERROR = jax.jit(confusion.true_column_error)
@@ -53,7 +53,7 @@ def test_true_column_error_by_hand():
 def test_true_column_error_equals_rmse_on_the_observed_column():
     cms, truth, labels = _random()
     error, count = _COLUMN_ERROR(cms, truth, labels)
-    true = confusion_losses.one_hot_cms(truth, labels, 3)
+    true = losses.confusion.one_hot_cms(truth, labels, 3)
     observed = jnp.asarray(np.eye(3, dtype=bool)[np.asarray(truth)][None, ..., None, :])
     expected = _RMSE(cms, true, where=observed)
     np.testing.assert_allclose(jnp.sqrt(error.sum() / count.sum()), expected, rtol=1e-5)
@@ -99,7 +99,7 @@ def test_vmap_equals_eager_loop():
 
 def test_mean_cms_weighted_by_the_truth_are_the_rates_of_labels():
     _, truth, labels = _random((40, 30), seed=1)
-    cms = confusion_losses.one_hot_cms(truth, labels, 3)
+    cms = losses.confusion.one_hot_cms(truth, labels, 3)
     mean = np.asarray(_MEAN(cms, probs=jax.nn.one_hot(truth, 3)))
     for rater in range(2):
         for true in range(3):
@@ -141,7 +141,7 @@ def test_class_exchange_keeps_the_identity_in_a_tie():
     assert confusion.class_exchange(np.full((3, 3), 1 / 3)).tolist() == [0, 1, 2]
 
 
-def test_lock_in_and_collapse_are_told_apart():
+def test_lock_in_and_collapse_are_distinguished():
     cms = np.array([np.eye(2), [[1.0, 1.0], [0.0, 0.0]], [[0.9, 0.2], [0.1, 0.8]]])
     right = np.trace(cms, axis1=1, axis2=2) / 2
     assert confusion.locked_in(right).tolist() == [True, False, False]
@@ -157,9 +157,9 @@ def test_orientation_warnings_name_what_is_wrong():
     locked = np.array([np.eye(2), healthy[1]])
     assert ["anna" in text for text in confusion.orientation_warnings(locked, names)] == [True]
     blank = np.array([[[1.0, 1.0], [0.0, 0.0]]] * 2)
-    found = confusion.orientation_warnings(blank, names)
-    assert "not diagonally dominant" in found[0]
-    assert ["same everywhere" in text for text in found[1:]] == [True, True]
+    result = confusion.orientation_warnings(blank, names)
+    assert "not diagonally dominant" in result[0]
+    assert ["same everywhere" in text for text in result[1:]] == [True, True]
 
 
 def test_ranking_agreement():

@@ -30,10 +30,10 @@ def test_auc_equals_scikit_learn_and_the_pairs_with_and_without_ties(levels):
     draw = np.random.default_rng(0)
     noisy = draw.random(60) < 0.3
     scores = draw.integers(0, levels, 60).astype(np.float32) + 2 * noisy
-    found = jax.jit(detection.auc)(scores, noisy)
-    np.testing.assert_allclose(found, metrics.roc_auc_score(noisy, scores), rtol=1e-6)
+    result = jax.jit(detection.auc)(scores, noisy)
+    np.testing.assert_allclose(result, metrics.roc_auc_score(noisy, scores), rtol=1e-6)
     pairs = np.sign(scores[noisy][:, None] - scores[~noisy][None])
-    np.testing.assert_allclose(found, (0.5 + 0.5 * pairs).mean(), rtol=1e-6)
+    np.testing.assert_allclose(result, (0.5 + 0.5 * pairs).mean(), rtol=1e-6)
 
 
 def test_auc_leaves_out_what_has_no_score_and_turns_with_the_sign():

@@ -45,8 +45,8 @@ def _measured(pred, truth, classes):
 def test_golden_binary(golden):
     with np.load(golden / "overlap.npz") as file:
         for case in range(len(file["case_names"])):
-            found = _measured(file[f"c{case:02d}_pred"], file[f"c{case:02d}_gt"], 2)
-            for name, value in found.items():
+            result = _measured(file[f"c{case:02d}_pred"], file[f"c{case:02d}_gt"], 2)
+            for name, value in result.items():
                 expected = file[f"bin_{name}"][case]
                 np.testing.assert_allclose(value[1], expected, rtol=2e-6, err_msg=f"{case} {name}")
 
@@ -54,8 +54,8 @@ def test_golden_binary(golden):
 @pytest.mark.parametrize("case", range(4))
 def test_golden_multiclass(golden, case):
     with np.load(golden / "overlap.npz") as file:
-        found = _measured(file[f"m{case:02d}_pred"], file[f"m{case:02d}_gt"], 4)
-        for name, value in found.items():
+        result = _measured(file[f"m{case:02d}_pred"], file[f"m{case:02d}_gt"], 4)
+        for name, value in result.items():
             np.testing.assert_allclose(value, file[f"m{case:02d}_{name}"], rtol=2e-6, err_msg=name)
 
 

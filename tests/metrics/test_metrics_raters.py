@@ -72,8 +72,8 @@ def test_classes_of_the_foreground_count_as_one_volume():
 
 def test_agreement_by_hand():
     labels = jnp.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]])
-    found = raters.agreement(labels, 2, rater_mask=jnp.array([True, True, True, False]))
-    np.testing.assert_allclose(found, [0.75, 0.5, 0.75, np.nan])
+    result = raters.agreement(labels, 2, rater_mask=jnp.array([True, True, True, False]))
+    np.testing.assert_allclose(result, [0.75, 0.5, 0.75, np.nan])
 
 
 def test_agreement_of_a_single_rater_is_undefined_and_of_empty_labels_full():

@@ -41,9 +41,9 @@ def _blobs(shape, count=2, seed=0):
     return [field > 0.3 * field.std() for field in fields]
 
 
-def _check(found, expected, **tolerance):
+def _check(result, expected, **tolerance):
     for name, value in expected.items():
-        np.testing.assert_allclose(getattr(found, name), value, err_msg=name, **tolerance)
+        np.testing.assert_allclose(getattr(result, name), value, err_msg=name, **tolerance)
 
 
 @pytest.mark.parametrize("convention", surface.CONVENTIONS)
@@ -54,23 +54,23 @@ def test_golden_values_of_the_libraries_with_empty_masks(cases, convention):
     tolerance = {"atol": 2e-5} if convention == "monai" else {"rtol": 1e-9, "atol": 1e-12}
     assert len(pairs) == 19
     for case, (pred, truth, spacing) in enumerate(pairs):
-        found = surface.surface_metrics(
+        result = surface.surface_metrics(
             pred, truth, spacing=spacing, convention=convention, empty="library"
         )
         expected = {ours: arrays[f"{prefix}_{theirs}"][case] for ours, theirs in fields.items()}
-        _check(found, expected, **tolerance)
+        _check(result, expected, **tolerance)
 
 
 @pytest.mark.parametrize("convention", _REFERENCE)
 def test_golden_values_of_all_pairs_of_voxels(cases, convention):
     pairs, arrays = cases
     for case, (pred, truth, spacing) in enumerate(pairs):
-        found = surface.surface_metrics(
+        result = surface.surface_metrics(
             pred, truth, spacing=spacing, convention=convention, empty="nan"
         )
         fields = _REFERENCE[convention].items()
         expected = {ours: arrays[f"ref_{theirs}"][case] for ours, theirs in fields}
-        _check(found, expected, rtol=1e-12, atol=1e-12)
+        _check(result, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_golden_borders_and_areas(cases):
@@ -119,22 +119,22 @@ def test_by_hand():
     pred[:3], truth[2:7] = True, True
     assert surface.border_voxels(pred)[0].tolist() == [True, False, True] + [False] * 5
     # Of a line only the ends are border: 0 2 and 2 6, with distances 4 0 and 0 8.
-    found = surface.surface_metrics(pred, truth, spacing=(2.0,), tolerance=4.0)
+    result = surface.surface_metrics(pred, truth, spacing=(2.0,), tolerance=4.0)
     hd95 = 0.95 * 8.0
-    assert found == pytest.approx(surface.Surface(8.0, hd95, 2.0, 4.0, 3.0, 3 / 4))
+    assert result == pytest.approx(surface.Surface(8.0, hd95, 2.0, 4.0, 3.0, 3 / 4))
     pooled = surface.surface_metrics(pred, truth, spacing=(2.0,), convention="medpy")
     assert pooled.hd95 == pytest.approx(np.quantile([4.0, 0.0, 0.0, 8.0], 0.95))
     assert pooled.hd95 < hd95
 
 
 def test_points_between_voxels_by_hand():
-    # Pixels of 1 mm, 5 pixels apart: contours of 4 quarter cuts of sqrt(2) / 2 mm each.
+    # Pixels of 1 mm, 5 pixels between them: contours of 4 quarter cuts of sqrt(2) / 2 mm each.
     pred, truth = np.zeros((2, 3, 9), bool)
     pred[1, 1], truth[1, 6] = True, True
     options = {"spacing": (1.0, 1.0), "convention": "deepmind"}
-    found = surface.surface_metrics(pred, truth, tolerance=4.0, **options)
+    result = surface.surface_metrics(pred, truth, tolerance=4.0, **options)
     # Half of each contour is 4 mm away and half 5 mm.
-    assert found == pytest.approx(surface.Surface(5.0, 5.0, 4.5, 4.5, 4.5, 0.5))
+    assert result == pytest.approx(surface.Surface(5.0, 5.0, 4.5, 4.5, 4.5, 0.5))
     assert surface_elements.find(pred, (1.0, 1.0))[1].sum() == pytest.approx(2 * math.sqrt(2))
 
 
@@ -153,7 +153,7 @@ def test_areas_do_not_change_when_the_block_is_turned_or_inverted():
     table = surface_elements.areas(spacing)
     np.testing.assert_array_equal(table, table[::-1])
     for code, area in enumerate(table):
-        block = np.array([code >> place & 1 for place in range(7, -1, -1)], bool).reshape(2, 2, 2)
+        block = np.array([code >> bit & 1 for bit in range(7, -1, -1)], bool).reshape(2, 2, 2)
         for turned in (block[::-1], np.moveaxis(block, 0, 1), block.transpose(2, 1, 0)):
             assert table[int("".join(map(str, turned.astype(int).ravel())), 2)] == area
 
@@ -169,8 +169,8 @@ def test_surface_dice_equals_monai():
         expected = metrics.compute_surface_dice(
             *tensors, [tolerance], include_background=True, spacing=[0.7, 1.4, 1.0]
         )
-        found = surface.surface_metrics(pred, truth, spacing=(0.7, 1.4, 1.0), tolerance=tolerance)
-        assert found.nsd == pytest.approx(float(expected), rel=1e-6)
+        result = surface.surface_metrics(pred, truth, spacing=(0.7, 1.4, 1.0), tolerance=tolerance)
+        assert result.nsd == pytest.approx(float(expected), rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(40,), (20, 23), (9, 10, 8), (5, 4, 6, 5)])
@@ -179,34 +179,34 @@ def test_both_ways_to_the_distances_are_exact(monkeypatch, shape, queries):
     monkeypatch.setattr(surface, "_VOXELS_PER_QUERY", queries)
     pred, truth = _blobs(shape, seed=len(shape))
     sizes = tuple(0.7 + 0.3 * np.arange(len(shape)))
-    found = surface.surface_metrics(pred, truth, spacing=sizes)
+    result = surface.surface_metrics(pred, truth, spacing=sizes)
     points = [np.argwhere(surface.border_voxels(mask)[0]) * sizes for mask in (pred, truth)]
     pairs = spatial.distance.cdist(*points)
     expected = [pairs.min(axis) for axis in (1, 0)]
-    assert found.asd_pred == pytest.approx(expected[0].mean())
-    assert found.asd_truth == pytest.approx(expected[1].mean())
-    assert found.hd == pytest.approx(max(d.max() for d in expected))
-    assert found.assd == pytest.approx(np.concatenate(expected).mean())
+    assert result.asd_pred == pytest.approx(expected[0].mean())
+    assert result.asd_truth == pytest.approx(expected[1].mean())
+    assert result.hd == pytest.approx(max(d.max() for d in expected))
+    assert result.assd == pytest.approx(np.concatenate(expected).mean())
 
 
 @pytest.mark.parametrize("convention", surface.CONVENTIONS)
 def test_properties(convention):
     pred, truth = _blobs((14, 15, 13))
     options = {"spacing": (1.0, 0.5, 2.0), "convention": convention}
-    found = surface.surface_metrics(pred, truth, **options)
+    result = surface.surface_metrics(pred, truth, **options)
     assert surface.surface_metrics(pred, pred, **options) == (0.0,) * 5 + (1.0,)
     swapped = surface.surface_metrics(truth, pred, **options)
-    assert swapped == pytest.approx(found._replace(asd_pred=found.asd_truth, asd_truth=found[2]))
+    assert swapped == pytest.approx(result._replace(asd_pred=result.asd_truth, asd_truth=result[2]))
     # What lies around the masks does not matter, nor which numbers stand for the object.
     wide = [np.pad(mask, ((3, 1), (0, 2), (4, 0))).astype(np.uint8) * 3 for mask in (pred, truth)]
-    assert surface.surface_metrics(*wide, **options) == pytest.approx(found)
+    assert surface.surface_metrics(*wide, **options) == pytest.approx(result)
     doubled = surface.surface_metrics(
         pred, truth, **options | {"spacing": (2.0, 1.0, 4.0)}, tolerance=2.0
     )
-    assert doubled[:5] == pytest.approx([2 * value for value in found[:5]])
-    assert doubled.nsd == pytest.approx(found.nsd)
-    assert 0.0 < found.nsd < 1.0
-    assert min(found.asd_pred, found.asd_truth) < found.assd < found.hd95 < found.hd
+    assert doubled[:5] == pytest.approx([2 * value for value in result[:5]])
+    assert doubled.nsd == pytest.approx(result.nsd)
+    assert 0.0 < result.nsd < 1.0
+    assert min(result.asd_pred, result.asd_truth) < result.assd < result.hd95 < result.hd
 
 
 def _maps(count, shape=(9, 8)):
@@ -220,24 +220,24 @@ def test_cases_and_classes(processes):
     preds[1][preds[1] == 2] = 0
     spacing = np.array([[1.0, 1.0], [2.0, 0.5], [1.0, 3.0]])
     options = {"convention": "medpy", "tolerance": 0.5, "empty": "inf"}
-    found = surface.surface_metrics_of_cases(
+    result = surface.surface_metrics_of_cases(
         preds, truths, num_classes=3, spacing=spacing, processes=processes, **options
     )
-    assert found.hd.shape == (3, 2)
+    assert result.hd.shape == (3, 2)
     for case, label in itertools.product(range(3), (1, 2)):
         one = surface.surface_metrics(
             preds[case] == label, truths[case] == label, spacing=spacing[case], **options
         )
-        assert [values[case, label - 1] for values in found] == list(one)
-    assert np.isinf(found.hd[1, 1])
+        assert [values[case, label - 1] for values in result] == list(one)
+    assert np.isinf(result.hd[1, 1])
 
 
 def test_cases_of_different_shapes():
     shapes = [(4, 5), (7, 3)]
     preds, truths = ([np.ones(shape, np.uint8) for shape in shapes] for _ in range(2))
-    found = surface.surface_metrics_of_cases(preds, truths, spacing=(1.0, 2.0))
-    np.testing.assert_array_equal(found.assd, [[0.0], [0.0]])
-    np.testing.assert_array_equal(found.nsd, [[1.0], [1.0]])
+    result = surface.surface_metrics_of_cases(preds, truths, spacing=(1.0, 2.0))
+    np.testing.assert_array_equal(result.assd, [[0.0], [0.0]])
+    np.testing.assert_array_equal(result.nsd, [[1.0], [1.0]])
 
 
 def test_errors_name_the_argument():

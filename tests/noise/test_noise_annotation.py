@@ -50,8 +50,8 @@ def test_eager_jitted_and_mapped_masks_are_equal(name):
     keys = jax.random.split(jax.random.key(1), 3)
     strength = jnp.float32(_STRONG[name])
     mapped = jax.vmap(lambda k, m: _noise(k, m, strength, name))(keys, masks)
-    for key, mask, found in zip(keys, masks, mapped, strict=True):
-        np.testing.assert_array_equal(found, _noise(key, mask, strength, name))
+    for key, mask, result in zip(keys, masks, mapped, strict=True):
+        np.testing.assert_array_equal(result, _noise(key, mask, strength, name))
     if name != "polygonise":
         eager = annotation.NOISES[name](keys[0], masks[0], strength=_STRONG[name])
         np.testing.assert_array_equal(eager, mapped[0])
@@ -102,9 +102,9 @@ def test_a_shift_is_to_the_right_and_its_fraction_a_probability():
     line = jnp.zeros(9, bool).at[2].set(True)
     keys = jax.random.split(jax.random.key(5), 400)
     drawn = np.asarray(jax.vmap(lambda k: _noise(k, line, 1.25, "shift"))(keys))
-    places = drawn.argmax(axis=1)
-    assert set(places) == {3, 4}
-    assert abs((places == 4).mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 400)
+    positions = drawn.argmax(axis=1)
+    assert set(positions) == {3, 4}
+    assert abs((positions == 4).mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 400)
     assert not np.any(_noise(keys[0], line, 9.0, "shift"))
 
 
@@ -138,8 +138,8 @@ def test_one_connected_structure_is_erased_by_its_size():
     sizes = np.bincount(structures[mask])[1:]
     for number, size in enumerate(sizes, start=1):
         share = 0.6 * size / sizes.sum()
-        found = np.mean([which == {number} for which in gone])
-        assert abs(found - share) < 5 * np.sqrt(share * (1 - share) / 400)
+        result = np.mean([which == {number} for which in gone])
+        assert abs(result - share) < 5 * np.sqrt(share * (1 - share) / 400)
 
 
 def test_a_winding_structure_goes_as_a_whole():
@@ -166,24 +166,24 @@ def test_negative_strengths_are_refused(name):
 
 @pytest.mark.parametrize("name", _NAMES)
 @pytest.mark.parametrize("target", [0.8, 0.7])
-def test_the_strength_of_a_mean_dice_is_found(name, target):
+def test_the_strength_of_a_mean_dice_is_solved(name, target):
     digits = pytest.importorskip("noisyjax.data.sources.digits")
     truths = digits.load().examples.truths[:100]
-    found = severity.solve_severity(
+    result = severity.solve_severity(
         annotation.NOISES[name], truths, target, rng.root_key(0), tolerance=0.008
     )
-    assert found.dice == pytest.approx(target, abs=0.01)
+    assert result.dice == pytest.approx(target, abs=0.01)
 
 
 @pytest.mark.parametrize("name", [n for n in _NAMES if n != "polygonise"])
-def test_the_strength_is_found_for_lung_nodules(name, real_data):
+def test_the_strength_is_solved_for_lung_nodules(name, real_data):
     with np.load(real_data / "lidc_all_nodules_64.npz") as file:
         votes = np.unpackbits(file["masks_packed"][::13], axis=-1).sum(axis=1) >= 2
     truths = votes[votes.any(axis=(1, 2))][:100]
-    found = severity.solve_severity(
+    result = severity.solve_severity(
         annotation.NOISES[name], truths, 0.8, rng.root_key(0), tolerance=0.008
     )
-    assert found.dice == pytest.approx(0.8, abs=0.01)
+    assert result.dice == pytest.approx(0.8, abs=0.01)
 
 
 def test_a_panel_of_the_five_noises_acts_on_the_target_class():

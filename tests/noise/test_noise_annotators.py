@@ -67,7 +67,7 @@ def test_in_multi_class_images_the_morphology_acts_on_the_target_only():
     assert set(np.unique(wrong[wrong != truth])) == {0, 1}
     assert not np.any(blank)
     np.testing.assert_array_equal(swap, np.array([0, 2, 1])[truth])
-    assert np.any(again != wrong), "two raters of the same name draw apart"
+    assert np.any(again != wrong), "two raters of the same name draw differently"
 
 
 def test_the_swap_is_a_cycle_of_the_foreground_classes():
@@ -110,7 +110,7 @@ def test_the_panel_works_in_three_dimensions():
     np.testing.assert_array_equal(swap, 1 - truth)
 
 
-def test_gaussian_annotators_move_all_classes_each_in_his_own_way():
+def test_gaussian_annotators_move_all_classes_each_in_their_own_way():
     truth = jnp.zeros((24, 24), jnp.uint8).at[6:18, 6:12].set(1).at[6:18, 12:18].set(2)
     draw = jax.jit(annotators.panel(("gaussian", "good", "gaussian"), num_classes=3, a=0.05))
     first, good, second = draw(jax.random.key(0), truth)
@@ -129,8 +129,8 @@ def test_gaussian_strengths_in_millimetres_are_shares_of_the_sides():
     shares = annotators.panel(("gaussian",), a=(0.05, 0.1), b=(0.2, 0.4))
     lengths = annotators.panel(("gaussian",), a=2.0, b=8.0, millimetres=True, spacing=spacing)
     keys = jax.random.split(jax.random.key(0), 3)
-    found, expected = (jax.jit(jax.vmap(f, (0, None)))(keys, truth) for f in (lengths, shares))
-    np.testing.assert_array_equal(found, expected)
+    result, expected = (jax.jit(jax.vmap(f, (0, None)))(keys, truth) for f in (lengths, shares))
+    np.testing.assert_array_equal(result, expected)
     with pytest.raises(ValueError, match="spacing: needed"):
         annotators.panel(("gaussian",), a=2.0, millimetres=True)
 

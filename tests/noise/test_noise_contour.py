@@ -56,8 +56,8 @@ def test_outlines_are_those_of_the_pieces_and_their_holes():
         (0, 28), (28, 8), (36, 8)
     ]  # fmt: skip
     assert sorted(np.asarray(order[:count])) == np.flatnonzero(given).tolist()
-    places = np.arange(1, count + 1)
-    after = np.where(places == (start + length)[:count], start[:count], places)
+    positions = np.arange(1, count + 1)
+    after = np.where(positions == (start + length)[:count], start[:count], positions)
     np.testing.assert_array_equal(following[order[:count]], order[after])
     y, x = (np.asarray(v)[order] for v in contour._middles(mask.shape))
     steps = np.hypot(y[after] - y[:count], x[after] - x[:count])
@@ -71,18 +71,18 @@ def test_the_curve_is_the_periodic_spline_of_scipy():
     knots = _KNOTS(jax.random.key(0), start, length, 7)
     curve = np.asarray(jax.jit(contour._spline)(values, knots, start, length))
     first, size = int(start[longest]), int(length[longest])
-    places = first + np.flatnonzero(knots[first : first + size])
-    assert len(places) == 7
-    points = np.asarray(values)[:, [*places, places[0]]]
+    positions = first + np.flatnonzero(knots[first : first + size])
+    assert len(positions) == 7
+    points = np.asarray(values)[:, [*positions, positions[0]]]
     chords = np.append(0, np.cumsum(np.linalg.norm(np.diff(points), axis=0)))
     spline = interpolate.CubicSpline(chords, points, axis=1, bc_type="periodic")
-    ends = [*places[1:], places[0] + size]
-    for k, (place, end) in enumerate(zip(places, ends, strict=True)):
-        share = np.arange(4 * (end - place)) / (4 * (end - place))
+    ends = [*positions[1:], positions[0] + size]
+    for k, (position, end) in enumerate(zip(positions, ends, strict=True)):
+        share = np.arange(4 * (end - position)) / (4 * (end - position))
         expected = spline(chords[k] + share * (chords[k + 1] - chords[k]))
-        round_trip = first + (np.arange(place, end) - first) % size
-        found = curve[:, round_trip].reshape(2, -1)
-        np.testing.assert_allclose(found, expected, atol=2e-3)
+        round_trip = first + (np.arange(position, end) - first) % size
+        result = curve[:, round_trip].reshape(2, -1)
+        np.testing.assert_allclose(result, expected, atol=2e-3)
 
 
 def test_fewer_points_are_among_the_more_and_damage_more():

@@ -32,21 +32,21 @@ def _raters(shape, a, b, count, seed):
 @pytest.mark.parametrize(("a", "b"), [(0.015, 0.1), (0.03, 0.15), (0.02, gaussian_field.DEFAULT_B)])
 def test_strength_and_smoothness_of_five_raters_come_back(a, b):
     labels = _raters((_SIDE,) * 3, a, b, 5, 3)
-    found = gaussian_field.fit(labels)
-    np.testing.assert_allclose(found, (a, b), rtol=0.15)
+    result = gaussian_field.fit(labels)
+    np.testing.assert_allclose(result, (a, b), rtol=0.15)
     about_the_truth = gaussian_field.fit(labels, consensus=_bean((_SIDE,) * 3))
     np.testing.assert_allclose(about_the_truth, (a, b), rtol=0.2)
 
 
-def test_sides_of_unequal_length_are_told_apart():
+def test_sides_of_unequal_length_are_distinguished():
     labels = _raters((64, 40, 32), 0.03, 0.15, 5, 1)
     np.testing.assert_allclose(gaussian_field.fit(labels), (0.03, 0.15), rtol=0.15)
 
 
 def test_images_are_pooled():
     images = [_raters((96, 80), 0.02, 0.1, 4, seed) for seed in range(6)]
-    found = gaussian_field.fit(images)
-    np.testing.assert_allclose(found, (0.02, 0.1), rtol=0.15)
+    result = gaussian_field.fit(images)
+    np.testing.assert_allclose(result, (0.02, 0.1), rtol=0.15)
     truths = [_bean((96, 80))] * 6
     np.testing.assert_allclose(gaussian_field.fit(images, consensus=truths), (0.02, 0.1), rtol=0.15)
 

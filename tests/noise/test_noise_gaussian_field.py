@@ -47,10 +47,10 @@ def _covariances(fields, index):
     return np.einsum("rkp,rkq->kpq", at, at) / len(at)
 
 
-def _within_five_errors(found, expected, draws):
+def _within_five_errors(result, expected, draws):
     variances = np.einsum("kpp->kp", expected)
     error = np.sqrt((variances[:, :, None] * variances[:, None, :] + expected**2) / draws)
-    return np.all(np.abs(found - expected) <= 5 * error + 1e-9)
+    return np.all(np.abs(result - expected) <= 5 * error + 1e-9)
 
 
 @pytest.mark.parametrize("setting", [0, 1, 2])
@@ -68,10 +68,10 @@ def test_covariance_is_the_kernel_at_edges_and_corners(golden, setting):
         return fields[:, :, index[:, 0], index[:, 1]]
 
     at = np.asarray(at_probes(keys), np.float64)
-    found = np.einsum("rkp,rkq->kpq", at, at) / _DRAWS
-    assert _within_five_errors(found, expected, _DRAWS)
+    result = np.einsum("rkp,rkq->kpq", at, at) / _DRAWS
+    assert _within_five_errors(result, expected, _DRAWS)
     # A standard deviation that is 10 % too small is noticed.
-    assert not _within_five_errors(0.81 * found, expected, _DRAWS)
+    assert not _within_five_errors(0.81 * result, expected, _DRAWS)
     crossed = np.einsum("rp,rp->p", at[:, 0], at[:, 1]) / _DRAWS
     scale = np.sqrt(np.prod(np.einsum("kpp->kp", expected), axis=0) / _DRAWS)
     assert np.all(np.abs(crossed) <= 5 * scale)
@@ -250,14 +250,14 @@ def test_marginal_and_volume_loss_equal_the_golden_ones(golden, name):
     vectors = _vectors(golden, "gaussian_field.npz")
     label = jnp.asarray(vectors[f"label_{name}"])
     for row, a in enumerate(vectors["a_3d" if label.ndim == 3 else "a_2d"]):
-        found = np.asarray(_marginal(label, a=a), np.float64)
+        result = np.asarray(_marginal(label, a=a), np.float64)
         kind = "sampled" if np.all(a * np.array(label.shape) >= 3) else "integrated"
         expected = vectors[f"marginal_{kind}_{name}"]
         if row < len(expected):
-            np.testing.assert_allclose(found, expected[row], atol=1e-6)
+            np.testing.assert_allclose(result, expected[row], atol=1e-6)
         else:
             expected = vectors[f"marginal_{kind}_{name}_peraxis_slice"]
-            np.testing.assert_allclose(found[:, :, label.shape[2] // 2], expected, atol=1e-6)
+            np.testing.assert_allclose(result[:, :, label.shape[2] // 2], expected, atol=1e-6)
         # The last bits of erfc matter where the object is many deviations away from the edge.
         loss = vectors[f"eps_continuous_{name}"][row]
         np.testing.assert_allclose(_loss(label, a=a), loss, rtol=1e-4)
@@ -283,10 +283,10 @@ def test_marginal_equals_scipy_and_the_dense_kernels(shape, a):
 
 def test_marginal_of_half_an_axis_is_the_hand_worked_distribution_function():
     label = jnp.zeros((1, 40)).at[0, 20:].set(1)
-    found = _marginal(label, a=(0.0, 0.05))[0]
+    result = _marginal(label, a=(0.0, 0.05))[0]
     # Voxel i lies i + 1/2 - 20 voxels inside; a n = 2 voxels.
     expected = special.ndtr((np.arange(40) - 19.5) / 2) - special.ndtr((np.arange(40) - 39.5) / 2)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 def test_marginal_without_noise_is_the_label_and_gradients_are_finite():

@@ -72,8 +72,8 @@ def test_cases_are_assigned_by_their_shares_and_one_by_one():
     ids, key = np.arange(20_000), rng.root_key(0)
     raters = np.asarray(jax.jit(rater_pool.assign)(key, ids))
     shares = np.array([rater.cases for rater in rater_pool.RATERS]) / 202
-    found = np.bincount(raters, minlength=12) / len(ids)
-    np.testing.assert_array_less(np.abs(found - shares), 4 * np.sqrt(shares / len(ids)))
+    result = np.bincount(raters, minlength=12) / len(ids)
+    np.testing.assert_array_less(np.abs(result - shares), 4 * np.sqrt(shares / len(ids)))
     np.testing.assert_array_equal(rater_pool.assign(key, ids[[7, 3]]), raters[[7, 3]])
 
 
@@ -116,11 +116,11 @@ def test_a_missing_end_differs_from_case_to_case(draw):
 def test_vmap_changes_nothing_and_neither_dtype_nor_emptiness_change(faulty):
     keys, raters = jax.random.split(jax.random.key(3), 3), jnp.array([2, 1, 5], jnp.int32)
     truths = jnp.stack([_disc(), jnp.zeros_like(_disc()), 2 * _disc()])
-    found = jax.vmap(faulty)(keys, truths, raters)
-    assert found.dtype == jnp.uint8
-    assert set(np.unique(found)) == {0, 1}
-    assert not found[1].any()
-    for key, truth, rater, label in zip(keys, truths, raters, found):
+    result = jax.vmap(faulty)(keys, truths, raters)
+    assert result.dtype == jnp.uint8
+    assert set(np.unique(result)) == {0, 1}
+    assert not result[1].any()
+    for key, truth, rater, label in zip(keys, truths, raters, result):
         np.testing.assert_array_equal(label, faulty(key, truth, rater))
     shape = jax.eval_shape(faulty, keys[0], truths[0] > 0, raters[0])
     assert shape.dtype == bool
@@ -136,11 +136,11 @@ def test_arguments_that_cannot_be():
 @pytest.mark.slow
 def test_the_reported_statistics_on_hippocampi(real_data):
     labels = np.load(real_data / "msd_hippocampus_130.npz")["label"] > 0
-    # Each rater has his share of the cases, so that the draw of raters adds no scatter.
-    places = np.arange(_CASES)
+    # Each rater has their share of the cases, so that the draw of raters adds no scatter.
+    positions = np.arange(_CASES)
     shares = np.cumsum([rater.cases for rater in rater_pool.RATERS]) / 202
-    raters = np.searchsorted(shares, ((places * 0.6180339887) % 1))
-    truths = labels[places % len(labels)]
+    raters = np.searchsorted(shares, ((positions * 0.6180339887) % 1))
+    truths = labels[positions % len(labels)]
     truths = [patches.around(mask, patches.centre_of_mass(mask), _SIZE) for mask in truths]
 
     @jax.jit
@@ -154,11 +154,11 @@ def test_the_reported_statistics_on_hippocampi(real_data):
 
         return jax.lax.map(one, (keys, truths, raters))
 
-    keys = rng.example_keys(rng.root_key(0), places)
+    keys = rng.example_keys(rng.root_key(0), positions)
     counts = np.asarray(count(keys, jnp.asarray(np.stack(truths)), jnp.asarray(raters)))
     kept, deleted, added = counts.astype(float).T
     dice = 2 * kept / (2 * kept + deleted + added)
-    found = {
+    result = {
         "dice": dice.mean(),
         "sd": dice.std(ddof=1),
         "below 0.8": (dice < 0.8).mean(),
@@ -166,10 +166,10 @@ def test_the_reported_statistics_on_hippocampi(real_data):
         "deleted : added": deleted.sum() / added.sum(),
         "kept": kept.sum() / (kept + added).sum(),
     }
-    print(found)
-    assert found["dice"] == pytest.approx(0.87, abs=0.025)
-    assert found["sd"] == pytest.approx(0.08, abs=0.02)
-    assert found["below 0.8"] == pytest.approx(45 / 202, abs=0.12)
-    assert found["false discoveries"] == pytest.approx(0.20, abs=0.04)
-    assert found["deleted : added"] == pytest.approx(3887 / 699, rel=0.35)
-    assert found["kept"] == pytest.approx(0.9504, abs=0.02)
+    print(result)
+    assert result["dice"] == pytest.approx(0.87, abs=0.025)
+    assert result["sd"] == pytest.approx(0.08, abs=0.02)
+    assert result["below 0.8"] == pytest.approx(45 / 202, abs=0.12)
+    assert result["false discoveries"] == pytest.approx(0.20, abs=0.04)
+    assert result["deleted : added"] == pytest.approx(3887 / 699, rel=0.35)
+    assert result["kept"] == pytest.approx(0.9504, abs=0.02)

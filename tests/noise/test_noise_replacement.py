@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from noisyjax import metrics
 from noisyjax.core import rng
-from noisyjax.metrics import overlap as metrics
 from noisyjax.noise import replacement
 
 _KINDS = tuple(replacement.KINDS)
@@ -163,7 +163,7 @@ def test_eager_jitted_and_mapped_masks_are_equal():
 def test_the_overlap_is_the_dice_of_the_metric():
     truth = _blob((32, 32))
     made = _replace(jax.random.key(4), truth, 0.77)
-    expected = metrics.dice(metrics.counts(made.label, truth, 2))[1]
+    expected = metrics.overlap.dice(metrics.overlap.counts(made.label, truth, 2))[1]
     np.testing.assert_allclose(made.overlap, expected, rtol=1e-6)
 
 

@@ -77,12 +77,12 @@ def test_whole_strengths_are_python_ints():
     truths = jnp.zeros((2, 4, 20), jnp.uint8).at[:, :, 8:18].set(1)
     # k of 10 columns lost: 2 (10 - k) / (20 - k) is .75 for 4, and .6667 for 5.
     for target, lost, dice in ((0.74, 4, 0.75), (0.66, 5, 2 / 3), (1.0, 0, 1.0)):
-        found = severity.solve_severity(
+        measured = severity.solve_severity(
             _lose_columns, truths, target, rng.root_key(0), discrete=True
         )
-        assert found.strength == lost
-        assert isinstance(found.strength, int)
-        assert found.dice == pytest.approx(dice)
+        assert measured.strength == lost
+        assert isinstance(measured.strength, int)
+        assert measured.dice == pytest.approx(dice)
 
 
 def test_fractures():
@@ -92,20 +92,20 @@ def test_fractures():
         return truth & ~morphology.cuts(key, morphology.measure(truth), count=count, width=3)
 
     options = {"discrete": True, "bounds": (1, 4), "tolerance": 0.02}
-    found = severity.solve_severity(noise, truths, 0.94, rng.root_key(0), **options)
-    assert found.strength in (2, 3)
-    assert found.dice == pytest.approx(0.94, abs=0.02)
+    measured = severity.solve_severity(noise, truths, 0.94, rng.root_key(0), **options)
+    assert measured.strength in (2, 3)
+    assert measured.dice == pytest.approx(0.94, abs=0.02)
 
 
 def test_a_parameter_named_strength_is_passed_by_name():
     def noise(key, truth, *, strength):
         return _flip(key, truth, strength)
 
-    found = [
+    measured = [
         severity.solve_severity(f, _bars(), 0.8, rng.root_key(0), bounds=(0, 1))
         for f in (noise, lambda key, truth, s: _flip(key, truth, s))
     ]
-    assert found[0] == found[1]
+    assert measured[0] == measured[1]
 
 
 def test_chunks_and_draws_do_not_matter_to_the_numbers(monkeypatch):
@@ -131,9 +131,9 @@ def test_several_classes_and_truths_without_foreground():
         return jnp.where((truth == 2) & (strength > 0.5), 0, truth)
 
     args = (noise, truths, 0.75, rng.root_key(0))
-    found = severity.solve_severity(*args, bounds=(0, 1), num_classes=3)
-    assert found.dice == pytest.approx((0.5 + 1) / 2)
-    assert found.strength > 0.5
+    measured = severity.solve_severity(*args, bounds=(0, 1), num_classes=3)
+    assert measured.dice == pytest.approx((0.5 + 1) / 2)
+    assert measured.strength > 0.5
 
 
 def test_dice_of_a_label_beside_its_truth():
