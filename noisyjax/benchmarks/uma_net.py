@@ -15,8 +15,7 @@ import optax
 from noisyjax import methods, models
 from noisyjax.benchmarks import harness
 from noisyjax.core import compilation, rng
-from noisyjax.train import step as steps
-from noisyjax.train import train_state
+from noisyjax.train import step, train_state
 
 _CLASSES = 2
 
@@ -89,7 +88,7 @@ def training_step(setup: Setup, threads: int, *, method: str) -> harness.Work:
     variables = jax.jit(made.init, compiler_options=quick)(key, batch)
     state = train_state.create(variables, optimiser, ema=False)
     update = functools.partial(
-        steps.train_step,
+        step.train_step,
         method=made,
         optimiser=optimiser,
         transform=lambda batch, key: batch,
