@@ -26,6 +26,7 @@ import numpy as np
 from absl import app, flags, logging
 from rich import console
 
+from noisyjax.cli import options
 from noisyjax.core import files
 from noisyjax.metrics import tabulate
 from noisyjax.studies import table
@@ -46,7 +47,7 @@ def define_flags() -> None:
     flags.DEFINE_string("config", None, "Config file of the runs.", required=True)
     flags.DEFINE_string("workdir", None, "Folder of the runs and the table.", required=True)
     flags.DEFINE_list("layouts", _LAYOUTS, "What to compare; the others with the first one.")
-    flags.DEFINE_multi_string("change", [], "FIELD=VALUE of every run's config.")
+    flags.DEFINE_multi_string("change", [], "NAME=VALUE of every run's config.")
     flags.DEFINE_enum("platform", "cpu", ["cpu", "gpu"], "See launch/local.sh.")
     flags.DEFINE_bool("dry_run", False, "Print what would run.")
 
@@ -104,13 +105,13 @@ def compare(layouts: dict[str, dict]) -> list[list[str]]:
 def main(argv: list[str]) -> None:
     """Trains every layout and writes ``scaling.md``."""
     given = flags.FLAGS
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    options.expect_flags_only(argv)
     logging.set_verbosity(logging.ERROR)
     workdir = pathlib.Path(given.workdir).absolute()
     folders = {name: workdir / name.replace(":", "-") for name in given.layouts}
     # Every step's loss is compared.
     shared = [f"--config={given.config}", "--config.log_every_steps=1"]
+    options.parse("change", given.change)
     shared += [f"--config.{change}" for change in given.change]
     commands = {
         name: command(name, platform=given.platform, training=[f"--workdir={folder}", *shared])

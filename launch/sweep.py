@@ -30,6 +30,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from noisyjax import train
+from noisyjax.cli import options
 from noisyjax.cli import train as train_command
 from noisyjax.core import memory
 from noisyjax.studies import grid, study
@@ -139,12 +140,7 @@ def slurm_parameters(title: str, workers: int) -> dict[str, object]:
     }
     if given.gpus_per_cell:
         parameters["gpus_per_node"] = given.gpus_per_cell
-    for entry in given.slurm:
-        name, equals, value = entry.partition("=")
-        if not (name and equals):
-            raise app.UsageError(f"--slurm: expected NAME=VALUE, got {entry!r}")
-        parameters[name] = int(value) if value.isdecimal() else value
-    return parameters
+    return parameters | dict(options.parse("slurm", given.slurm))
 
 
 def run_here(
@@ -342,8 +338,7 @@ def _study_command() -> str:
 
 def main(argv: list[str]) -> int:
     """Runs the cells of the study that the flags name; returns 1 if one failed."""
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    options.expect_flags_only(argv)
     given = flags.FLAGS
     logging.set_verbosity(logging.ERROR)
     # For the jobs; this process computes nothing.

@@ -22,6 +22,8 @@ import sys
 
 from absl import app, flags
 
+from noisyjax.cli import options
+
 
 def define_flags() -> None:
     """Defines the flags; not on import, for the commands share names."""
@@ -32,8 +34,7 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     """Checks the folder that the flags name and prints its problems."""
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    options.expect_flags_only(argv)
     import rich.console
     import rich.table
     import rich.text

@@ -10,6 +10,7 @@ The table of cases and the report go into evaluations/ in the run's folder, or i
 from absl import app, flags, logging
 
 from noisyjax import decisions
+from noisyjax.cli import options
 from noisyjax.train import loop
 
 
@@ -30,8 +31,7 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     """Evaluates what the flags name and prints the means."""
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    options.expect_flags_only(argv)
     logging.set_verbosity(logging.WARNING)
     given = flags.FLAGS
     result = loop.evaluate_run(

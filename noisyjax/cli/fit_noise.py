@@ -10,12 +10,13 @@ Example:
   python -m noisyjax.cli.fit_noise --source=digits --images=250 --dice=0.8 --dice=0.7
 """
 
-import ast
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from absl import app, flags, logging
+
+from noisyjax.cli import options
 
 
 def define_flags() -> None:
@@ -35,21 +36,15 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     """Fits and prints."""
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    options.expect_flags_only(argv)
     from noisyjax.core import rng
-    from noisyjax.data import sources
     from noisyjax.studies.raters import noise_fit, noise_levels
 
     logging.set_verbosity(logging.WARNING)
     given = flags.FLAGS
     key = rng.purpose_key(given.seed, "noise")
-    try:
-        loaded = [sources.load(given.source, **options) for options in _options(given.option)]
-    except TypeError as error:
-        raise app.UsageError(f"--option: {given.source}: {error}") from error
-    except (OSError, ValueError) as error:
-        raise app.UsageError(str(error)) from error
+    chosen = _combinations(options.parse("option", given.option))
+    loaded = [options.load_source(given.source, each) for each in chosen]
     if given.dice:
         truths = noise_levels.truths(loaded, count=given.images)
         for dice in given.dice:
@@ -67,23 +62,12 @@ def main(argv: list[str]) -> None:
         )
 
 
-def _options(given: Sequence[str]) -> list[dict[str, Any]]:
+def _combinations(given: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
     """Returns the options of each load: every combination of the values."""
-    wrong = [option for option in given if "=" not in option]
-    if wrong:
-        raise app.UsageError(f"--option: expected NAME=VALUE, got {wrong}")
-    values = {}
-    for name, value in (option.split("=", 1) for option in given):
-        values.setdefault(name, []).append(_value(value))
+    values: dict[str, list] = {}
+    for name, value in given:
+        values.setdefault(name, []).append(value)
     return [dict(zip(values, chosen)) for chosen in itertools.product(*values.values())]
-
-
-def _value(text: str) -> Any:
-    """A number or True or False, where it is one, and else the text."""
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
 
 
 if __name__ == "__main__":

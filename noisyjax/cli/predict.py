@@ -16,6 +16,8 @@ import sys
 
 from absl import app, flags, logging
 
+from noisyjax.cli import options
+
 
 def define_flags() -> None:
     """Defines the flags; not on import, for the commands share names."""
@@ -33,8 +35,7 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     """Segments what the flags name and prints what could not be."""
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    options.expect_flags_only(argv)
     from noisyjax.train import predict
 
     logging.set_verbosity(logging.WARNING)

@@ -13,11 +13,12 @@ Prints the table, and writes raters.md, raters.csv (a row per rater), raters_cas
 and raters.png.
 """
 
-import json
 import pathlib
 from typing import Any
 
 from absl import app, flags, logging
+
+from noisyjax.cli import options
 
 ESTIMATES = ("network", "posterior")
 FUSIONS = ("staple", "spatial_staple", "majority", "truth")
@@ -40,52 +41,32 @@ def define_flags() -> None:
     flags.DEFINE_string("out", None, "Folder for the report; by default raters/ of the run.")
 
 
-def _value(text: str) -> Any:
-    """Reads numbers, true and false as such; everything else is text."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        return text
-    return value if isinstance(value, bool | int | float) else text
-
-
-def _evidence(given: flags.FlagValues) -> Any:
-    from noisyjax.data import sources
+def _reference(given: flags.FlagValues) -> Any:
     from noisyjax.studies.raters import reference
 
     if given.run:
         return reference.from_run(
             given.run, split=given.split, estimate=given.estimate, checkpoint=given.checkpoint
         )
-    options = (option.split("=", 1) for option in given.option)
-    try:
-        data = sources.load(given.source, **{name: _value(text) for name, text in options})
-    except TypeError as error:
-        raise app.UsageError(f"--option: {given.source}: {error}") from error
-    except (OSError, ValueError) as error:
-        raise app.UsageError(str(error)) from error
+    data = options.load_source(given.source, dict(options.parse("option", given.option)))
     ids = range(min(given.images or len(data.examples), len(data.examples)))
     return reference.from_source(data, ids=ids, by=given.fusion, panel=given.panel, seed=given.seed)
 
 
 def main(argv: list[str]) -> None:
     """Makes the report that the flags ask for, prints and writes it."""
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    options.expect_flags_only(argv)
     given = flags.FLAGS
     if bool(given.run) == bool(given.source):
         raise app.UsageError("expected one of --run and --source")
     if not (given.run or given.out):
         raise app.UsageError("--out: expected a folder, for --source has none")
-    wrong = [option for option in given.option if "=" not in option]
-    if wrong:
-        raise app.UsageError(f"--option: expected NAME=VALUE, got {wrong}")
     import rich.console
 
     from noisyjax.studies.raters import report, scores
 
     logging.set_verbosity(logging.WARNING)
-    found = scores.build(_evidence(given))
+    found = scores.build(_reference(given))
     folder = pathlib.Path(given.out or pathlib.Path(given.run) / "raters" / given.split)
     report.write(found, folder)
     console = rich.console.Console()

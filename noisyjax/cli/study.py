@@ -6,13 +6,12 @@ Example:
 
 from absl import app, flags, logging
 
-from noisyjax.cli import train
+from noisyjax.cli import options, train
 
 
 def main(argv: list[str]) -> int:
     """Runs the study that the flags name; returns 1 if a cell failed."""
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    options.expect_flags_only(argv)
     train.start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax.studies import study

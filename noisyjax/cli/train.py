@@ -18,6 +18,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from noisyjax.cli import options
 from noisyjax.core import memory
 
 
@@ -69,8 +70,7 @@ def start_anew(allocator: str) -> None:
 
 def main(argv: list[str]) -> None:
     """Trains what the flags name and prints where the results are."""
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    options.expect_flags_only(argv)
     start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax import train

@@ -19,10 +19,10 @@ def test_what_does_not_fit_is_named():
         assert re.search(message, line), line
 
 
-def test_options_are_values_and_every_combination_is_loaded():
-    given = ["path=a/b.npz", "crop=64", "subset=rat", "vote=True", "subset=aorta_mri"]
-    common = {"path": "a/b.npz", "crop": 64, "vote": True}
-    assert fit_noise._options(given) == [
+def test_every_combination_of_options_is_loaded():
+    given = [("crop", 64), ("subset", "rat"), ("vote", True), ("subset", "aorta_mri")]
+    common = {"crop": 64, "vote": True}
+    assert fit_noise._combinations(given) == [
         {**common, "subset": subset} for subset in ("rat", "aorta_mri")
     ]
-    assert fit_noise._options([]) == [{}]
+    assert fit_noise._combinations([]) == [{}]

@@ -1,0 +1,69 @@
+"""Options given as NAME=VALUE mean the same in every command."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from absl import app
+
+from noisyjax.cli import options
+
+_LITERALS = {
+    "True": True, "true": True, "False": False, "false": False, "None": None, "null": None,
+    "3": 3, "-3": -3, "0.5": 0.5, "1e-3": 1e-3, "(3, 4)": (3, 4), "[3, 4]": [3, 4],
+    "[true, null]": [True, None], '{"a": true}': {"a": True}, "'3'": "3", '"true"': "true",
+}  # fmt: skip
+_TEXTS = ("rat", "a/b.npz", "../x", "1-2", "0012", "0:30:00", "node[1-4]", "a=b", "", "...", "1j")
+
+
+@pytest.mark.parametrize("text", _LITERALS)
+def test_literals_of_python_and_json_are_values(text):
+    read = options.value(text)
+    assert read == _LITERALS[text]
+    assert type(read) is type(_LITERALS[text])
+
+
+@pytest.mark.parametrize("text", _TEXTS)
+def test_anything_else_is_the_text_itself(text):
+    assert options.value(text) == text
+
+
+def test_names_end_at_the_first_equals_sign():
+    assert options.parse("option", ["size=3", "note=a=b"]) == [("size", 3), ("note", "a=b")]
+
+
+@pytest.mark.parametrize("entry", ["size", "=3", ""])
+def test_what_is_no_pair_is_refused_by_the_name_of_the_flag(entry):
+    with pytest.raises(app.UsageError, match=f"--slurm: expected NAME=VALUE, got '{entry}'"):
+        options.parse("slurm", ["a=1", entry])
+
+
+_PROGRAM = """
+import importlib, json, sys
+from absl import app, flags
+from noisyjax.data import sources
+
+def load(name, **given):
+    print(json.dumps(given))
+    raise ValueError("seen")
+
+sources.load = load
+command = importlib.import_module("noisyjax.cli." + sys.argv[1])
+command.define_flags()
+for text in ("False", "false"):
+    given = [sys.argv[1], "--source=digits", "--option=vote=" + text, *sys.argv[2:]]
+    try:
+        command.main(flags.FLAGS(given))
+    except app.UsageError:
+        pass
+    flags.FLAGS.option = []
+"""
+
+
+@pytest.mark.parametrize("command", [("raters", "--out=x"), ("fit_noise",)])
+def test_false_is_false_in_every_command(command):
+    program = [sys.executable, "-c", _PROGRAM, *command]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [{"vote": False}] * 2
