@@ -29,7 +29,9 @@ minute a run. Networks end in two softmax outputs instead of one sigmoid.
 
 import ml_collections
 
-from configs import cm_trace, defaults, study
+from configs import cm_trace
+from noisyjax.studies import study_fields
+from noisyjax.train import config_fields
 
 LEVELS = (
     ("75 %, 0.68", {"data.replacement.share": 0.75, "data.replacement.overlap": 0.68}),
@@ -108,17 +110,17 @@ METRICS = (
 
 
 def _base(source: str, **options) -> ml_collections.ConfigDict:
-    base = defaults.get_config()
+    base = config_fields.default()
     with base.unlocked():
         base.data.name = source
-        base.data.options = ml_collections.ConfigDict(options)
+        config_fields.choose(base.data.options, **options)
         base.data.panel = ("good",)
         base.data.input_noise = 0.0
         base.data.splits = (0.7, 0.1, 0.2)
-        base.data.augment = ml_collections.ConfigDict({"right_angle_planes": ((0, 1),)})
+        config_fields.choose(base.data.augment, right_angle_planes=((0, 1),))
         base.method = "mean"
         base.fused.loss = "soft_dice"
-        base.model = ml_collections.ConfigDict({"name": "rar_unet", "widths": (8, 16, 32, 64)})
+        config_fields.choose(base.model, "rar_unet", widths=(8, 16, 32, 64))
         base.model.update(dict.fromkeys((*_SWITCHES.values(), "dense_stages"), False))
         base.model.dropout = 0.0
         base.train.epochs = 12
@@ -150,14 +152,14 @@ def _source(variant: str) -> ml_collections.ConfigDict:
     base = _base("phantoms", organ="kidney", count=60, size=32, seed=0)
     with base.unlocked():
         base.model.widths = (4, 8, 16)
-        base.data.augment = ml_collections.ConfigDict({"right_angle_planes": ((0, 1),)})
+        config_fields.choose(base.data.augment, right_angle_planes=((0, 1),))
     return base
 
 
 def _study(
     title: str, base: ml_collections.ConfigDict, axes: list, columns: tuple, seeds: int = 3
 ) -> ml_collections.ConfigDict:
-    return study.new(title, base, axes, seeds=range(seeds), columns=columns)
+    return study_fields.new(title, base, axes, seeds=range(seeds), columns=columns)
 
 
 def _grid(variant: str, cells: tuple) -> ml_collections.ConfigDict:

@@ -31,7 +31,9 @@ and :lidc, two for :bubil, :tumours and :noise, one for :lambda:
 
 import ml_collections
 
-from configs import cm_trace, defaults, study
+from configs import cm_trace
+from noisyjax.studies import study_fields
+from noisyjax.train import config_fields
 
 ONE = {"data.labels_per_image": 1}
 METHODS = (
@@ -119,7 +121,7 @@ def _mnist() -> ml_collections.ConfigDict:
     with base.unlocked():
         base.data.max_train = 8000
         base.data.max_val = 2000
-        base.data.panel_options = ml_collections.ConfigDict(_plain(LEVELS[1][1]))
+        config_fields.choose(base.data.panel_options, **_plain(LEVELS[1][1]))
         base.train.epochs = 1
         base.model.widths = (16, 32, 64)
         base.cm_trace.warmup_steps = 20
@@ -130,15 +132,15 @@ def _mnist() -> ml_collections.ConfigDict:
 
 def _images(source: str, **options) -> ml_collections.ConfigDict:
     """Images of 64x64 and a network for them."""
-    base = defaults.get_config()
+    base = config_fields.default()
     with base.unlocked():
         base.data.name = source
-        base.data.options = ml_collections.ConfigDict(options)
+        config_fields.choose(base.data.options, **options)
         base.data.panel = ()
         base.data.input_noise = 0.0
         base.data.splits = (0.6, 0.1, 0.3)
         flips = {"flip_axes": (0, 1), "right_angle_planes": ((0, 1),)}
-        base.data.augment = ml_collections.ConfigDict(flips)
+        config_fields.choose(base.data.augment, **flips)
         base.model.widths = (16, 32, 64)
         base.prob_unet.widths = (16, 32, 64)
         base.train.batch_size = 8
@@ -175,7 +177,7 @@ def _tumours() -> ml_collections.ConfigDict:
     base = _images("tumours", count=500, size=64, seed=0)
     with base.unlocked():
         base.data.panel = ("good", "over", "under", "wrong", "blank", "swap")
-        base.data.panel_options = ml_collections.ConfigDict({"target": 2})
+        config_fields.choose(base.data.panel_options, target=2)
         base.train.epochs = 10
         base.evaluate.every_epochs = 5
     return base
@@ -192,7 +194,7 @@ def _rows(*names: str) -> tuple:
 def _table(
     title: str, base: ml_collections.ConfigDict, rows: tuple, *, seeds: int = 3
 ) -> ml_collections.ConfigDict:
-    config = study.new(title, base, [("method", rows)], seeds=range(seeds), columns=COLUMNS)
+    config = study_fields.new(title, base, [("method", rows)], seeds=range(seeds), columns=COLUMNS)
     config.comparisons = tuple((*column[:2], "method", PAIRS, "t") for column in COMPARED)
     return config
 
@@ -216,7 +218,7 @@ def _bubil_study() -> ml_collections.ConfigDict:
     sets = tuple((name, {"data.options.subset": name}) for name in SETS)
     axes = [("set", sets), ("method", (*METHODS, *ORACLES))]
     title = "BU-BIL, learnt from crowd workers, judged by experts"
-    config = study.new(title, _bubil(), axes, seeds=range(2), columns=COLUMNS)
+    config = study_fields.new(title, _bubil(), axes, seeds=range(2), columns=COLUMNS)
     config.pivots = (("test_dice", "Dice", ".3f", "set"), ("test_ged2", "GED²", ".3f", "set"))
     config.showcases = ("aorta-mri/cm-trace/seed0",)
     return config
@@ -234,7 +236,7 @@ def _sweep(
     title: str, base: ml_collections.ConfigDict, along: tuple, lines: tuple, seeds: int
 ) -> ml_collections.ConfigDict:
     """A study whose Dice and CM RMSE are drawn over the levels of the axis `along`."""
-    config = study.new(title, base, [along, lines], seeds=range(seeds), columns=COLUMNS)
+    config = study_fields.new(title, base, [along, lines], seeds=range(seeds), columns=COLUMNS)
     config.plots = tuple(
         (field, label, along[0], lines[0])
         for field, label in (("test_dice", "Dice"), ("test_cm_rmse", "CM RMSE"))
@@ -265,7 +267,7 @@ def _lambda_study() -> ml_collections.ConfigDict:
 
 def _smoke_study() -> ml_collections.ConfigDict:
     rows = (*_rows("STAPLE", "CM + trace"), *ONE_LABEL[:1])
-    config = study.new(
+    config = study_fields.new(
         "Digits", cm_trace.get_config("smoke"), [("method", rows)], seeds=(0,), columns=COLUMNS
     )
     config.consensus = ("dice",)

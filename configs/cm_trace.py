@@ -21,9 +21,9 @@ the examples of highest loss.
 
 import ml_collections
 
-from configs import defaults
+from noisyjax.train import config_fields
 
-PANEL = defaults.PANEL
+PANEL = config_fields.FIELDS["data.panel"].default
 
 
 def _digits(config: ml_collections.ConfigDict) -> None:
@@ -32,8 +32,8 @@ def _digits(config: ml_collections.ConfigDict) -> None:
 
 def _mnist(config: ml_collections.ConfigDict) -> None:
     config.data.name = "mnist"
-    config.data.options = ml_collections.ConfigDict(
-        {"root": "data/mnist", "download": False, "seed": 0, "val_fraction": 0.2}
+    config_fields.choose(
+        config.data.options, root="data/mnist", download=False, seed=0, val_fraction=0.2
     )
     config.data.splits = ()
     config.train.epochs = 2
@@ -41,7 +41,7 @@ def _mnist(config: ml_collections.ConfigDict) -> None:
 
 def _example(config: ml_collections.ConfigDict) -> None:
     config.data.name = "annotators_npz"
-    config.data.options = ml_collections.ConfigDict({"path": "data/mnist_annotators.npz"})
+    config_fields.choose(config.data.options, path="data/mnist_annotators.npz")
     config.data.panel = ()
     config.data.input_noise = 0.0
     config.data.splits = ()
@@ -79,7 +79,7 @@ def get_config(variant: str = "digits") -> ml_collections.ConfigDict:
     """Returns the config of a variant."""
     if variant not in VARIANTS:
         raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}, got {variant!r}")
-    config = defaults.get_config()
+    config = config_fields.default()
     with config.unlocked():
         VARIANTS[variant](config)
     return config

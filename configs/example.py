@@ -13,7 +13,8 @@ a run on one CPU core; 70 runs.
 
 import ml_collections
 
-from configs import cm_trace, study
+from configs import cm_trace
+from noisyjax.studies import study_fields
 
 FOUR = {"data.raters": ("gt", "over", "under", "wrong")}
 THREE = {"data.raters": ("over", "under", "wrong")}
@@ -41,6 +42,6 @@ def get_config() -> ml_collections.ConfigDict:
     """Returns the study."""
     base = cm_trace.get_config("example")
     title = "100 digits of the authors' example"
-    config = study.new(title, base, [("method", ROWS)], seeds=range(10), columns=COLUMNS)
+    config = study_fields.new(title, base, [("method", ROWS)], seeds=range(10), columns=COLUMNS)
     config.showcases = ("four-cm-trace/seed0", "three-cm-trace/seed0")
     return config

@@ -26,7 +26,7 @@ Variants:
 
 import ml_collections
 
-from configs import defaults
+from noisyjax.train import config_fields
 
 
 def _whole(config: ml_collections.ConfigDict) -> None:
@@ -50,24 +50,23 @@ def get_config(variant: str = "whole") -> ml_collections.ConfigDict:
     """Returns the config of a variant."""
     if variant not in VARIANTS:
         raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}, got {variant!r}")
-    config = defaults.get_config()
+    config = config_fields.default()
     with config.unlocked():
         config.method = "majority"
         config.data.name = "folder"
-        config.data.options = ml_collections.ConfigDict(
-            {
-                "root": "data/folder",
-                "spacing": (),
-                "size": (),
-                "normalise": "z_score",
-                "cut": 900.0,
-                "window": (-200.0, 400.0),
-                "box": "",
-                "margin": 0,
-                "cache": "",
-                "seed": 0,
-                "fractions": (0.7, 0.1, 0.2),
-            }
+        config_fields.choose(
+            config.data.options,
+            root="data/folder",
+            spacing=(),
+            size=(),
+            normalise="z_score",
+            cut=900.0,
+            window=(-200.0, 400.0),
+            box="",
+            margin=0,
+            cache="",
+            seed=0,
+            fractions=(0.7, 0.1, 0.2),
         )
         config.data.panel = ()
         config.data.input_noise = 0.0

@@ -26,7 +26,8 @@ which is what the authors' listing computes.
 
 import ml_collections
 
-from configs import defaults, study
+from noisyjax.studies import study_fields
+from noisyjax.train import config_fields
 
 A = ("0", "0.01", "0.02", "0.03")
 LOSSES = (
@@ -60,17 +61,17 @@ def _levels(names: tuple[str, ...], side: int) -> tuple:
 
 
 def _base() -> ml_collections.ConfigDict:
-    config = defaults.get_config()
+    config = config_fields.default()
     with config.unlocked():
         # One annotator, so the mean label is his label.
         config.method = "mean"
         config.data.panel = ("gaussian",)
-        config.data.panel_options = ml_collections.ConfigDict({"a": 0.0, "b": 0.15 * 2**0.5})
+        config_fields.choose(config.data.panel_options, a=0.0, b=0.15 * 2**0.5)
         config.data.input_noise = 0.0
         config.data.splits = (1.0, 0.0, 0.0)
         config.data.folds = 5
         config.data.split_seed = 0
-        config.model = ml_collections.ConfigDict({"name": "unet", "widths": (8, 16, 32)})
+        config_fields.choose(config.model, "unet", widths=(8, 16, 32))
         config.train.epochs = 12
         config.train.batch_size = 1
         config.train.optimizer = "adam"
@@ -86,9 +87,7 @@ def _base() -> ml_collections.ConfigDict:
 
 def _phantoms(config: ml_collections.ConfigDict, *, count: int, size: int) -> None:
     config.data.name = "phantoms"
-    config.data.options = ml_collections.ConfigDict(
-        {"organ": "kidney", "count": count, "size": size, "seed": 0}
-    )
+    config_fields.choose(config.data.options, organ="kidney", count=count, size=size, seed=0)
 
 
 def get_config(variant: str = "hippocampus") -> ml_collections.ConfigDict:
@@ -98,12 +97,10 @@ def get_config(variant: str = "hippocampus") -> ml_collections.ConfigDict:
     with base.unlocked():
         if variant == "hippocampus":
             base.data.name = "hippocampus"
-            base.data.options = ml_collections.ConfigDict(
-                {"path": "", "merge": True, "patch": (32, 56, 40)}
-            )
+            config_fields.choose(base.data.options, path="", merge=True, patch=(32, 56, 40))
             # As shares of the paper's patches, 64 voxels; here of 1 mm.
-            base.data.panel_options = ml_collections.ConfigDict(
-                {"a": 0.0, "b": 64 * 0.15 * 2**0.5, "millimetres": True}
+            config_fields.choose(
+                base.data.panel_options, a=0.0, b=64 * 0.15 * 2**0.5, millimetres=True
             )
             side = 64
         elif variant == "phantoms":
@@ -113,8 +110,8 @@ def get_config(variant: str = "hippocampus") -> ml_collections.ConfigDict:
             base.model.widths = (16, 32, 64, 128, 256)
             base.train.epochs = 100
             base.train.learning_rate = 1e-4
-            base.data.augment = ml_collections.ConfigDict(
-                {"probability": 0.5, "shift": 4.0, "rotation": 15.0, "smoothing": 1.0}
+            config_fields.choose(
+                base.data.augment, probability=0.5, shift=4.0, rotation=15.0, smoothing=1.0
             )
         elif variant == "smoke":
             _phantoms(base, count=6, size=16)
@@ -128,7 +125,7 @@ def get_config(variant: str = "hippocampus") -> ml_collections.ConfigDict:
     axes = [("a", _levels(noise, side)), ("loss", LOSSES), ("fold", folds)]
     if variant in ("phantoms", "paper"):
         axes = [("organ", ORGANS), *axes]
-    config = study.new(f"thresholds: {variant}", base, axes, seeds=(0,), columns=COLUMNS)
+    config = study_fields.new(f"thresholds: {variant}", base, axes, seeds=(0,), columns=COLUMNS)
     config.repeats = ("fold",)
     config.readouts = (("method", "loss", METHODS),)
     config.pivots = tuple((*column, "method") for column in COLUMNS[:2])

@@ -27,7 +27,9 @@ and a half minutes, one of :highres3dnet or :mandible about eight.
 
 import ml_collections
 
-from configs import defaults, folder, study
+from configs import folder
+from noisyjax.studies import study_fields
+from noisyjax.train import config_fields
 
 RATIOS = (0, 10, 20, 30, 40, 50, 60, 100)
 COLUMNS = (
@@ -43,11 +45,11 @@ _HIGHRES3DNET = {"name": "highres3dnet", "widths": (16, 32, 64), "head": 80}
 
 
 def _base(source: str, options: dict) -> ml_collections.ConfigDict:
-    base = defaults.get_config()
+    base = config_fields.default()
     with base.unlocked():
         base.method = "mean"
         base.data.name = source
-        base.data.options = ml_collections.ConfigDict(options)
+        config_fields.choose(base.data.options, **options)
         base.data.panel = ("good",)
         base.data.input_noise = 0.0
         base.data.split_seed = 0
@@ -72,7 +74,9 @@ def _base(source: str, options: dict) -> ml_collections.ConfigDict:
 
 def _study(title: str, base: ml_collections.ConfigDict, *, ratios=RATIOS, repeats: int = 3):
     levels = tuple((f"{r} %", {"data.replacement.share": r / 100}) for r in ratios)
-    config = study.new(title, base, [("ratio", levels)], seeds=range(repeats), columns=COLUMNS)
+    config = study_fields.new(
+        title, base, [("ratio", levels)], seeds=range(repeats), columns=COLUMNS
+    )
     config.curve = "val_nll"
     config.reports = ("noise_ratio",)
     return config
@@ -87,7 +91,7 @@ def _hippocampus() -> ml_collections.ConfigDict:
 def _highres3dnet() -> ml_collections.ConfigDict:
     base = _hippocampus().base
     with base.unlocked():
-        base.model = ml_collections.ConfigDict(_HIGHRES3DNET | {"widths": (4, 8, 16), "head": 20})
+        config_fields.choose(base.model, **(_HIGHRES3DNET | {"widths": (4, 8, 16), "head": 20}))
         base.train.batch_size = 3
         base.train.epochs = 50
     title = "Hippocampus, a share of noisy cases, HighRes3DNet"
@@ -116,7 +120,7 @@ def _paper() -> ml_collections.ConfigDict:
         base.data.options.spacing = (1.17, 1.17, 3.0)
         base.data.options.size = (256, 256, 128)
         base.data.patches.size = (96, 96, 96)
-        base.model = ml_collections.ConfigDict(_HIGHRES3DNET)
+        config_fields.choose(base.model, **_HIGHRES3DNET)
         base.train.learning_rate = 1e-4
         base.train.batch_size = 1
         base.train.epochs = 600

@@ -12,7 +12,8 @@ Variants:
 
 import ml_collections
 
-from configs import cm_trace, study
+from configs import cm_trace
+from noisyjax.studies import study_fields
 
 METHODS = (
     ("majority", {"method": "majority"}),
@@ -38,7 +39,7 @@ def get_config(variant: str = "digits") -> ml_collections.ConfigDict:
             base.cm_trace.warmup_steps = 32
             base.cm_trace.frozen_segmenter_steps = 32
     seeds = (0, 1) if variant == "smoke" else (0, 1, 2)
-    config = study.new(
+    config = study_fields.new(
         "digits, five annotators", base, [("method", METHODS)], seeds=seeds, columns=COLUMNS
     )
     config.showcases = ("cm-trace/seed0",)

@@ -22,7 +22,9 @@ Variants, all sized for two CPU cores (a minute or less a run on one of them), t
 
 import ml_collections
 
-from configs import cm_trace, defaults, noise_levels, study
+from configs import cm_trace, noise_levels
+from noisyjax.studies import study_fields
+from noisyjax.train import config_fields
 
 NOISES = ("erode_or_dilate", "shift", "reverse_square", "polygonise", "erase")
 # Table I: which annotators there are, from 1.
@@ -89,10 +91,10 @@ CROWD_SETS = (
 
 
 def _base(source: str, **options) -> ml_collections.ConfigDict:
-    base = defaults.get_config()
+    base = config_fields.default()
     with base.unlocked():
         base.data.name = source
-        base.data.options = ml_collections.ConfigDict(options)
+        config_fields.choose(base.data.options, **options)
         base.data.panel = ()
         base.data.input_noise = 0.0
         base.model.widths = (16, 32, 64)
@@ -129,7 +131,7 @@ def _lidc(**options) -> ml_collections.ConfigDict:
         base.data.splits = (0.6, 0.1, 0.3)
         base.data.max_train = 200
         flips = {"flip_axes": (0, 1), "right_angle_planes": ((0, 1),)}
-        base.data.augment = ml_collections.ConfigDict(flips)
+        config_fields.choose(base.data.augment, **flips)
         base.train.epochs = 30
         base.train.batch_size = 8
         # Nodules are small beside their images: of the training cases, whose scores lie about 2.2
@@ -142,7 +144,7 @@ def _lidc(**options) -> ml_collections.ConfigDict:
 def _level(source: str, level: str) -> dict:
     return {
         "data.panel": NOISES,
-        "data.panel_options": {"strengths": noise_levels.LEVELS[source][level]},
+        "data.panel_options.strengths": noise_levels.LEVELS[source][level],
     }
 
 
@@ -153,8 +155,8 @@ def _simulated(
     with base.unlocked():
         fields = _level(base.data.name, level)
         base.data.panel = fields["data.panel"]
-        base.data.panel_options = ml_collections.ConfigDict(fields["data.panel_options"])
-    return study.new(title, base, axes, seeds=range(3), columns=COLUMNS)
+        base.data.panel_options.strengths = fields["data.panel_options.strengths"]
+    return study_fields.new(title, base, axes, seeds=range(3), columns=COLUMNS)
 
 
 def _comparison(title: str, base: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -191,7 +193,7 @@ def _readers() -> ml_collections.ConfigDict:
         base.data.gold = "staple"
     axes = [("method", (*BASELINES, *UMA, *WITHOUT_QAM, *TRUTH))]
     title = "LIDC, four radiologists"
-    config = study.new(title, base, axes, seeds=range(3), columns=COLUMNS)
+    config = study_fields.new(title, base, axes, seeds=range(3), columns=COLUMNS)
     config.showcases = ("uma-net/seed0",)
     return config
 
@@ -207,13 +209,13 @@ def _bubil() -> ml_collections.ConfigDict:
     with base.unlocked():
         base.data.splits = (0.6, 0.1, 0.3)
         flips = {"flip_axes": (0, 1), "right_angle_planes": ((0, 1),)}
-        base.data.augment = ml_collections.ConfigDict(flips)
+        config_fields.choose(base.data.augment, **flips)
         base.train.epochs = 60
         base.evaluate.every_epochs = 30
     sets = tuple((name, {"data.options.subset": name}) for name in CROWD_SETS)
     axes = [("set", sets), ("method", (*BASELINES, *UMA, *TRUTH))]
     title = "BU-BIL, learnt from crowd workers, judged by experts"
-    config = study.new(title, base, axes, seeds=range(2), columns=COLUMNS)
+    config = study_fields.new(title, base, axes, seeds=range(2), columns=COLUMNS)
     config.pivots = (("test_dice", "Dice", ".3f", "set"),)
     return config
 

@@ -74,12 +74,12 @@ def main(argv: list[str]) -> None:
     start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax import train
-    from noisyjax.train import config_checks
+    from noisyjax.train import config_fields
     from noisyjax.train.devices import distributed
 
     logging.set_verbosity(logging.WARNING)
     try:
-        config_checks.check(flags.FLAGS.config)
+        config_fields.resolve(flags.FLAGS.config)
         distributed.connect(
             flags.FLAGS.coordinator,
             flags.FLAGS.num_processes,

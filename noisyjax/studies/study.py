@@ -43,7 +43,7 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     pictures.
 
     Args:
-      config: a study's config, see ``configs/study.py``.
+      config: a study's config, see `study_fields.new`.
       workdir: the study's folder; running again in it goes on where it stopped.
 
     Returns:

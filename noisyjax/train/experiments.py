@@ -18,7 +18,7 @@ from noisyjax.core import checks
 from noisyjax.data import augment, damaged, patches, pipeline, source, sources, splits
 from noisyjax.data.labels import frozen, fuse, panels, replace
 from noisyjax.methods import adl, base, sliding_window
-from noisyjax.train import config_checks
+from noisyjax.train import config_fields
 from noisyjax.train.devices import distributed
 from noisyjax.train.workdir import data_facts
 
@@ -93,11 +93,6 @@ def _division(
     return parts
 
 
-def _skips(config: Config) -> bool:
-    # Runs from before this field have none.
-    return config.data.get("skip_damaged", False)
-
-
 def _without_damaged(
     data: source.Source, parts: dict[str, np.ndarray], folder: pathlib.Path | None
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
@@ -123,7 +118,7 @@ def _parts(
     config: Config, data: source.Source, folder: pathlib.Path | None
 ) -> tuple[dict[str, np.ndarray], dict[str, int] | None]:
     parts = _division(config, data, folder)
-    return _without_damaged(data, parts, folder) if _skips(config) else (parts, None)
+    return _without_damaged(data, parts, folder) if config.data.skip_damaged else (parts, None)
 
 
 def _panel_names(config: Config) -> tuple[str, ...]:
@@ -166,9 +161,7 @@ def _annotate(
 ) -> dict[str, frozen.Annotated]:
     """Returns each split's labelled examples."""
     gold = config.data.gold
-    # Runs from before this field have none.
-    judged = config.evaluate.get("train", False)
-    train_truth = method.needs_truth or config.data.resample or judged
+    train_truth = method.needs_truth or config.data.resample or config.evaluate.train
     every = np.concatenate(list(parts.values()))
     known = len(every) > 0 and "truth" in source.read(data, int(every[0]))
     read_truth = not gold and (known or train_truth)
@@ -235,9 +228,8 @@ def _transform(
 
 def _patches(config: Config) -> dict[str, Any]:
     """Returns the options of `patches.sample_batch`, none if whole images are trained on."""
-    # Runs from before this section have none.
-    options = config.data.get("patches", ml_collections.ConfigDict()).to_dict()
-    if not options.get("size"):
+    options = config.data.patches.to_dict()
+    if not options["size"]:
         return {}
     if config.train.strategy != "none" and options["count"] != 1:
         raise ValueError(
@@ -263,16 +255,14 @@ def build_method(config: Config, *, num_raters: int, num_classes: int, **model: 
       ValueError: if a name is unknown, or the network cannot recompute its activations.
     """
     options = config.model.to_dict()
-    # Runs from before these fields have none.
-    if config.get("dtype", "float32") != "float32":
+    if config.dtype != "float32":
         options["dtype"] = jnp.dtype(config.dtype)
-    if config.get("remat", False):
+    if config.remat:
         if not models.has_option(options["name"], "remat"):
             raise ValueError(f"remat: {config.model.name} has no such option, expected False")
         options["remat"] = True
     segmenter = models.build(options.pop("name"), num_classes, **options, **model)
-    family = methods.FAMILIES.get(config.method)
-    settings = config[family].to_dict() if family else {}
+    settings = config[config_fields.family(config.method)].to_dict()
     return methods.build(
         config.method, segmenter, num_raters=num_raters, num_classes=num_classes, **settings
     )
@@ -290,9 +280,8 @@ def with_strategy(config: Config, method: base.Method, *, num_examples: int) -> 
       The method that is to be trained.
 
     Raises:
-      ValueError: if the strategy is unknown, or the labels do not stay as they are.
+      ValueError: if the labels do not stay as they are.
     """
-    checks.one_of("train.strategy", config.train.strategy, config_checks.STRATEGIES)
     if config.train.strategy == "none":
         return method
     if config.data.resample:
@@ -322,8 +311,7 @@ def with_windows(config: Config, method: base.Method) -> base.Method:
     Raises:
       ValueError: if the windows or their overlap are out of range.
     """
-    # Runs from before these fields have none.
-    window = tuple(config.evaluate.get("window", ()))
+    window = tuple(config.evaluate.window)
     if not window:
         return method
     return sliding_window.wrap(method, window=window, overlap=config.evaluate.overlap)
@@ -335,7 +323,7 @@ def build(
     """Builds what a config describes.
 
     Args:
-      config: the run's config.
+      config: the run's config, of `config_fields.resolve`.
       folder: the working directory, where the splits are kept; None to keep them nowhere.
       axis_name: the device axis, for batch statistics.
 
@@ -345,10 +333,9 @@ def build(
     Raises:
       ValueError: if the config does not fit together, or the data do not fit the config.
     """
-    config_checks.check(config)
     folder = pathlib.Path(folder) if folder else None
     options = config.data.options.to_dict()
-    data = sources.load(config.data.name, skip_damaged=_skips(config), **options)
+    data = sources.load(config.data.name, skip_damaged=config.data.skip_damaged, **options)
     names = _rater_names(config, data)
     method = build_method(
         config, num_raters=len(names), num_classes=data.num_classes, axis_name=axis_name

@@ -15,7 +15,7 @@ from noisyjax import models
 from noisyjax.core import files, rng
 from noisyjax.methods import base
 from noisyjax.train import (
-    config_checks,
+    config_fields,
     experiments,
     out_of_memory,
     progress,
@@ -193,8 +193,7 @@ def finish(
     variables = train_state.evaluation_variables(tested)
     summary = {"steps": float(run.num_steps), "tested_step": float(tested.step), **seconds}
     summary["parameters"] = float(models.parameter_count(variables))
-    # Runs from before this field have none.
-    judged = ("train",) if run.config.evaluate.get("train", False) else ()
+    judged = ("train",) if run.config.evaluate.train else ()
     for split in (*judged, "val", "test"):
         if split in run.experiment.examples:
             result = run.evaluate(variables, split)
@@ -239,7 +238,7 @@ def train_and_evaluate(
       OSError: if the directory cannot be written to, or its disk is full.
       SystemExit: on SIGTERM or SIGINT, with 128 + its number, after a checkpoint.
     """
-    config_checks.check(config)
+    config = config_fields.resolve(config)
     folder = pathlib.Path(workdir).absolute()
     written = [folder] if distributed.is_writer() else []
     with out_of_memory.explained(config, folder / CHECKPOINTS), lock.held(written):

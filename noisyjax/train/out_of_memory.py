@@ -11,7 +11,7 @@ import jax
 import ml_collections
 
 from noisyjax import models
-from noisyjax.train.workdir import config_and_summary
+from noisyjax.train import config_fields
 
 # What takes less memory.
 REMEDIES = {
@@ -70,7 +70,7 @@ def remedies(config: ml_collections.ConfigDict) -> str:
     for name, remedy in REMEDIES.items():
         value = _value(config, name)
         if value is not None:
-            where = "" if name in config_and_summary.FREE else "; in another workdir"
+            where = "" if name in config_fields.RESUMABLE else "; in another workdir"
             lines.append(f"  {name} (now {value!r}): {remedy}{where}")
     return "\n".join(lines)
 
@@ -79,9 +79,7 @@ def _value(config: ml_collections.ConfigDict, name: str) -> Any:
     """Returns a field's value, or None where there is no such field or the network has no use."""
     if name == "remat" and not models.has_option(config.model.name, "remat"):
         return None
-    section, _, field = name.rpartition(".")
-    fields = config.get(section, {}) if section else config
-    value = fields.get(field)
+    value = config_fields.value(config, name)
     return value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value
 
 

@@ -139,8 +139,7 @@ def _predictor(
 ) -> Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S L"]]:
     """Returns the probabilities of a prepared image, which is filled up to a window at least."""
     facts, config = trained.facts, trained.config.evaluate
-    # Runs from before these fields have none.
-    window = tuple(config.get("window", ()))
+    window = tuple(config.window)
     if facts.about["preparation"]["box"] == "labels" and not window:
         raise ValueError(
             "data.options.box: the run has seen cases cut to their labels, which are not known of "
@@ -148,7 +147,7 @@ def _predictor(
         )
     options = {
         "window": window or facts.batch["image"].shape[1:-1],
-        "overlap": config.get("overlap", 0.5),
+        "overlap": config.overlap,
         "batch_size": config.batch_size if window else 1,
     }
     # One device works; of the others none would have anything else to do than the same.

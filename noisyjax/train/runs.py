@@ -150,8 +150,7 @@ def set_up(
       ValueError: if the config does not fit together.
     """
     evaluate.check_criterion(config.evaluate.select)
-    # Runs from before these fields have none.
-    pieces, slabs = config.train.get("accumulate", 1), config.get("slabs", 1)
+    pieces, slabs = config.train.accumulate, config.spatial_shards
     parallel = parallelism.build(config.parallel, devices, pieces=pieces, slabs=slabs)
     experiment = experiments.build(config, folder, axis_name=parallel.axis_name)
     facts = experiment.facts()

@@ -11,6 +11,7 @@ from flax import linen as nn
 from noisyjax import methods, models
 from noisyjax.data import pipeline, source, sources
 from noisyjax.methods import base
+from noisyjax.train import config_fields
 
 RATERS = ("anna", "bert")
 SIDE = 6
@@ -86,65 +87,33 @@ def install():
 
 def config(**changes):
     """22 examples: 16 to train with (4 steps an epoch, the last one padded), 2 + 4 held out."""
-    config = ml_collections.ConfigDict(
-        {
-            "seed": 3,
-            "method": "fake",
-            "parallel": "pmap",
-            "data": {
-                "name": "fake",
-                "options": {},
-                "panel": (),
-                "panel_options": {},
-                "raters": (),
-                "resample": False,
-                "labels_per_image": 0,
-                "gold": "",
-                "replacement": {"share": 0.0, "overlap": 0.7, "kinds": ("erosion", "dilation")},
-                "input_noise": 0.0,
-                "splits": (0.72, 0.1, 0.18),
-                "folds": 0,
-                "fold": 0,
-                "split_seed": -1,
-                "max_train": 0,
-                "max_val": 0,
-                "augment": {},
-            },
-            "model": {"name": "none"},
-            "train": {
-                "epochs": 3,
-                "batch_size": 5,
-                "optimizer": "adamw",
-                "learning_rate": 0.1,
-                "schedule": "cosine",
-                "warmup_steps": 2,
-                "decay_rate": 0.96,
-                "momentum": 0.9,
-                "weight_decay": 1e-3,
-                "gradient_clip": 1.0,
-                "head_learning_rate": 0.5,
-                "ema": 0.9,
-                "strategy": "none",
-            },
-            "adl": {"alpha": 1.0, "beta": 0.0, "estimate": False},
-            "evaluate": {
-                "every_epochs": 1,
-                "batch_size": 3,
-                "select": "val_nll",
-                "checkpoint": "latest",
-                "decisions": ("argmax",),
-                "train": False,
-                "surface": False,
-                "tolerance": 1.0,
-            },
-            "checkpoint": {"every_epochs": 1, "keep": 2},
-            "log_every_steps": 1,
-            "progress": False,
-        }
-    )
-    config.data.options = ml_collections.ConfigDict(changes.pop("options", {}))
-    config.update_from_flattened_dict(changes)
-    return config.lock()
+    config = config_fields.default().unlock()
+    options = changes.pop("options", {})
+    config.data.options = ml_collections.ConfigDict(options)
+    config.model = ml_collections.ConfigDict({"name": "none"})
+    fields = {
+        "seed": 3,
+        "method": "fake",
+        "data.name": "fake",
+        "data.panel": (),
+        "data.input_noise": 0.0,
+        "data.splits": (0.72, 0.1, 0.18),
+        "data.replacement.overlap": 0.7,
+        "data.replacement.kinds": ("erosion", "dilation"),
+        "train.epochs": 3,
+        "train.batch_size": 5,
+        "train.learning_rate": 0.1,
+        "train.warmup_steps": 2,
+        "train.weight_decay": 1e-3,
+        "train.head_learning_rate": 0.5,
+        "train.ema": 0.9,
+        "evaluate.batch_size": 3,
+        "checkpoint.every_epochs": 1,
+        "log_every_steps": 1,
+        "progress": False,
+    }
+    config.update_from_flattened_dict(fields | changes)
+    return config_fields.resolve(config)
 
 
 def stop_at(step, number):

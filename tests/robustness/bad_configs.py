@@ -16,7 +16,6 @@ from configs import (
     adl,
     annotators,
     cm_trace,
-    defaults,
     folder,
     gaussian_threshold,
     noise_ratio,
@@ -27,7 +26,7 @@ from noisyjax.data import source, sources
 from noisyjax.data.labels import panels
 from noisyjax.data.sources import digits
 from noisyjax.methods import sliding_window
-from noisyjax.train import experiments, optimiser
+from noisyjax.train import config_fields, experiments, optimiser
 from noisyjax.train.workdir import config_and_summary, data_facts
 
 
@@ -35,7 +34,7 @@ def _changed(name, value):
     """Makes the default config with a field changed, in a run's empty folder."""
 
     def make(_):
-        config = defaults.get_config()
+        config = config_fields.default()
         config.unlock()
         *sections, field = name.split(".")
         section = config
@@ -104,14 +103,14 @@ load_digits = functools.cache(digits.load)
 
 def _build(config):
     with mock.patch.dict(sources.SOURCES, digits=load_digits):
-        experiments.build(config, "run")
+        experiments.build(config_fields.resolve(config), "run")
 
 
 def _with(**fields):
     """Makes the default config with several fields changed."""
 
     def make(folder):
-        config = defaults.get_config()
+        config = config_fields.default()
         with config.unlocked(), config.data.ignore_type(), config.train.ignore_type():
             config.update_from_flattened_dict({n.replace("__", "."): v for n, v in fields.items()})
         return config
@@ -155,7 +154,7 @@ _TOGETHER = [
 
 def _assign(change):
     def call(_):
-        config = defaults.get_config()
+        config = config_fields.default()
         change(config)
 
     return call

@@ -5,12 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import defaults
-from noisyjax.train import out_of_memory
+from noisyjax.train import config_fields, out_of_memory
 
 
 def raising(function, folder):
-    with out_of_memory.explained(defaults.get_config(), folder / "checkpoints"):
+    with out_of_memory.explained(config_fields.default(), folder / "checkpoints"):
         function()
 
 
@@ -36,7 +35,7 @@ def test_memory_that_runs_out_names_what_takes_less(tmp_path, function):
 
 
 def test_a_network_that_cannot_recompute_is_not_asked_to():
-    config = defaults.get_config()
+    config = config_fields.default()
     with config.unlocked():
         config.model.name = "highres3dnet"
     assert "remat" not in out_of_memory.remedies(config)

@@ -17,6 +17,7 @@ from absl import logging
 
 import noisyjax
 from noisyjax.core import files
+from noisyjax.train import config_fields
 from noisyjax.train.devices import distributed
 
 CONFIG_FILE = "config.json"
@@ -24,23 +25,6 @@ VERSIONS_FILE = "versions.json"
 SUMMARY_FILE = "summary.json"
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy")
-
-# What may differ when a run is taken up again: it changes how a run is shown or spread, not what
-# comes out.
-FREE = (
-    "progress",
-    "parallel",
-    "slabs",
-    "log_every_steps",
-    "checkpoint.every_epochs",
-    "checkpoint.keep",
-    "train.accumulate",
-    "evaluate.batch_size",
-    "remat",
-)
-
-# What fields that came later are in the runs from before: what was always done.
-_BEFORE = {"dtype": "float32", "data.skip_damaged": False}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -59,16 +43,14 @@ def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
       given: another one.
 
     Returns:
-      Name to (saved, given) of each field that differs, without those of `FREE`; None stands for a
-      field that is absent.
+      Name to (saved, given) of each field that differs, without those that may, see
+      `config_fields.Field.resumable`; None stands for a field that is absent.
 
     >>> differences({"train": {"epochs": 3}, "seed": 0}, {"train": {"epochs": 4}, "seed": 0})
     {'train.epochs': (3, 4)}
-    >>> differences({"seed": 0}, {"seed": 0, "dtype": "float32"})
-    {}
     """
-    one, other = _BEFORE | _flat(saved), _BEFORE | _flat(given)
-    names = [name for name in one | other if name not in FREE]
+    one, other = _flat(saved), _flat(given)
+    names = [name for name in one | other if name not in config_fields.RESUMABLE]
     return {n: (one.get(n), other.get(n)) for n in names if one.get(n) != other.get(n)}
 
 
@@ -133,8 +115,7 @@ def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pat
       Its absolute path.
 
     Raises:
-      ValueError: if it holds a run with another config; it names the fields. Only the fields in
-        `FREE` may change.
+      ValueError: if it holds a run with another config; it names the fields.
     """
     folder = pathlib.Path(folder).absolute()
     plain = _plain(config)
@@ -170,7 +151,7 @@ def finished(
     """
     summary = read_summary(folder)
     if summary is not None:
-        _check_same(pathlib.Path(folder), _plain(config))
+        _check_same(pathlib.Path(folder), _plain(config_fields.resolve(config)))
     return summary
 
 
@@ -185,11 +166,31 @@ def load_config(folder: str | os.PathLike) -> ml_collections.ConfigDict:
 
     Raises:
       FileNotFoundError: if there is no config.
+      ValueError: if it is damaged, or from a version of noisyjax with other fields; it names them.
     """
     path = pathlib.Path(folder) / CONFIG_FILE
     if not path.exists():
         raise FileNotFoundError(f"{path}: not there, so {folder} is no working directory of a run")
-    return ml_collections.ConfigDict(_tuples(_read_json(path))).lock()
+    saved = _tuples(_read_json(path))
+    try:
+        config = config_fields.resolve(ml_collections.ConfigDict(saved))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}{_made_by(folder)}") from error
+    absent = sorted(_flat(config.to_dict()).keys() - _flat(saved).keys())
+    if absent:
+        raise ValueError(f"{path}: expected the fields {', '.join(absent)}{_made_by(folder)}")
+    return config
+
+
+def _made_by(folder: str | os.PathLike) -> str:
+    """Says which version a run is of, where it is not this one."""
+    try:
+        version = files.read_json(pathlib.Path(folder) / VERSIONS_FILE).get("noisyjax")
+    except (ValueError, OSError, AttributeError):
+        return ""
+    if version == noisyjax.__version__:
+        return ""
+    return f" (the run is of noisyjax {version}, this is {noisyjax.__version__})"
 
 
 def read_summary(folder: str | os.PathLike) -> dict[str, float] | None:
