@@ -8,7 +8,6 @@ them depends on the chosen name (``model``, ``data.options``) is unset until it 
 and without the sections that the run does not read.
 """
 
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -17,14 +16,13 @@ import ml_collections
 
 from noisyjax import methods, models
 from noisyjax.core import checks
-from noisyjax.data import augment, sources
+from noisyjax.data import sources
 from noisyjax.data.labels import fuse, panels
-from noisyjax.methods import adl, base
-from noisyjax.train import optimiser
+from noisyjax.methods import base
+from noisyjax.train import config_sections, optimiser
 from noisyjax.train.devices import parallelism
 
 Config = ml_collections.ConfigDict
-Options = dict[str, inspect.Parameter]
 
 # What can stand around a method while it is trained.
 STRATEGIES = ("none", "adl")
@@ -202,64 +200,6 @@ FIELDS = {
 RESUMABLE = tuple(name for name, field in FIELDS.items() if field.resumable)
 
 
-def _options(build: Callable, *given: str) -> Options:
-    """Returns what a builder can be told, without what it is given by the run or is bound."""
-    bound = build.keywords if isinstance(build, functools.partial) else {}
-    parameters = inspect.signature(build).parameters.values()
-    positional, variadic = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_KEYWORD
-    return {
-        p.name: p
-        for p in parameters
-        if p.kind not in (positional, variadic) and p.name not in (*given, *bound)
-    }
-
-
-def _network(name: str) -> Options:
-    build = checks.lookup("model.name", name, models.MODELS)
-    run = ("num_classes", "axis_name", "dtype", "remat", "parent", "name")
-    bound = build.keywords if isinstance(build, functools.partial) else {}
-    unbound = build.func if bound else build
-    parameters = _options(unbound, *run)
-    return {n: p.replace(default=bound.get(n, p.default)) for n, p in parameters.items()}
-
-
-def _source(name: str) -> Options:
-    return _options(checks.lookup("data.name", name, sources.SOURCES), "skip_damaged")
-
-
-def _raters() -> Options:
-    return _options(panels.annotators.panel, "names", "num_classes", "spacing")
-
-
-def _augmentation() -> Options:
-    return _options(augment.augment, "key", "image", "labels", "spacing")
-
-
-def _strategy() -> Options:
-    return _options(adl.wrap, "method", "num_examples", "steps_per_epoch", "epochs")
-
-
-def family(method: str) -> str:
-    """Returns the section of a method's options: the name of its file.
-
-    >>> family("majority"), family("no_trace")
-    ('fused', 'cm_trace')
-    """
-    entry = checks.lookup("method", method, methods.METHODS)
-    return getattr(entry, "func", entry).__module__.rpartition(".")[2]
-
-
-def _method(name: str) -> Options:
-    """Returns the options of a method's family that none of its entries binds."""
-    run, section = ("segmenter", "num_raters", "num_classes", "axis_name"), family(name)
-    entries = [entry for n, entry in methods.METHODS.items() if family(n) == section]
-    return {
-        n: p
-        for n, p in _options(methods.METHODS[name], *run).items()
-        if all(n not in getattr(entry, "keywords", {}) for entry in entries)
-    }
-
-
 def _unset(options: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
     """Returns fields that hold None until they are set, by the types of the options."""
     plain = (bool, int, float, str, tuple)
@@ -267,9 +207,9 @@ def _unset(options: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
     return {n: ml_collections.config_dict.placeholder(kind) for n, kind in kinds.items()}
 
 
-def _union(each: Iterable[Options]) -> Options:
+def _union(each: Iterable[config_sections.Options]) -> config_sections.Options:
     """Returns options by name; one that has several types takes any."""
-    union: Options = {}
+    union: config_sections.Options = {}
     for name, parameter in (item for options in each for item in options.items()):
         if name in union and union[name].annotation != parameter.annotation:
             parameter = parameter.replace(annotation=object)
@@ -287,14 +227,16 @@ def default() -> Config:
             section[part] = section.get(part, Config())
             section = section[part]
         section[last] = field.default
-    config.model.update(_unset(_union(map(_network, models.MODELS))))
+    config.model.update(_unset(_union(map(config_sections.network, models.MODELS))))
     config.model.widths = (24, 48, 96)
-    config.data.options = Config(_unset(_union(map(_source, sources.SOURCES))))
-    config.data.panel_options = Config(_unset(_raters()))
-    config.data.augment = Config(_unset(_augmentation()))
+    config.data.options = Config(_unset(_union(map(config_sections.source, sources.SOURCES))))
+    config.data.panel_options = Config(_unset(config_sections.raters()))
+    config.data.augment = Config(_unset(config_sections.augmentation()))
     for name in methods.METHODS:
-        config[family(name)] = Config({n: p.default for n, p in _method(name).items()})
-    config.adl = Config({n: p.default for n, p in _strategy().items()})
+        config[config_sections.family(name)] = Config(
+            {n: p.default for n, p in config_sections.method(name).items()}
+        )
+    config.adl = Config({n: p.default for n, p in config_sections.strategy().items()})
     return config.lock()
 
 
@@ -326,7 +268,9 @@ def _plain(value: Any) -> Any:
     return value.to_dict() if isinstance(value, Config) else value
 
 
-def _section(name: str, given: Mapping[str, Any], options: Options, *, what: str) -> dict[str, Any]:
+def _section(
+    name: str, given: Mapping[str, Any], options: config_sections.Options, *, what: str
+) -> dict[str, Any]:
     """Completes the options of what was chosen: those that are set, and the others' defaults."""
     chosen = {n: _plain(value) for n, value in given.items() if value is not None}
     unknown = sorted(set(chosen) - set(options))
@@ -345,7 +289,7 @@ def _section(name: str, given: Mapping[str, Any], options: Options, *, what: str
     return complete
 
 
-def value(config: Mapping[str, Any], name: str) -> Any:
+def value(config: Any, name: str) -> Any:
     """Returns a field by its dotted name, or None where it is absent."""
     for part in name.split("."):
         config = None if config is None else config.get(part)
@@ -380,18 +324,21 @@ def resolve(config: Config) -> Config:
         raise ValueError(f"data.fold: expected 0 where data.folds is 0, got {flat['data.fold']}")
     method, source, network = (flat[name] for name in ("method", "data.name", "model.name"))
     sections = {
-        "model": (_network(network), network),
-        "data.options": (_source(source), source),
-        family(method): (_method(method), method),
+        "model": (config_sections.network(network), network),
+        "data.options": (config_sections.source(source), source),
+        config_sections.family(method): (config_sections.method(method), method),
     }
     if flat["data.panel"]:
-        sections["data.panel_options"] = (_raters(), "data.panel")
+        sections["data.panel_options"] = (config_sections.raters(), "data.panel")
     augmented = value(config, "data.augment") or {}
     if any(given is not None for given in augmented.values()):
-        sections["data.augment"] = (_augmentation(), "augment")
+        sections["data.augment"] = (config_sections.augmentation(), "augment")
     if flat["train.strategy"] == "adl":
-        sections["adl"] = (_strategy(), "adl")
-    resolved = {"data": {"options": {}, "panel_options": {}, "augment": {}}, family(method): {}}
+        sections["adl"] = (config_sections.strategy(), "adl")
+    resolved = {
+        "data": {"options": {}, "panel_options": {}, "augment": {}},
+        config_sections.family(method): {},
+    }
     for name, (options, what) in sections.items():
         own = {n: v for n, v in (value(config, name) or {}).items() if f"{name}.{n}" not in FIELDS}
         for option, one in _section(name, own, options, what=what).items():
@@ -411,9 +358,9 @@ def resolve(config: Config) -> Config:
 def _refuse_unknown(config: Config) -> None:
     """Raises for a field that no run reads."""
     open_sections = {"model", "data.options", "data.panel_options", "data.augment", "adl"}
-    open_sections |= {family(name) for name in methods.METHODS}
+    open_sections |= {config_sections.family(name) for name in methods.METHODS}
 
-    def look(tree: Mapping[str, Any], prefix: str) -> None:
+    def look(tree: Any, prefix: str) -> None:
         for name, inner in tree.items():
             full = f"{prefix}{name}"
             if full in FIELDS or full in open_sections:

@@ -18,7 +18,7 @@ from noisyjax.core import checks
 from noisyjax.data import augment, damaged, patches, pipeline, source, sources, splits
 from noisyjax.data.labels import frozen, fuse, panels, replace
 from noisyjax.methods import adl, base, sliding_window
-from noisyjax.train import config_fields
+from noisyjax.train import config_sections
 from noisyjax.train.devices import distributed
 from noisyjax.train.workdir import data_facts
 
@@ -262,7 +262,7 @@ def build_method(config: Config, *, num_raters: int, num_classes: int, **model: 
             raise ValueError(f"remat: {config.model.name} has no such option, expected False")
         options["remat"] = True
     segmenter = models.build(options.pop("name"), num_classes, **options, **model)
-    settings = config[config_fields.family(config.method)].to_dict()
+    settings = config[config_sections.family(config.method)].to_dict()
     return methods.build(
         config.method, segmenter, num_raters=num_raters, num_classes=num_classes, **settings
     )

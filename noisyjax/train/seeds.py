@@ -21,7 +21,7 @@ import ml_collections
 import numpy as np
 
 from noisyjax.core import rng
-from noisyjax.train import config_checks, loop, out_of_memory, progress, runs, train_state
+from noisyjax.train import config_fields, loop, out_of_memory, progress, runs, train_state
 from noisyjax.train.devices import parallelism
 from noisyjax.train.evaluation import evaluate, noise_detection
 from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts, lock, metrics_log
@@ -51,7 +51,7 @@ def train_seeds(
     _check(configs)
     if jax.process_count() > 1:
         raise ValueError(f"train_seeds: expected one process, got {jax.process_count()}")
-    config_checks.check(configs[0])
+    configs = [config_fields.resolve(config) for config in configs]
     pairs = list(zip(configs, workdirs, strict=True))
     summaries = [config_and_summary.finished(config, folder) for config, folder in pairs]
     if None not in summaries:
@@ -109,9 +109,7 @@ def _train(
     with progress.Progress(first.num_steps, shown=config.progress) as bar:
         batches = zip(*(run.batches(0) for run in group), strict=True)
         for now, parts in enumerate(batches, 1):
-            parts = tuple(
-                parallelism.pad(part, config.train.get("accumulate", 1)) for part in parts
-            )
+            parts = tuple(parallelism.pad(part, config.train.accumulate) for part in parts)
             together, report = update_all(together, stack(parts), seeds)
             held.append((now, parts, report))
             if now == 1:

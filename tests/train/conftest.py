@@ -10,5 +10,7 @@ def fakes(monkeypatch):
 
     for registry in (sources.SOURCES, models.MODELS, methods.METHODS):
         for name in ("fake", "none"):
+            # So that it is gone after the test.
             monkeypatch.setitem(registry, name, None)
+            del registry[name]
     train_fakes.install()

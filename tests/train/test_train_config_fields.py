@@ -92,6 +92,7 @@ def test_the_ends_of_a_range_count_as_the_table_says(value, passes):
             config_fields.resolve(config)
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_flags_reach_the_options_of_every_section(monkeypatch):
     given = {
         "model.norm": ("batch", "batch"),

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs import study as studies
 from noisyjax.metrics import tabulate
-from noisyjax.studies import grid, study
+from noisyjax.studies import grid, study, study_fields
 from noisyjax.studies.noise_ratio import figures, report, scores
 
 # Of four cases at 0 %; the runs of seed 1 are better by 0.02 in all of them.
@@ -76,7 +75,7 @@ def finished(tmp_path_factory):
     base = ml_collections.ConfigDict({"share": 0.0, "seed": 0, "progress": True})
     levels = tuple((f"{percent} %", {"share": percent / 100}) for percent in (0, 100, 20))
     columns = (("tested_step", "step", ".0f"),)
-    config = studies.new("ratios", base, [("ratio", levels)], seeds=(0, 1), columns=columns)
+    config = study_fields.new("ratios", base, [("ratio", levels)], seeds=(0, 1), columns=columns)
     config.reports = ("noise_ratio",)
     config.curve = "val_nll"
     config.workers = 1
@@ -201,7 +200,7 @@ def test_violins_have_medians_and_quartiles(drawn):
     assert len(violins) == 4
     deleted = [segment[0, 1] for segment in quartiles.get_segments()[6:9]]
     np.testing.assert_allclose(deleted, [15, 20, 35])
-    red = matplotlib.colors.to_rgb(figures.pictures.COLOURS["false positive"])
+    red = matplotlib.colors.to_rgb(figures.plots.COLOURS["false positive"])
     np.testing.assert_allclose(violins[2].get_facecolor()[0, :3], red)
     (axes,) = drawn["quality"].axes
     medians = [segment[0, 1] for segment in axes.collections[-1].get_segments()[1::3]]
@@ -251,7 +250,7 @@ def test_other_studies_and_unknown_reports_are_refused(finished, tmp_path):
     for level in ("ten %", "10", "10 % or so"):
         with pytest.raises(ValueError, match=f"ratio: expected a level .* got '{level}'"):
             scores.ratio(level)
-    config = studies.new("x", ml_collections.ConfigDict(), [], seeds=(), columns=())
+    config = study_fields.new("x", ml_collections.ConfigDict(), [], seeds=(), columns=())
     config.reports = ("noise_ratios",)
     with pytest.raises(ValueError, match="reports: expected one of 'noise_ratio'"):
         study.run_study(config, tmp_path / "none")
