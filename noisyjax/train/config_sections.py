@@ -17,12 +17,8 @@ def _options(build: Callable, *given: str) -> Options:
     """Returns what a builder can be told, without what it is given by the run or is bound."""
     bound = build.keywords if isinstance(build, functools.partial) else {}
     parameters = inspect.signature(build).parameters.values()
-    positional, variadic = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_KEYWORD
-    return {
-        p.name: p
-        for p in parameters
-        if p.kind not in (positional, variadic) and p.name not in (*given, *bound)
-    }
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name: p for p in parameters if p.kind in named and p.name not in (*given, *bound)}
 
 
 def network(name: str) -> Options:

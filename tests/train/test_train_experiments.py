@@ -10,7 +10,7 @@ import train_fakes
 
 from noisyjax import fusion, methods
 from noisyjax.core import rng
-from noisyjax.train import experiments
+from noisyjax.train import config_fields, experiments
 from noisyjax.train.workdir import config_and_summary
 
 
@@ -24,13 +24,14 @@ def digits(**changes):
     config = train_fakes.config()
     config.unlock()
     config.data.name = "digits"
+    config.data.options = ml_collections.ConfigDict()
     config.data.panel = ("good", "blank")
     config.data.panel_options = ml_collections.ConfigDict()
     config.data.splits = (0.1, 0.45, 0.45)
     config.data.max_train = 8
     config.data.augment = ml_collections.ConfigDict(changes.pop("augment", {}))
     config.update_from_flattened_dict(changes)
-    return config.lock()
+    return config_fields.resolve(config)
 
 
 def test_splits_are_kept_in_the_folder(tmp_path):
