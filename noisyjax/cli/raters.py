@@ -14,14 +14,12 @@ and raters.png.
 """
 
 import pathlib
-from typing import Any
 
+import rich.console
 from absl import app, flags, logging
 
 from noisyjax.cli import options
-
-ESTIMATES = ("network", "posterior")
-FUSIONS = ("staple", "spatial_staple", "majority", "truth")
+from noisyjax.studies.raters import references, report, scores
 
 
 def define_flags() -> None:
@@ -30,27 +28,32 @@ def define_flags() -> None:
     flags.DEFINE_enum("split", "test", ["train", "val", "test"], "Which images of the run.")
     flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint of the run.")
     flags.DEFINE_enum(
-        "estimate", "network", ESTIMATES, "The run's truth: its network's, or with the labels."
+        "estimate",
+        "network",
+        references.ESTIMATES,
+        "The run's truth: its network's, or with the labels.",
     )
     flags.DEFINE_string("source", None, "A data set, instead of a run.")
     flags.DEFINE_multi_string("option", [], "NAME=VALUE of the data set's options; repeatable.")
-    flags.DEFINE_enum("fusion", "staple", FUSIONS, "How the data set's truth is estimated.")
+    flags.DEFINE_enum(
+        "fusion", "staple", references.FUSIONS, "How the data set's truth is estimated."
+    )
     flags.DEFINE_list("panel", [], "Simulated annotators instead of the data set's own raters.")
     flags.DEFINE_integer("seed", 0, "Seed of the simulated annotators.")
     flags.DEFINE_integer("images", 0, "The first so many of the data set, 0 for all.", 0)
     flags.DEFINE_string("out", None, "Folder for the report; by default raters/ of the run.")
 
 
-def _reference(given: flags.FlagValues) -> Any:
-    from noisyjax.studies.raters import reference
-
+def _reference(given: flags.FlagValues) -> references.Reference:
     if given.run:
-        return reference.from_run(
+        return references.from_run(
             given.run, split=given.split, estimate=given.estimate, checkpoint=given.checkpoint
         )
     data = options.load_source(given.source, dict(options.parse("option", given.option)))
     ids = range(min(given.images or len(data.examples), len(data.examples)))
-    return reference.from_source(data, ids=ids, by=given.fusion, panel=given.panel, seed=given.seed)
+    return references.from_source(
+        data, ids=ids, by=given.fusion, panel=given.panel, seed=given.seed
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -61,20 +64,16 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("expected one of --run and --source")
     if not (given.run or given.out):
         raise app.UsageError("--out: expected a folder, for --source has none")
-    import rich.console
-
-    from noisyjax.studies.raters import report, scores
-
     logging.set_verbosity(logging.WARNING)
-    found = scores.build(_reference(given))
+    result = scores.build(_reference(given))
     folder = pathlib.Path(given.out or pathlib.Path(given.run) / "raters" / given.split)
-    report.write(found, folder)
+    report.write(result, folder)
     console = rich.console.Console()
     if not console.is_terminal:
-        # A file has no width that the table would have to bow to.
+        # A file has no width.
         console.width = 140
-    console.print(report.terminal(found))
-    for note in found.notes:
+    console.print(report.terminal(result))
+    for note in result.notes:
         console.print(f"Note: {note}", style="yellow")
     console.print(f"{folder}/raters.md, raters.csv, raters_cases.csv, raters.png")
 

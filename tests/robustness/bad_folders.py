@@ -14,7 +14,7 @@ from bad_inputs import group
 from noisyjax.cli import fit_noise
 from noisyjax.data.folder import checker
 from noisyjax.data.sources import folder
-from noisyjax.studies.raters import noise_fit, noise_levels, reference
+from noisyjax.studies.raters import noise_fit, noise_levels, references
 from noisyjax.train import predict
 
 SIZE = (8, 8)
@@ -250,9 +250,9 @@ def _predict(where, output="out"):
     predict.predict_folder(where / "run", where / "folder" / "imagesTr", where / output)
 
 
-def _evidence(**options):
+def _reference(**options):
     def call(_):
-        reference.from_source(
+        references.from_source(
             bad_configs.load_digits(), ids=range(2), panel=("good", "over"), seed=0, **options
         )
 
@@ -343,7 +343,7 @@ ROWS = [
     ),
     *group(
         "raters",
-        _evidence(by="best"),
+        _reference(by="best"),
         [("an unknown fusion", _nothing, "by: expected one of .*, got 'best'|fusion: .*'best'")],
     ),
     *group(

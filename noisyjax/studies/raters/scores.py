@@ -1,7 +1,7 @@
-"""Counts what each rater did beside an estimate of the truth.
+"""Compares each rater with an estimate of the truth.
 
-Sensitivity and specificity are counted over the voxels of all his images, so that large objects
-count more; Dice, bias and agreement are means over images.
+Sensitivity and specificity are counted over the voxels of all of a rater's images, so that large
+objects count more; Dice, bias and agreement are means over images.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Integer
 
 from noisyjax.data.labels import fuse
 from noisyjax.metrics import confusion, overlap, raters, tabulate
-from noisyjax.studies.raters import reference
+from noisyjax.studies.raters import references
 
 NOT_PERSISTENT = (
     "the raters of {name} are not the same persons in every image: a row says how the labels at "
@@ -21,14 +21,14 @@ NOT_PERSISTENT = (
 
 
 class Cases(NamedTuple):
-    """Each rater's numbers on each image, NaN where he did not label it.
+    """Each rater's numbers on each image, NaN where the rater did not label it.
 
     Attributes:
       names: N names.
       dice: to the estimated truth, mean over the classes of the foreground, ``[N, R]``.
       sensitivity: of each class of the foreground, ``[N, R, L - 1]``.
       specificity: likewise.
-      bias: log2 of his foreground volume over the estimated one, ``[N, R]``; NaN if one is zero.
+      bias: log2 of the foreground volume over the estimated one, ``[N, R]``; NaN if one is zero.
       agreement: mean Dice to the other raters, ``[N, R]``.
     """
 
@@ -41,20 +41,20 @@ class Cases(NamedTuple):
 
 
 class Rater(NamedTuple):
-    """A rater's numbers over all his images.
+    """A rater's numbers over all images that the rater labelled.
 
     Attributes:
-      name: his name.
-      images: how many he labelled.
+      name: the rater's name.
+      images: how many they labelled.
       sensitivity: of each class of the foreground, over all voxels, ``[L - 1]``.
       specificity: likewise.
-      dice: to the estimated truth, over his images.
-      bias: log2 volume ratio, over the images where he and the estimate found something.
-      missed: images where he found nothing, and the estimate something.
-      added: images where he found something, and the estimate nothing.
-      trace: of his matrix, over L: how often he is right, classes counting alike.
+      dice: to the estimated truth, over images.
+      bias: log2 volume ratio, over the images where neither volume is zero.
+      missed: images with foreground in the estimate only.
+      added: images with foreground in the label only.
+      trace: of the matrix, over L: how often the rater is right, classes counting alike.
       agreement: Dice to the other raters, over images.
-      worst: places of his images, the lowest Dice first.
+      worst: indices of the images, the lowest Dice first.
     """
 
     name: str
@@ -71,65 +71,58 @@ class Rater(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The report.
+    """The numbers of all raters.
 
     Attributes:
-      evidence: what it was made from.
+      reference: what they are compared with.
       raters: R of them.
       cases: the numbers of each image.
       cms: the raters' matrices, ``[R, L, L]``.
       notes: sentences that a reader should know.
     """
 
-    evidence: reference.Evidence
+    reference: references.Reference
     raters: tuple[Rater, ...]
     cases: Cases
     cms: Float[np.ndarray, "R L L"]
     notes: tuple[str, ...]
 
 
-def build(evidence: reference.Evidence) -> Report:
-    """Counts what each rater did, and puts it together.
-
-    Args:
-      evidence: from `rater_evidence`.
-
-    Returns:
-      The report.
-    """
-    num_classes = evidence.examples.data.num_classes
+def build(reference: references.Reference) -> Report:
+    """Compares each rater with a reference."""
+    num_classes = reference.examples.data.num_classes
 
     def one(case: dict[str, Array]) -> tuple[Array, Array]:
         labels, mask = case["labels"], case["rater_mask"]
         counted = raters.joint_counts(labels, case["truth"], num_classes, rater_mask=mask)
         return counted, raters.agreement(labels, num_classes, rater_mask=mask)
 
-    cases_given = {**evidence.given(), "truth": evidence.truth}
+    cases_given = {**reference.given(), "truth": reference.truth}
     tables, agreement = fuse.map_cases(one, cases_given)
-    cases = _cases(evidence, tables, agreement)
+    cases = _cases(reference, tables, agreement)
     # Whole numbers until here, so that nothing is lost over many images.
     total = tables.sum(axis=0, dtype=np.int64)
-    cms = evidence.cms
+    cms = reference.cms
     if cms is None:
         cms = np.asarray(raters.matrices(jnp.asarray(total, jnp.float32)))
-    found = tuple(
-        _rater(evidence, place, cases, tables[:, place], total[place], cms[place])
-        for place in range(len(evidence.names))
+    each = tuple(
+        _rater(reference, index, cases, tables[:, index], total[index], cms[index])
+        for index in range(len(reference.names))
     )
     notes = []
-    if not evidence.persistent:
-        notes.append(NOT_PERSISTENT.format(name=evidence.examples.data.name))
-    if evidence.cms is not None:
-        notes += confusion.orientation_warnings(cms, evidence.names)
-    return Report(evidence, found, cases, cms, tuple(notes))
+    if not reference.persistent:
+        notes.append(NOT_PERSISTENT.format(name=reference.examples.data.name))
+    if reference.cms is not None:
+        notes += confusion.orientation_warnings(cms, reference.names)
+    return Report(reference, each, cases, cms, tuple(notes))
 
 
 def _cases(
-    evidence: reference.Evidence,
+    reference: references.Reference,
     tables: Integer[np.ndarray, "N R L L"],
     agreement: Float[np.ndarray, "N R"],
 ) -> Cases:
-    examples = evidence.examples
+    examples = reference.examples
     mask = examples.rater_masks
     counts = raters.overlap_counts(jnp.asarray(tables))
 
@@ -147,37 +140,37 @@ def _cases(
 
 
 def _rater(
-    evidence: reference.Evidence,
-    place: int,
+    reference: references.Reference,
+    index: int,
     cases: Cases,
     tables: Integer[np.ndarray, "N L L"],
     total: Integer[np.ndarray, "L L"],
     cm: Float[np.ndarray, "L L"],
 ) -> Rater:
-    mine = np.flatnonzero(evidence.examples.rater_masks[:, place])
-    found = tables[mine, 1:, :].sum(axis=(1, 2)) > 0
-    there = tables[mine, :, 1:].sum(axis=(1, 2)) > 0
+    labelled = np.flatnonzero(reference.examples.rater_masks[:, index])
+    in_label = tables[labelled, 1:, :].sum(axis=(1, 2)) > 0
+    in_truth = tables[labelled, :, 1:].sum(axis=(1, 2)) > 0
     # In 64 bits on the host: a class's voxels of all images may pass the range of int32.
-    tp, said, true = np.diagonal(total), total.sum(axis=1), total.sum(axis=0)
-    counts = overlap.Counts(tp, said - tp, true - tp, total.sum() - said - true + tp)
-    dice = cases.dice[mine, place]
+    tp, label, true = np.diagonal(total), total.sum(axis=1), total.sum(axis=0)
+    counts = overlap.Counts(tp, label - tp, true - tp, total.sum() - label - true + tp)
+    dice = cases.dice[labelled, index]
     order = np.argsort(dice, kind="stable")
     return Rater(
-        name=evidence.names[place],
-        images=len(mine),
+        name=reference.names[index],
+        images=len(labelled),
         sensitivity=np.asarray(overlap.recall(counts))[1:],
         specificity=np.asarray(overlap.specificity(counts))[1:],
         dice=tabulate.summarise(dice.tolist()),
-        bias=tabulate.summarise(cases.bias[mine, place].tolist()),
-        missed=int((there & ~found).sum()),
-        added=int((found & ~there).sum()),
+        bias=tabulate.summarise(cases.bias[labelled, index].tolist()),
+        missed=int((in_truth & ~in_label).sum()),
+        added=int((in_label & ~in_truth).sum()),
         trace=float(np.trace(cm) / len(cm)),
-        agreement=tabulate.summarise(cases.agreement[mine, place].tolist()),
-        worst=tuple(int(i) for i in mine[order]),
+        agreement=tabulate.summarise(cases.agreement[labelled, index].tolist()),
+        worst=tuple(int(i) for i in labelled[order]),
     )
 
 
-def headline(found: Report) -> str:
-    """Returns what was judged by what, in one sentence."""
-    evidence = found.evidence
-    return f"{evidence.title}: {len(evidence.examples)} images, judged by {evidence.estimate}"
+def headline(report: Report) -> str:
+    """Returns what was compared with what, in one sentence."""
+    reference = report.reference
+    return f"{reference.title}: {len(reference.examples)} images, judged by {reference.estimate}"

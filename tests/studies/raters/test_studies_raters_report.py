@@ -13,14 +13,14 @@ from noisyjax import train
 from noisyjax.data import source
 from noisyjax.data.labels import frozen
 from noisyjax.methods import base
-from noisyjax.studies.raters import figures, reference, report, scores
+from noisyjax.studies.raters import figures, references, report, scores
 
 N, SIDE = 6, 12
 NAMES = ("exact", "twice", "half", "blind", "absent")
 
 
 def discs(shape=(SIDE, SIDE), *, persistent=True):
-    """A block as truth; raters who draw it right, twice, half, not at all, and one who is away."""
+    """A block as truth; raters who draw it right, twice, half, not at all, or are absent."""
     truth = np.zeros((N, *shape), np.uint8)
     truth[:, ..., 2:6, 4:8] = 1
     twice, half, blind = truth.copy(), truth.copy(), np.zeros_like(truth)
@@ -46,13 +46,13 @@ def discs(shape=(SIDE, SIDE), *, persistent=True):
 
 
 @pytest.fixture(scope="module")
-def found():
-    return scores.build(reference.from_source(discs(), by="truth"))
+def result():
+    return scores.build(references.from_source(discs(), by="truth"))
 
 
-def test_each_rater_gets_his_numbers(found):
-    exact, twice, half, blind, absent = found.raters
-    assert [rater.images for rater in found.raters] == [6, 6, 5, 6, 0]
+def test_each_rater_gets_their_numbers(result):
+    exact, twice, half, blind, absent = result.raters
+    assert [rater.images for rater in result.raters] == [6, 6, 5, 6, 0]
     assert exact.sensitivity == exact.specificity == exact.dice.mean == exact.trace == 1
     # 16 voxels in five images, 32 drawn in all six.
     outside = 5 * (144 - 16) + 144
@@ -68,15 +68,15 @@ def test_each_rater_gets_his_numbers(found):
     assert (absent.worst, absent.dice.count) == ((), 0)
 
 
-def test_agreement_is_with_those_who_labelled_the_image(found):
+def test_agreement_is_with_those_who_labelled_the_image(result):
     # Image 0, without "half": exact has twice at 2/3 and blind at 0.
-    np.testing.assert_allclose(found.cases.agreement[0], [1 / 3, 1 / 3, np.nan, 0, np.nan])
-    assert np.isnan(found.cases.dice[0, 2])
+    np.testing.assert_allclose(result.cases.agreement[0], [1 / 3, 1 / 3, np.nan, 0, np.nan])
+    assert np.isnan(result.cases.dice[0, 2])
 
 
-def test_volumes_give_the_same_numbers(found):
-    volumes = scores.build(reference.from_source(discs((2, SIDE, SIDE)), by="truth"))
-    for one, other in zip(found.raters, volumes.raters, strict=True):
+def test_volumes_give_the_same_numbers(result):
+    volumes = scores.build(references.from_source(discs((2, SIDE, SIDE)), by="truth"))
+    for one, other in zip(result.raters, volumes.raters, strict=True):
         np.testing.assert_allclose(one.specificity, other.specificity)
         assert one.dice == pytest.approx(other.dice, nan_ok=True)
         assert one.worst == other.worst
@@ -84,37 +84,37 @@ def test_volumes_give_the_same_numbers(found):
 
 
 @pytest.mark.parametrize("by", ["staple", "spatial_staple", "majority"])
-def test_raters_who_agree_are_believed(by):
+def test_raters_who_agree_define_the_truth(by):
     data = discs()
     examples = data.examples
     copies = examples.labels[:, [0, 0, 0, 1, 2]]
     data = dataclasses.replace(
         data, examples=dataclasses.replace(examples, labels=copies, rater_masks=None)
     )
-    evidence = reference.from_source(data, by=by)
-    np.testing.assert_array_equal(evidence.truth, examples.truths)
-    found = scores.build(evidence)
-    assert [rater.images for rater in found.raters] == [N] * 5
-    np.testing.assert_allclose(found.raters[0].dice.mean, 1)
-    np.testing.assert_allclose(found.cms.sum(axis=1), 1, atol=1e-5)
-    assert found.raters[4].trace < found.raters[0].trace
+    reference = references.from_source(data, by=by)
+    np.testing.assert_array_equal(reference.truth, examples.truths)
+    result = scores.build(reference)
+    assert [rater.images for rater in result.raters] == [N] * 5
+    np.testing.assert_allclose(result.raters[0].dice.mean, 1)
+    np.testing.assert_allclose(result.cms.sum(axis=1), 1, atol=1e-5)
+    assert result.raters[4].trace < result.raters[0].trace
 
 
-def test_simulated_annotators_are_judged_by_the_truth_they_came_from():
-    evidence = reference.from_source(
+def test_simulated_annotators_are_compared_with_the_truth_they_came_from():
+    reference = references.from_source(
         discs(persistent=False), ids=[0, 1, 2], by="truth", panel=("blank", "blank"), seed=1
     )
-    found = scores.build(evidence)
-    assert evidence.names == ("blank_0", "blank_1")
-    assert found.notes == ()
-    assert [rater.missed for rater in found.raters] == [3, 3]
+    result = scores.build(reference)
+    assert reference.names == ("blank_0", "blank_1")
+    assert result.notes == ()
+    assert [rater.missed for rater in result.raters] == [3, 3]
 
 
-def test_raters_who_are_nobody_are_said_to_be(tmp_path):
-    evidence = reference.from_source(discs(persistent=False), by="truth")
-    found = scores.build(evidence)
-    assert "not the same persons" in report.markdown(found)
-    figure = figures.overview(found)
+def test_raters_who_are_not_persistent_are_noted(tmp_path):
+    reference = references.from_source(discs(persistent=False), by="truth")
+    result = scores.build(reference)
+    assert "not the same persons" in report.markdown(result)
+    figure = figures.overview(result)
     titles = " ".join(part._suptitle.get_text() for part in figure.subfigs)
     assert "not the same" in titles.replace("\n", " ")
 
@@ -137,8 +137,8 @@ def _run(monkeypatch, data, predict):
     monkeypatch.setattr(train, "restore", lambda workdir, *, checkpoint: (run, {}))
 
 
-@pytest.mark.parametrize(("estimate", "believed"), [("network", 16), ("posterior", 32)])
-def test_a_network_judges_alone_or_with_the_labels(monkeypatch, estimate, believed):
+@pytest.mark.parametrize(("estimate", "area"), [("network", 16), ("posterior", 32)])
+def test_the_truth_is_the_networks_alone_or_with_the_labels(monkeypatch, estimate, area):
     cms = jnp.array([[[0.6, 0.4], [0.4, 0.6]], [[1, 1e-3], [0, 0.999]], [[0.6, 0.4], [0.4, 0.6]]])
 
     def predict(variables, image):
@@ -148,13 +148,13 @@ def test_a_network_judges_alone_or_with_the_labels(monkeypatch, estimate, believ
         return base.Prediction(probs, spread)
 
     _run(monkeypatch, discs(), predict)
-    evidence = reference.from_run("somewhere/run", estimate=estimate)
-    # The second rater, whom his matrix makes sure, draws twice as much.
-    assert evidence.truth.shape == (N, SIDE, SIDE)
-    assert (evidence.truth[:5].sum(axis=(1, 2)) == believed).all()
-    np.testing.assert_allclose(evidence.cms, cms, atol=1e-6)
-    assert evidence.title == "discs, test, fake"
-    assert [rater.images for rater in scores.build(evidence).raters] == [6, 6, 5]
+    reference = references.from_run("somewhere/run", estimate=estimate)
+    # The second rater, whose matrix is nearly the identity, draws twice as much.
+    assert reference.truth.shape == (N, SIDE, SIDE)
+    assert (reference.truth[:5].sum(axis=(1, 2)) == area).all()
+    np.testing.assert_allclose(reference.cms, cms, atol=1e-6)
+    assert reference.title == "discs, test, fake"
+    assert [rater.images for rater in scores.build(reference).raters] == [6, 6, 5]
 
 
 def test_a_network_without_raters_is_refused(monkeypatch):
@@ -163,20 +163,20 @@ def test_a_network_without_raters_is_refused(monkeypatch):
 
     _run(monkeypatch, discs(), predict)
     with pytest.raises(ValueError, match="the method fake has no confusion matrices"):
-        reference.from_run("run")
+        references.from_run("run")
     with pytest.raises(ValueError, match=r"split: .*test.*got 'val'"):
-        reference.from_run("run", split="val")
+        references.from_run("run", split="val")
     with pytest.raises(ValueError, match="estimate: expected one of .*got 'guess'"):
-        reference.from_run("run", estimate="guess")
+        references.from_run("run", estimate="guess")
 
 
 def test_an_unknown_fusion_is_named():
     with pytest.raises(ValueError, match="by: expected one of .*got 'sampled'"):
-        reference.from_source(discs(), by="sampled")
+        references.from_source(discs(), by="sampled")
 
 
-def test_the_files_hold_every_number(found, tmp_path):
-    report.write(found, tmp_path / "new")
+def test_the_files_hold_every_number(result, tmp_path):
+    report.write(result, tmp_path / "new")
     written = {path.name for path in (tmp_path / "new").iterdir()}
     assert written == {"raters.md", "raters.csv", "raters_cases.csv", "raters.png"}
     assert (tmp_path / "new" / "raters.png").read_bytes().startswith(b"\x89PNG")
@@ -210,23 +210,23 @@ def test_several_classes_have_numbers_of_their_own():
         spacing=(1.0, 1.0),
         rater_names=("a", "b"),
     )
-    found = scores.build(reference.from_source(data, by="truth"))
-    np.testing.assert_allclose(found.raters[1].sensitivity, [1, 0.5])
-    np.testing.assert_allclose(found.raters[1].specificity, [10 / 12, 1], rtol=1e-6)
-    assert found.raters[1].bias.mean == 0
-    head, rows = report.class_rows(found)
+    result = scores.build(references.from_source(data, by="truth"))
+    np.testing.assert_allclose(result.raters[1].sensitivity, [1, 0.5])
+    np.testing.assert_allclose(result.raters[1].specificity, [10 / 12, 1], rtol=1e-6)
+    assert result.raters[1].bias.mean == 0
+    head, rows = report.class_rows(result)
     assert head[1:] == [f"{k} {c}" for k in ("sensitivity", "specificity") for c in ("rim", "core")]
     assert rows[1][:3] == ["b", "1.000", "0.500"]
-    assert "sensitivity core" in report.markdown(found)
-    line = next(csv.DictReader(io.StringIO(report.rater_csv(found))))
+    assert "sensitivity core" in report.markdown(result)
+    line = next(csv.DictReader(io.StringIO(report.rater_csv(result))))
     assert float(line["sensitivity/core"]) == 1
-    assert len(figures.overview(found).axes) == 5
+    assert len(figures.overview(result).axes) == 5
 
 
-def test_comparisons_are_of_the_same_raters(found):
-    figure = figures.comparison({"truth": found, "again": found})
+def test_comparisons_are_of_the_same_raters(result):
+    figure = figures.comparison({"truth": result, "again": result})
     assert [axes.get_title() for axes in figure.axes][0] == "sensitivity"
     assert len(figure.axes[0].patches) == 2 * len(NAMES)
-    renamed = found._replace(evidence=found.evidence._replace(names=tuple("abcde")))
+    renamed = result._replace(reference=result.reference._replace(names=tuple("abcde")))
     with pytest.raises(ValueError, match="expected them on the same raters"):
-        figures.comparison({"truth": found, "other": renamed})
+        figures.comparison({"truth": result, "other": renamed})

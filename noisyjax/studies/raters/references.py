@@ -1,7 +1,7 @@
-"""What raters are judged by: an estimate of the truth, from a network or from their labels.
+"""What raters are compared with: an estimate of the truth, from a network or from their labels.
 
-A rater who took part in an estimate is judged by something that he influenced; a network's
-segmentation of images that it was not trained on is free of that.
+A rater who took part in an estimate has influenced it; a network's segmentation of images that it
+was not trained on is free of that.
 """
 
 import os
@@ -13,19 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
-from noisyjax import fusion, train
+from noisyjax import fusion, losses, train
 from noisyjax.core import checks
 from noisyjax.data import pipeline, source
 from noisyjax.data.labels import frozen, fuse, panels
-from noisyjax.losses import confusion as mixing
 from noisyjax.metrics import confusion
 
 ESTIMATES = ("network", "posterior")
 FUSIONS = ("staple", "spatial_staple", "majority", "truth")
 
 
-class Evidence(NamedTuple):
-    """What raters are judged by.
+class Reference(NamedTuple):
+    """An estimate of the truth, and the labels that are compared with it.
 
     Attributes:
       title: what was looked at, for headings.
@@ -56,18 +55,15 @@ def from_run(
     split: str = "test",
     estimate: str = "network",
     checkpoint: str = "latest",
-) -> Evidence:
-    """Judges the raters of a run by its trained network.
+) -> Reference:
+    """Takes the truth from a run's trained network.
 
     Args:
       workdir: the run's folder; nothing in it is changed.
       split: "train", "val" or "test".
-      estimate: the truth is what the "network" says about the image, or its "posterior": the same
-        together with the raters' labels of the image, each weighted by his matrix.
+      estimate: "network", what it predicts from the image, or "posterior", the same together with
+        the raters' labels of the image, each weighted by the rater's matrix.
       checkpoint: "latest" or "best".
-
-    Returns:
-      The evidence.
 
     Raises:
       FileNotFoundError: if there is no such run or checkpoint.
@@ -82,23 +78,23 @@ def from_run(
     )
     if shapes.cms is None:
         raise ValueError(f"{workdir}: the method {run.config.method} has no confusion matrices")
-    judge = jax.jit(
-        lambda variables, batch: jax.vmap(lambda *one: _judge(*one, estimate=estimate))(
+    estimate_batch = jax.jit(
+        lambda variables, batch: jax.vmap(lambda *one: _estimate(*one, estimate=estimate))(
             experiment.method.predict(variables, batch["image"])[:2], batch
         )
     )
-    found = []
+    parts = []
     for batch in pipeline.eval_batches(examples, batch_size=run.config.evaluate.batch_size):
         batch = {name: jnp.asarray(value) for name, value in batch.items()}
         real = np.flatnonzero(batch["weight"])
-        found.append([part[real] for part in jax.device_get(judge(variables, batch))])
-    truth, sums, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        parts.append([part[real] for part in jax.device_get(estimate_batch(variables, batch))])
+    truth, sums, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     words = {
         "network": "the network's segmentation of the image",
         "posterior": "the network's segmentation and all labels of the image together",
     }
     total = np.maximum(weights.sum(axis=0, dtype=np.float64), np.finfo(np.float32).tiny)
-    return Evidence(
+    return Reference(
         title=f"{experiment.data.name}, {split}, {run.config.method}",
         estimate=words[estimate],
         examples=examples,
@@ -109,16 +105,16 @@ def from_run(
     )
 
 
-def _judge(prediction: Sequence[Array], example: dict[str, Array], *, estimate: str):
+def _estimate(prediction: Sequence[Array], example: dict[str, Array], *, estimate: str):
     """Returns one image's estimated truth, and what the mean matrices are made from."""
     probs, cms = prediction
     scores = jnp.log(jnp.maximum(probs, jnp.finfo(probs.dtype).tiny))
     if estimate == "posterior":
         safe = jnp.maximum(cms, jnp.finfo(cms.dtype).tiny)
         mask = example["rater_mask"]
-        scores += mixing.log_likelihood(safe, example["labels"], rater_mask=mask)
-    belief = jax.nn.softmax(scores)
-    return belief.argmax(axis=-1).astype(jnp.uint8), *confusion.cm_sums(cms, probs=belief)
+        scores += losses.confusion.log_likelihood(safe, example["labels"], rater_mask=mask)
+    posterior = jax.nn.softmax(scores)
+    return posterior.argmax(axis=-1).astype(jnp.uint8), *confusion.cm_sums(cms, probs=posterior)
 
 
 def from_source(
@@ -128,20 +124,16 @@ def from_source(
     by: str = "staple",
     panel: Sequence[str] = (),
     seed: int = 0,
-) -> Evidence:
-    """Judges raters by their labels alone, or by the known truth.
+) -> Reference:
+    """Estimates the truth from the labels alone, or takes the known one.
 
     Args:
       data: the source.
       ids: the images to use, by default all.
-      by: the truth is "staple" (one matrix per rater over all images), "spatial_staple" (each
-        image for itself), the "majority" vote (ties go to the lower class), or the source's own
-        "truth".
+      by: "staple" (one matrix per rater over all images), "spatial_staple" (each image for itself),
+        "majority" (ties go to the lower class), or "truth", the source's own.
       panel: simulated annotators by name; if none, the source's own raters.
       seed: seed of the simulated annotators.
-
-    Returns:
-      The evidence.
 
     Raises:
       ValueError: if a name is unknown, or raters or a truth are asked for and not there.
@@ -149,7 +141,7 @@ def from_source(
     checks.one_of("by", by, FUSIONS)
     names = tuple(panel) or data.rater_names
     if len(set(names)) < len(names):
-        names = tuple(f"{name}_{place}" for place, name in enumerate(names))
+        names = tuple(f"{name}_{index}" for index, name in enumerate(names))
     build = panels.build(panel, num_classes=data.num_classes, spacing=data.spacing)
     ids = np.arange(len(data.examples)) if ids is None else np.asarray(ids)
     examples = frozen.annotate(data, ids, panel=build, seed=seed, include_truth=by == "truth")
@@ -162,7 +154,7 @@ def from_source(
     truth, cms = _FUSED[by](examples, data.num_classes)
     whose = f"{data.name}, simulated" if panel else data.name
     persistent = bool(panel) or data.persistent_raters
-    return Evidence(whose, words[by], examples, names, truth, cms, persistent)
+    return Reference(whose, words[by], examples, names, truth, cms, persistent)
 
 
 def _known(examples: frozen.Annotated, num_classes: int):
@@ -179,18 +171,18 @@ def _majority(examples: frozen.Annotated, num_classes: int):
 
 def _staple(examples: frozen.Annotated, num_classes: int):
     given = {name: jnp.asarray(value) for name, value in _given(examples).items()}
-    found = fusion.pooled_staple(given["labels"], num_classes, rater_mask=given["rater_mask"])
-    return np.asarray(found.probs.argmax(axis=-1)), np.asarray(found.cms)
+    fused = fusion.pooled_staple(given["labels"], num_classes, rater_mask=given["rater_mask"])
+    return np.asarray(fused.probs.argmax(axis=-1)), np.asarray(fused.cms)
 
 
 def _spatial_staple(examples: frozen.Annotated, num_classes: int):
     def one(case: dict[str, Array]):
         mask = case["rater_mask"]
-        found = fusion.spatial_staple(case["labels"], num_classes, rater_mask=mask)
-        sums, counts = confusion.cm_sums(found.cms, probs=found.probs)
-        # A rater's matrix of an image that he did not label is no evidence.
+        fused = fusion.spatial_staple(case["labels"], num_classes, rater_mask=mask)
+        sums, counts = confusion.cm_sums(fused.cms, probs=fused.probs)
+        # The matrix of a rater who did not label the image does not count.
         counts = mask[:, None] * counts[None]
-        return found.probs.argmax(axis=-1), sums * mask[:, None, None], counts
+        return fused.probs.argmax(axis=-1), sums * mask[:, None, None], counts
 
     truth, sums, counts = fuse.map_cases(one, _given(examples))
     counts = np.maximum(counts.sum(axis=0), np.finfo(np.float32).tiny)
