@@ -5,7 +5,7 @@ r"""Trains one config in several layouts and shows that the result is the same.
 
 A layout is PROCESSESxDEVICES, of each process, and further flags of training behind colons::
 
-    2x4    1x8:parallel=shard_map    1x8:parallel=spatial:slabs=2    1x1:train.accumulate=4
+    2x4    1x8:parallel=shard_map    1x8:parallel=spatial:spatial_shards=2    1x1:train.accumulate=4
 
 Run from the repository's root. Each is a run of its own below the workdir, started by
 ``launch/local.sh``; one that is finished is not run again. The table compares every run with the
@@ -35,7 +35,7 @@ from noisyjax.train.workdir import config_and_summary, metrics_log
 
 _LAYOUTS = [
     *("1x1", "1x2", "1x4", "1x8", "2x1", "2x4"),
-    *("1x8:parallel=shard_map", "1x4:parallel=vmap", "1x8:parallel=spatial:slabs=2"),
+    *("1x8:parallel=shard_map", "1x4:parallel=vmap", "1x8:parallel=spatial:spatial_shards=2"),
     *("1x1:train.accumulate=4", "1x4:train.accumulate=2"),
 ]
 _ROOT = pathlib.Path(__file__).resolve().parents[1]

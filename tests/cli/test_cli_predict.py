@@ -16,7 +16,7 @@ import pytest
 
 from noisyjax.data.volumes import read_write
 from noisyjax.methods import base
-from noisyjax.train import loop, predict, runs, train_state
+from noisyjax.train import config_fields, loop, predict, runs, train_state
 from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -66,6 +66,7 @@ def away(tmp_path_factory):
     config = runpy.run_path(str(ROOT / "configs/folder.py"))["get_config"]("smoke")
     config.data.options.root = str(root / "data")
     config.model.widths = (4,)
+    config = config_fields.resolve(config)
     folder = config_and_summary.prepare(config, root / "run")
     run = runs.set_up(config, folder, devices=jax.devices()[:1])
     state, examples = run.init(), run.experiment.data.examples

@@ -11,11 +11,11 @@ import numpy as np
 from absl import app
 from bad_inputs import group
 
-from noisyjax.cli import fit_noise
+from noisyjax.cli import options
 from noisyjax.data.folder import checker
 from noisyjax.data.sources import folder
 from noisyjax.studies.raters import noise_fit, noise_levels, references
-from noisyjax.train import predict
+from noisyjax.train import config_fields, predict
 
 SIZE = (8, 8)
 
@@ -239,7 +239,11 @@ _VOLUMES = [
 def _run_of(name):
     def make(where):
         (where / "run").mkdir()
-        (where / "run" / "config.json").write_text(json.dumps({"data": {"name": name}}))
+        config = config_fields.default().unlock()
+        config.data.name = name
+        config.data.options = {"root": "folder"} if name == "folder" else {}
+        run = config_fields.resolve(config)
+        (where / "run" / "config.json").write_text(run.to_json())
         fakes.make(where / "folder", 1, end=".png", shape=SIZE)
         return where
 
@@ -327,7 +331,7 @@ ROWS = [
     ),
     *group(
         "fit_noise",
-        lambda options: fit_noise._options(options),
+        lambda given: options.parse("option", given),
         [("an option without a value", lambda _: ["root"], "--option: expected NAME=VALUE, got")],
         error=app.UsageError,
     ),

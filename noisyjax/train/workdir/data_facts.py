@@ -84,14 +84,14 @@ def read(folder: str | os.PathLike) -> DataFacts:
       The facts; lists in ``about`` where the source had tuples.
 
     Raises:
-      FileNotFoundError: if the run is from before there was such a file.
+      FileNotFoundError: if there is no such file.
       ValueError: if the file is no such file.
     """
     path = pathlib.Path(folder) / FILE
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: not there, the run is older than this file; give the command that trained it "
-            "once more where its training data are: it writes the file, and what is trained stays"
+            f"{path}: not there; give the command that trained the run once more where its training "
+            "data are: it writes the file, and what is trained stays"
         )
     try:
         content = files.read_json(path)
