@@ -204,6 +204,7 @@ def test_what_cannot_be_predicted_is_refused(thresholded, workdir, tmp_path, mon
         predict.predict_folder(workdir, tmp_path / "in", tmp_path / "out")
     with thresholded.config.unlocked():
         thresholded.config.data.name = "digits"
+        thresholded.config.data.options = {}
     (tmp_path / "run").mkdir()
     config_and_summary.prepare(thresholded.config, tmp_path / "run")
     with pytest.raises(ValueError, match="expected a run of the source folder, got one of digits"):

@@ -90,7 +90,7 @@ def read(folder: str | os.PathLike) -> DataFacts:
     path = pathlib.Path(folder) / FILE
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: not there; give the command that trained the run once more where its training "
+            f"{path}: not there; give the command that trained it once more where its training "
             "data are: it writes the file, and what is trained stays"
         )
     try:
