@@ -31,7 +31,6 @@ and :lidc, two for :bubil, :tumours and :noise, one for :lambda:
 
 import ml_collections
 
-from configs import cm_trace
 from noisyjax.studies import study_fields
 from noisyjax.train import config_fields
 
@@ -117,8 +116,12 @@ PAIRS = (
 
 
 def _mnist() -> ml_collections.ConfigDict:
-    base = cm_trace.get_config("mnist").copy_and_resolve_references()
+    base = config_fields.default()
     with base.unlocked():
+        base.data.name = "mnist"
+        config_fields.choose(base.data.options, root="data/mnist")
+        # The files' own division.
+        base.data.splits = ()
         base.data.max_train = 8000
         base.data.max_val = 2000
         config_fields.choose(base.data.panel_options, **_plain(LEVELS[1][1]))
@@ -156,7 +159,7 @@ def _lidc() -> ml_collections.ConfigDict:
     with base.unlocked():
         base.data.gold = "staple"
         base.train.epochs = 6
-        # What reader r would have said has no meaning where he is another one in each image.
+        # What reader r would have said has no meaning where it is another person in each image.
         base.cm_trace.missing_rater_weight = 0.0
     return base
 
@@ -267,9 +270,20 @@ def _lambda_study() -> ml_collections.ConfigDict:
 
 def _smoke_study() -> ml_collections.ConfigDict:
     rows = (*_rows("STAPLE", "CM + trace"), *ONE_LABEL[:1])
-    config = study_fields.new(
-        "Digits", cm_trace.get_config("smoke"), [("method", rows)], seeds=(0,), columns=COLUMNS
-    )
+    base = config_fields.default()
+    with base.unlocked():
+        base.data.max_train = 24
+        base.data.splits = (0.96, 0.02, 0.02)
+        base.model.widths = (4, 8)
+        base.model.convs_per_level = 1
+        base.train.epochs = 2
+        base.train.batch_size = 8
+        base.cm_trace.warmup_steps = 2
+        base.cm_trace.frozen_segmenter_steps = 1
+        base.evaluate.batch_size = 16
+        base.log_every_steps = 1
+    axes = [("method", rows)]
+    config = study_fields.new("Digits", base, axes, seeds=(0,), columns=COLUMNS)
     config.consensus = ("dice",)
     config.showcases = ("cm-trace/seed0",)
     config.workers = 1

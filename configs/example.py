@@ -13,8 +13,8 @@ a run on one CPU core; 70 runs.
 
 import ml_collections
 
-from configs import cm_trace
 from noisyjax.studies import study_fields
+from noisyjax.train import config_fields
 
 FOUR = {"data.raters": ("gt", "over", "under", "wrong")}
 THREE = {"data.raters": ("over", "under", "wrong")}
@@ -40,7 +40,20 @@ COLUMNS = (
 
 def get_config() -> ml_collections.ConfigDict:
     """Returns the study."""
-    base = cm_trace.get_config("example")
+    base = config_fields.default()
+    with base.unlocked():
+        base.data.name = "annotators_npz"
+        config_fields.choose(base.data.options, path="data/mnist_annotators.npz")
+        base.data.panel = ()
+        base.data.input_noise = 0.0
+        base.data.splits = ()
+        base.train.epochs = 20
+        base.train.batch_size = 5
+        # Four epochs each.
+        base.cm_trace.warmup_steps = 56
+        base.cm_trace.frozen_segmenter_steps = 56
+        base.evaluate.every_epochs = 5
+        base.checkpoint.every_epochs = 20
     title = "100 digits of the authors' example"
     config = study_fields.new(title, base, [("method", ROWS)], seeds=range(10), columns=COLUMNS)
     config.showcases = ("four-cm-trace/seed0", "three-cm-trace/seed0")

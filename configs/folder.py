@@ -54,20 +54,7 @@ def get_config(variant: str = "whole") -> ml_collections.ConfigDict:
     with config.unlocked():
         config.method = "majority"
         config.data.name = "folder"
-        config_fields.choose(
-            config.data.options,
-            root="data/folder",
-            spacing=(),
-            size=(),
-            normalise="z_score",
-            cut=900.0,
-            window=(-200.0, 400.0),
-            box="",
-            margin=0,
-            cache="",
-            seed=0,
-            fractions=(0.7, 0.1, 0.2),
-        )
+        config_fields.choose(config.data.options, root="data/folder")
         config.data.panel = ()
         config.data.input_noise = 0.0
         # The source's own division.

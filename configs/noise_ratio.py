@@ -27,7 +27,6 @@ and a half minutes, one of :highres3dnet or :mandible about eight.
 
 import ml_collections
 
-from configs import folder
 from noisyjax.studies import study_fields
 from noisyjax.train import config_fields
 
@@ -107,7 +106,7 @@ def _mandible() -> ml_collections.ConfigDict:
 
 
 def _folder() -> ml_collections.ConfigDict:
-    base = _base("folder", folder.get_config().data.options.to_dict())
+    base = _base("folder", {"root": "data/folder"})
     with base.unlocked():
         base.data.splits = ()
     return _study("A share of noisy cases", base)

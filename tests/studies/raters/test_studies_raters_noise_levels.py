@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from configs import noise_levels as table
+from configs import uma_net
 from noisyjax.core import rng
 from noisyjax.data import source, sources
 from noisyjax.data.sources import bubil
@@ -40,7 +40,7 @@ def test_the_table_has_the_dice_of_its_levels(name, request, monkeypatch):
     monkeypatch.setattr(noise_levels, "_DRAWS", fewer)
     folder = None if name == "digits" else request.getfixturevalue("real_data")
     truths = {"digits": _digits, "lidc": _lidc, "bubil": _bubil}[name](folder)
-    levels = table.LEVELS[name]
+    levels = uma_net.LEVELS[name]
     found = noise_levels.measure(rng.purpose_key(0, "noise"), truths, list(levels.values()))
     for level, dice in zip(levels, found, strict=True):
         assert dice.pop("erase") == pytest.approx(noise_levels.DICE[level], abs=0.02)
@@ -48,7 +48,7 @@ def test_the_table_has_the_dice_of_its_levels(name, request, monkeypatch):
 
 
 def test_the_table_is_whole_and_makes_panels():
-    for levels in table.LEVELS.values():
+    for levels in uma_net.LEVELS.values():
         assert levels.keys() == noise_levels.DICE.keys()
         for strengths in levels.values():
             assert list(strengths) == list(annotation.NOISES)
