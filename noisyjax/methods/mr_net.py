@@ -62,9 +62,9 @@ def build(
         )
     modules = {
         "segmenter": segmenter,
-        "coarse": multi_rater.ExpertnessHead(num_classes, norm),
-        "raters": multi_rater.RaterHead(num_raters, num_classes, norm),
-        "refined": multi_rater.ExpertnessHead(num_classes, norm),
+        "coarse": multi_rater.ExpertnessHead(num_classes, norm=norm),
+        "raters": multi_rater.RaterHead(num_raters, num_classes, norm=norm),
+        "refined": multi_rater.ExpertnessHead(num_classes, norm=norm),
     }
     heads = functools.partial(_run_heads, modules, blur_sigma)
 

@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float, Key
 
 from noisyjax.methods import base
-from noisyjax.models import unet
+from noisyjax.models import segmentation
 
 _STATE = "batch_stats"
 
@@ -65,7 +65,7 @@ def segment(
     keys: Key[Array, "B"],
     *,
     name: str = "segmenter",
-) -> tuple[unet.Segmentation, dict[str, dict]]:
+) -> tuple[segmentation.Segmentation, dict[str, dict]]:
     """Runs a segmenter in training.
 
     Args:
@@ -88,7 +88,7 @@ def evaluate(
     image: Float[Array, "B *S K"],
     *,
     name: str = "segmenter",
-) -> unet.Segmentation:
+) -> segmentation.Segmentation:
     """Runs a segmenter in evaluation mode; the counterpart of `segment`."""
     return run(name, segmenter, variables, image, train=False)[0]
 

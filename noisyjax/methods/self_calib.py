@@ -82,8 +82,8 @@ def build(
         raise ValueError(f"window: expected an odd number > 0, got {window}")
     modules = {
         "segmenter": segmenter,
-        "raters": multi_rater.RaterHead(num_raters, num_classes, norm),
-        "weights": multi_rater.WeightHead(num_raters, norm),
+        "raters": multi_rater.RaterHead(num_raters, num_classes, norm=norm),
+        "weights": multi_rater.WeightHead(num_raters, norm=norm),
     }
     recur = functools.partial(_recur, modules, recurrences)
     distance = functools.partial(_distance, window=window, weight=cross_entropy_weight)

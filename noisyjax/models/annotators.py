@@ -24,10 +24,10 @@ def normalise_columns(positive: Float[Array, "*A L L"]) -> Float[Array, "*A L L"
     """Divides each column (over axis -2) by its sum; a column of zeros becomes uniform.
 
     Args:
-      positive: `[..., L, L]`, entries >= 0.
+      positive: ``[..., L, L]``, entries >= 0.
 
     Returns:
-      `[..., L, L]`, float32, columns sum to one.
+      ``[..., L, L]``, float32, columns sum to one.
 
     Example:
       >>> normalise_columns(jnp.array([[3.0, 0.0], [1.0, 0.0]]))
@@ -42,11 +42,11 @@ def full_matrices(raw: Float[Array, "*A M"], num_classes: int) -> Float[Array, "
     """Confusion matrices from L^2 raw channels: softplus, columns normalised (Section 3.1).
 
     Args:
-      raw: `[..., L^2]`, channel `k = i L + j`.
+      raw: ``[..., L^2]``, channel `k = i L + j`.
       num_classes: L.
 
     Returns:
-      `[..., L, L]`, float32.
+      ``[..., L, L]``, float32.
     """
     raw = raw.astype(jnp.float32).reshape(*raw.shape[:-1], num_classes, num_classes)
     return normalise_columns(jax.nn.softplus(raw))
@@ -58,12 +58,12 @@ def low_rank_matrices(
     """Confusion matrices `A ~ softplus(U) softplus(V)^T + softplus(s) I`, columns normalised.
 
     Args:
-      raw: `[..., 2 rank L + 1]`: V transposed `[rank, L]`, then U `[L, rank]`, then s.
+      raw: ``[..., 2 rank L + 1]``: V transposed ``[rank, L]``, then U ``[L, rank]``, then s.
       num_classes: L.
       rank: number of columns of U and V.
 
     Returns:
-      `[..., L, L]`, float32.
+      ``[..., L, L]``, float32.
 
     Reference:
       Zhang et al. 2020, supplementary material on the low-rank approximation.
@@ -76,7 +76,7 @@ def low_rank_matrices(
     return normalise_columns(left @ right + positive[..., -1:, None] * identity)
 
 
-class Convolutional(nn.Module):
+class Convolutional(blocks.Layers, nn.Module):
     """Matrices of every rater and pixel from the segmenter's features.
 
     Each rater has `convs` times (3^n convolution, normalisation, activation), then a 1^n
@@ -107,13 +107,14 @@ class Convolutional(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[Array, "B *S W"]) -> Float[Array, "B R *S L L"]:
-        """Maps features `[B, *S, W]` to matrices `[B, R, *S, L, L]`."""
+        """Maps features ``[B, *S, W]`` to matrices ``[B, R, *S, L, L]``."""
         checks.one_of("norm", self.norm, _NORMS)
         raters, width = self.num_raters, self.width or features.shape[-1]
         x = features
         if self.convs:
             # All raters read the same features: their first convolutions are one.
-            x = self._block(raters * width, "first")((features,))
+            block = self.block("first", raters * width, activation=self.activation)
+            x = block((features,))
         if self.convs > 1:
             x = jnp.concatenate([self._deeper(r, x, width) for r in range(raters)], -1)
         raw = self._mix(x, x.shape[-1] // raters if self.convs else width)
@@ -122,18 +123,15 @@ class Convolutional(nn.Module):
             return low_rank_matrices(raw, self.num_classes, self.rank)
         return full_matrices(raw, self.num_classes)
 
-    def _block(self, width: int, name: str) -> nn.Module:
-        options = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
-        return blocks.ConvNormAct(width, **options, name=name)
-
     def _deeper(self, rater: int, x: Array, width: int) -> Array:
         x = x[..., rater * width : (rater + 1) * width]
         for layer in range(1, self.convs):
-            x = self._block(width, f"rater{rater}_{layer}")((x,))
+            block = self.block(f"rater{rater}_{layer}", width, activation=self.activation)
+            x = block((x,))
         return x
 
     def _mix(self, x: Array, width: int) -> Array:
-        """The raters' 1^n convolutions `[width, M]` to raw channels, `[B, *S, R M]`."""
+        """The raters' 1^n convolutions ``[width, M]`` to raw channels, ``[B, *S, R M]``."""
         raters = self.num_raters
         size = 2 * self.rank * self.num_classes + 1 if self.rank else self.num_classes**2
         init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", batch_axis=0)
@@ -170,7 +168,7 @@ class Global(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[Array, "B *S W"]) -> Float[Array, "1 R *T L L"]:
-        """Returns `[1, R, 1.., L, L]`, one 1 per spatial axis, to broadcast over the batch."""
+        """Returns ``[1, R, 1.., L, L]``, one 1 per spatial axis, to broadcast over the batch."""
 
         def init(key: Array, shape: tuple[int, ...]) -> Array:
             return jnp.broadcast_to(self.identity_bias * jnp.eye(self.num_classes), shape)
@@ -203,7 +201,7 @@ class OneCoin(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[Array, "B *S W"]) -> Float[Array, "1 R *T L L"]:
-        """Returns `[1, R, 1.., L, L]`, one 1 per spatial axis, to broadcast over the batch."""
+        """Returns ``[1, R, 1.., L, L]``, one 1 per spatial axis, to broadcast over the batch."""
         chance = (self.num_classes - 1) / self.num_classes
         raw = self.param("raw", nn.initializers.zeros, (self.num_raters,))
         error = self.min_error_rate + (chance - self.min_error_rate) * jax.nn.sigmoid(

@@ -29,7 +29,7 @@ class ConvAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B *S C"]) -> Float[Array, "B *S C"]:
-        """Returns `x` times its two weights, `[B, *S, C]`."""
+        """Returns `x` times its two weights, ``[B, *S, C]``."""
         channels, space = x.shape[-1], tuple(range(1, x.ndim - 1))
         over_channels = (x.mean(-1, keepdims=True), x.max(-1, keepdims=True))
         conv = blocks.Conv(1, self.size, dtype=self.dtype, name="space")
@@ -59,7 +59,7 @@ class AttentionGate(nn.Module):
     def __call__(
         self, skip: Float[Array, "B *S C"], coarse: Float[Array, "B *T D"]
     ) -> Float[Array, "B *S C"]:
-        """Weighs `skip` `[B, *S, C]` by `coarse` `[B, *ceil(S / 2), D]`."""
+        """Weighs `skip` ``[B, *S, C]`` by `coarse` ``[B, *ceil(S / 2), D]``."""
         theta = blocks.Conv(self.features, 2, stride=2, dtype=self.dtype, name="skip")(skip)
         phi = blocks.Conv(self.features, 1, use_bias=True, dtype=self.dtype, name="coarse")(coarse)
         weigh = blocks.Conv(1, 1, use_bias=True, dtype=self.dtype, name="weight")

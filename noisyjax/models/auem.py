@@ -48,28 +48,22 @@ class AUEM(unet.UNet):
         """Estimates the uncertainties of a batch.
 
         Args:
-          image: `[B, *S, K]`.
-          labels: class ids, 0 is background, `[B, M, *S]`.
-          rater_mask: which annotations each image has, `[B, M]`.
+          image: ``[B, *S, K]``.
+          labels: class ids, 0 is background, ``[B, M, *S]``.
+          rater_mask: which annotations each image has, ``[B, M]``.
           train: whether batch statistics are updated.
-          weight: `[B]`; examples of weight 0 (padding) stay out of the batch statistics.
+          weight: ``[B]``; examples of weight 0 (padding) stay out of the batch statistics.
 
         Returns:
-          Uncertainties in (0, 1), `[B, M, *S, C]`, float32; without meaning where an annotation is
-          absent.
+          Uncertainties in (0, 1), ``[B, M, *S, C]``, float32; without meaning where an annotation
+          is absent.
 
         Raises:
           ValueError: if the number of annotations is not M.
         """
         checks.shape("rater_mask", rater_mask, (image.shape[0], self.num_raters))
-        context = (train, None, weight)
-        stem = blocks.ConvNormAct(
-            self.widths[0],
-            norm="none",
-            activation=self.activation,
-            dtype=self.dtype,
-            name="stem",
-        )
+        context = blocks.Context(train, None, weight)
+        stem = self.block("stem", self.widths[0], norm="none", activation=self.activation)
         seen = _channels(labels, rater_mask, self.num_classes)
         x = stem((image.astype(self.dtype), seen.astype(self.dtype)))
         skips = self.encode(x, context)

@@ -4,7 +4,7 @@ Parameters are float32; `dtype` is the type of the activations. Statistics are a
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, *inputs: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Convolves `[B, *S, C_i]`, which share B and, without `up`, S, to `[B, *T, features]`."""
+        """Convolves ``[B, *S, C_i]``, of one B and, without `up`, one S, to ``[B, *T, features]``."""
         ndim = inputs[0].ndim - 2
         channels = sum(x.shape[-1] for x in inputs)
         shape = (self.size,) * ndim + (channels, self.features)
@@ -125,7 +125,7 @@ class Norm(nn.Module):
         return (x * factor.reshape(shape) + offset.reshape(shape)).astype(self.dtype)
 
     def _pooled(self, mean: Array, variance: Array) -> tuple[Array, Array]:
-        """Statistics of channel groups from those of their channels, `[B, C]` each."""
+        """Statistics of channel groups from those of their channels, ``[B, C]`` each."""
         batch, channels = mean.shape
         if channels % self.groups:
             raise ValueError(f"groups: expected a divisor of {channels}, got {self.groups}")
@@ -167,11 +167,7 @@ def moments(
     The sums are taken about the voxel in the middle of the image, so a mean far from zero does not
     cancel the variance: the relative error is about 1e-7 times (mean - middle)^2 / variance.
 
-    Args:
-      x: `[B, *S, C]`.
-
-    Returns:
-      `[B, C]` each.
+    Returns ``[B, C]`` each.
     """
     middle = (slice(None), *(slice(side // 2, side // 2 + 1) for side in x.shape[1:-1]))
     shift = jax.lax.stop_gradient(x[middle]).astype(jnp.float32)
@@ -223,14 +219,14 @@ def dropout(
     What an example loses depends on its key and the layer, not on the batch around it.
 
     Args:
-      x: `[B, *S, C]`.
+      x: ``[B, *S, C]``.
       keys: one typed key per example.
       rate: probability that a channel, or a number, is zeroed.
       layer: number of the layer, folded into the keys.
       whole_channels: whether a channel is zeroed as a whole.
 
     Returns:
-      `[B, *S, C]`.
+      ``[B, *S, C]``.
 
     Raises:
       ValueError: without keys.
@@ -246,7 +242,50 @@ def dropout(
     return x * jax.vmap(mask)(keys).astype(x.dtype)
 
 
-class ConvNormAct(nn.Module):
+class Context(NamedTuple):
+    """How a network is called.
+
+    Attributes:
+      train: whether batch statistics are updated and dropout is on.
+      keys: one typed key per example, for dropout, ``[B]``.
+      weight: examples of weight 0 (padding) stay out of the batch statistics, ``[B]``.
+    """
+
+    train: bool = False
+    keys: Key[Array, "B"] | None = None
+    weight: Float[Array, "B"] | None = None
+
+
+EVALUATION = Context()
+
+
+class Layers:
+    """Makes the layers of a module of its own normalisation and type.
+
+    For modules with the fields `norm` and `dtype`, and `axis_name` if it may be other than None.
+    """
+
+    axis_name = None
+
+    def conv(self, name: str, features: int, *arguments: int, **options: Any) -> Conv:
+        """Returns a `Conv`."""
+        return Conv(features, *arguments, **options, dtype=self.dtype, name=name)
+
+    def block(
+        self, name: str, features: int, *, remat: bool = False, **options: Any
+    ) -> "ConvNormAct":
+        """Returns a `ConvNormAct`, whose backward pass recomputes activations with `remat`."""
+        kind = nn.remat(ConvNormAct, static_argnums=(2,)) if remat else ConvNormAct
+        own = {"norm": self.norm, "axis_name": self.axis_name, "dtype": self.dtype}
+        return kind(features, **(own | options), name=name)
+
+    def normalise(self, name: str, x: Array, context: Context, **options: Any) -> Array:
+        """Applies a `Norm`."""
+        own = {"axis_name": self.axis_name, "dtype": self.dtype}
+        return Norm(self.norm, **own, **options, name=name)(x, context.train, context.weight)
+
+
+class ConvNormAct(Layers, nn.Module):
     """Convolution, normalisation, activation and, in training with keys, dropout.
 
     Attributes:
@@ -283,18 +322,12 @@ class ConvNormAct(nn.Module):
         keys: Key[Array, "B"] | None = None,
         weight: Float[Array, "B"] | None = None,
     ) -> Float[Array, "..."]:
-        """Maps inputs `[B, *S, C_i]`, as `Conv` takes them, to `[B, *T, features]`."""
+        """Maps inputs ``[B, *S, C_i]``, as `Conv` takes them, to ``[B, *T, features]``."""
         bias = self.norm == "none"
-        options = {"use_bias": bias, "up": self.up, "dtype": self.dtype, "name": "conv"}
-        x = Conv(self.features, self.size, self.stride, **options)(*inputs)
-        norm = Norm(
-            self.norm,
-            use_scale=self.norm_scale,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            name="norm",
+        x = self.conv("conv", self.features, self.size, self.stride, use_bias=bias, up=self.up)(
+            *inputs
         )
-        x = norm(x, train, weight)
+        x = self.normalise("norm", x, Context(train, keys, weight), use_scale=self.norm_scale)
         x = Activation(self.activation, name="activation")(x)
         if self.dropout and train:
             x = dropout(x, keys, self.dropout, self.layer)
@@ -302,14 +335,7 @@ class ConvNormAct(nn.Module):
 
 
 def max_pool(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
-    """Maximum over blocks of `2^n` voxels; an odd side keeps its last, narrower block.
-
-    Args:
-      x: `[B, *S, C]`.
-
-    Returns:
-      `[B, *ceil(S / 2), C]`.
-    """
+    """Maximum over blocks of `2^n` voxels; an odd side keeps its last, narrower block."""
     # The gradient of `max` looks for the voxel equal to the maximum. XLA may compute the two apart,
     # rounded differently; then no voxel is, and the gradient is 0 / 0.
     voxels = jnp.unstack(_corners(x), axis=-2)
@@ -322,10 +348,7 @@ def mean_pool(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
 
 
 def _corners(x: Array) -> Array:
-    """The voxels of each block, `[B, *ceil(S / 2), 2^n, C]`.
-
-    The voxels of a narrower block stand in it twice.
-    """
+    """The voxels of each block, ``[B, *ceil(S / 2), 2^n, C]``, those of a narrower one twice."""
     odd = [(0, side % 2) for side in x.shape[1:-1]]
     padded = jnp.pad(x, [(0, 0), *odd, (0, 0)], mode="edge")
     blocks = convolution.space_to_depth(padded)
@@ -347,7 +370,7 @@ class UpsampleTransposed(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B *S C"]) -> Float[Array, "B *T O"]:
-        """Maps `[B, *S, C]` to `[B, *2S, features]`."""
+        """Maps ``[B, *S, C]`` to ``[B, *2S, features]``."""
         shape = (2,) * (x.ndim - 2) + (x.shape[-1], self.features)
         # Every output voxel has one tap, so the fan-in is that of a 1x1 convolution.
         init = nn.initializers.variance_scaling(
@@ -361,6 +384,6 @@ class UpsampleTransposed(nn.Module):
 
 
 def _bias(module: nn.Module, features: int, ndim: int) -> Array:
-    """A parameter of one number per channel, `[1, ..., 1, features]`."""
+    """A parameter of one number per channel, ``[1, ..., 1, features]``."""
     bias = module.param("bias", nn.initializers.zeros, (features,), jnp.float32)
     return bias.reshape((1,) * (ndim - 1) + (-1,))

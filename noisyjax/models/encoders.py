@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from noisyjax.models import blocks
 
 
-class VGG16(nn.Module):
+class VGG16(blocks.Layers, nn.Module):
     """The 13 convolutions of VGG-16, each with bias and ReLU (Simonyan and Zisserman 2015).
 
     Attributes:
@@ -32,29 +32,21 @@ class VGG16(nn.Module):
     def __call__(
         self,
         image: Float[Array, "B *S K"],
-        train: bool = False,
-        weight: Float[Array, "B"] | None = None,
+        context: blocks.Context = blocks.EVALUATION,
     ) -> list[Array]:
-        """Encodes `[B, *S, K]`; the last map is the pooled last level."""
+        """Encodes ``[B, *S, K]``; the last map is the pooled last level."""
         x, maps = image, []
         for level, (width, convs) in enumerate(zip(self.widths, (2, 2, 3, 3, 3))):
             for index in range(convs):
-                conv = blocks.ConvNormAct(
-                    width,
-                    norm=self.norm,
-                    activation="relu",
-                    axis_name=self.axis_name,
-                    dtype=self.dtype,
-                    name=f"conv{level}_{index}",
-                )
-                x = conv((x,), train, None, weight)
+                conv = self.block(f"conv{level}_{index}", width, activation="relu")
+                x = conv((x,), *context)
             if level:
                 maps.append(x)
             x = blocks.max_pool(x)
         return [*maps, x]
 
 
-class ResNet34(nn.Module):
+class ResNet34(blocks.Layers, nn.Module):
     """ResNet-34 with activations before the convolutions (He et al. 2016), the image normalised.
 
     Attributes:
@@ -73,40 +65,40 @@ class ResNet34(nn.Module):
     def __call__(
         self,
         image: Float[Array, "B *S K"],
-        train: bool = False,
-        weight: Float[Array, "B"] | None = None,
+        context: blocks.Context = blocks.EVALUATION,
     ) -> list[Array]:
-        """Encodes `[B, *S, K]`; every map is normalised and rectified."""
-        state, ndim = (train, weight), image.ndim - 2
-        x = self._norm("norm_image", image, state, use_scale=False)
-        x = blocks.Conv(self.widths[0], 7, stride=2, dtype=self.dtype, name="conv")(x)
-        maps = [nn.relu(self._norm("norm", x, state))]
+        """Encodes ``[B, *S, K]``; every map is normalised and rectified."""
+        ndim = image.ndim - 2
+        x = self.normalise("norm_image", image, context, use_scale=False)
+        x = self.conv("conv", self.widths[0], 7, stride=2)(x)
+        maps = [nn.relu(self.normalise("norm", x, context))]
         x = nn.max_pool(maps[0], (3,) * ndim, (2,) * ndim, [(1, 1)] * ndim)
         for stage, (width, units) in enumerate(zip(self.widths[1:], (3, 4, 6, 3))):
             for unit in range(units):
                 name, first = f"unit{stage}_{unit}", unit == 0
-                y = nn.relu(self._norm(f"{name}_norm0", x, state))
+                y = nn.relu(self.normalise(f"{name}_norm0", x, context))
                 if stage and first:
                     maps.append(y)
-                x = self._unit(name, width, 2 if stage and first else 1, x, y, first, state)
-        return [*maps, nn.relu(self._norm("norm_last", x, state))]
+                x = self._unit(name, width, 2 if stage and first else 1, x, y, first, context)
+        return [*maps, nn.relu(self.normalise("norm_last", x, context))]
 
     def _unit(
-        self, name: str, width: int, stride: int, x: Array, y: Array, project: bool, state: tuple
+        self,
+        name: str,
+        width: int,
+        stride: int,
+        x: Array,
+        y: Array,
+        project: bool,
+        context: blocks.Context,
     ) -> Array:
         """Two convolutions of the activated `y`, added to `x` or to a projection of `y`."""
         if project:
             strided = y[(slice(None), *(slice(None, None, stride),) * (y.ndim - 2))]
-            x = blocks.Conv(width, 1, dtype=self.dtype, name=f"{name}_shortcut")(strided)
-        y = blocks.Conv(width, stride=stride, dtype=self.dtype, name=f"{name}_conv0")(y)
-        y = nn.relu(self._norm(f"{name}_norm1", y, state))
-        return x + blocks.Conv(width, dtype=self.dtype, name=f"{name}_conv1")(y)
-
-    def _norm(self, name: str, x: Array, state: tuple, use_scale: bool = True) -> Array:
-        norm = blocks.Norm(
-            self.norm, use_scale=use_scale, axis_name=self.axis_name, dtype=self.dtype, name=name
-        )
-        return norm(x, *state)
+            x = self.conv(f"{name}_shortcut", width, 1)(strided)
+        y = self.conv(f"{name}_conv0", width, stride=stride)(y)
+        y = nn.relu(self.normalise(f"{name}_norm1", y, context))
+        return x + self.conv(f"{name}_conv1", width)(y)
 
 
 ENCODERS = {"vgg16": VGG16, "resnet34": ResNet34}

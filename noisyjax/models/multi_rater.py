@@ -9,7 +9,25 @@ from jaxtyping import Array, Float
 from noisyjax.models import blocks
 
 
-class ExpertnessHead(nn.Module):
+class _Head(blocks.Layers, nn.Module, kw_only=True):
+    """What the heads share; attributes that stand after those of each.
+
+    Attributes:
+      norm: "instance", "group" or "none".
+      activation: see `blocks.Activation`.
+      dtype: type of the activations; what comes out is float32.
+    """
+
+    norm: str = "instance"
+    activation: str = "prelu"
+    dtype: Any = jnp.float32
+
+    def _shared(self, inputs: tuple[Array, ...]) -> Array:
+        block = self.block("shared", inputs[0].shape[-1], activation=self.activation)
+        return block(inputs)
+
+
+class ExpertnessHead(_Head):
     """Segments the way a mixture of raters would, given how much of each rater is in it.
 
     A convolution, then a scale and an offset per channel that a linear map makes of the mixture
@@ -18,15 +36,9 @@ class ExpertnessHead(nn.Module):
 
     Attributes:
       num_classes: L.
-      norm: "instance", "group" or "none".
-      activation: see `blocks.Activation`.
-      dtype: type of the activations; the logits are float32.
     """
 
     num_classes: int
-    norm: str = "instance"
-    activation: str = "prelu"
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -35,14 +47,14 @@ class ExpertnessHead(nn.Module):
         """Segments a batch.
 
         Args:
-          inputs: maps `[B, *S, W_i]`; the first are the features, whose width is kept.
-          expertness: share of each rater in the mixture, `[B, R]`.
+          inputs: maps ``[B, *S, W_i]``; the first are the features, whose width is kept.
+          expertness: share of each rater in the mixture, ``[B, R]``.
 
         Returns:
-          Logits, `[B, *S, L]`.
+          Logits, ``[B, *S, L]``.
         """
         width = inputs[0].shape[-1]
-        x = _block(self, width, "shared")(inputs)
+        x = self._shared(inputs)
         film = nn.Dense(2 * width, kernel_init=nn.initializers.zeros, name="film")(expertness)
         shape = (len(film), *(1,) * (x.ndim - 2), width)
         scale, offset = (part.reshape(shape).astype(x.dtype) for part in jnp.split(film, 2, -1))
@@ -50,58 +62,41 @@ class ExpertnessHead(nn.Module):
         return blocks.Conv(self.num_classes, 1, use_bias=True, name="logits")(x)
 
 
-class RaterHead(nn.Module):
+class RaterHead(_Head):
     """Segments once for each rater: a convolution that all share, and a 1x1 convolution of each.
 
     Attributes:
       num_raters: R.
       num_classes: L.
-      norm: "instance", "group" or "none".
-      activation: see `blocks.Activation`.
-      dtype: type of the activations; the logits are float32.
     """
 
     num_raters: int
     num_classes: int
-    norm: str = "instance"
-    activation: str = "prelu"
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, inputs: tuple[Array, ...]) -> Float[Array, "B R *S L"]:
-        """Maps `[B, *S, W_i]`, the features first, to logits `[B, R, *S, L]`."""
-        x = _block(self, inputs[0].shape[-1], "shared")(inputs)
+        """Maps ``[B, *S, W_i]``, the features first, to logits ``[B, R, *S, L]``."""
+        x = self._shared(inputs)
         head = blocks.Conv(self.num_raters * self.num_classes, 1, use_bias=True, name="logits")
         x = head(x)
         return jnp.moveaxis(x.reshape(*x.shape[:-1], self.num_raters, self.num_classes), -2, 1)
 
 
-class WeightHead(nn.Module):
+class WeightHead(_Head):
     """Weighs the raters at each voxel; all alike at first.
 
     Attributes:
       num_raters: R.
-      norm: "instance", "group" or "none".
-      activation: see `blocks.Activation`.
-      dtype: type of the activations; what comes out is float32.
     """
 
     num_raters: int
-    norm: str = "instance"
-    activation: str = "prelu"
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, inputs: tuple[Array, ...]) -> Float[Array, "B R *S"]:
-        """Maps `[B, *S, W_i]`, the features first, to logarithms of weights `[B, R, *S]`.
+        """Maps ``[B, *S, W_i]``, the features first, to logarithms of weights ``[B, R, *S]``.
 
         They are not normalised, so that raters can be left out before.
         """
-        x = _block(self, inputs[0].shape[-1], "shared")(inputs).astype(jnp.float32)
+        x = self._shared(inputs).astype(jnp.float32)
         scores = nn.Dense(self.num_raters, kernel_init=nn.initializers.zeros, name="scores")
         return jnp.moveaxis(scores(x), -1, 1)
-
-
-def _block(head: Any, width: int, name: str) -> nn.Module:
-    options = {"norm": head.norm, "activation": head.activation, "dtype": head.dtype}
-    return blocks.ConvNormAct(width, **options, name=name)

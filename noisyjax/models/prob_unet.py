@@ -19,8 +19,8 @@ class Gaussian(NamedTuple):
     """A Gaussian with independent components.
 
     Attributes:
-      mean: `[..., Z]`.
-      log_sigma: logarithm of the standard deviations, `[..., Z]`.
+      mean: ``[..., Z]``.
+      log_sigma: logarithm of the standard deviations, ``[..., Z]``.
     """
 
     mean: Float[Array, "*B Z"]
@@ -40,11 +40,11 @@ def kl_divergence(posterior: Gaussian, prior: Gaussian) -> Float[Array, "*B"]:
     with q the posterior and p the prior (Kohl et al. 2018, Eq. 3).
 
     Args:
-      posterior: components `[..., Z]`.
-      prior: components `[..., Z]`.
+      posterior: components ``[..., Z]``.
+      prior: components ``[..., Z]``.
 
     Returns:
-      Nats, `[...]`.
+      Nats, ``[...]``.
 
     >>> one, zero = jnp.ones(2), jnp.zeros(2)
     >>> float(kl_divergence(Gaussian(one, zero), Gaussian(zero, zero)))
@@ -56,7 +56,7 @@ def kl_divergence(posterior: Gaussian, prior: Gaussian) -> Float[Array, "*B"]:
     return 0.5 * terms.sum(-1)
 
 
-class Encoder(nn.Module):
+class Encoder(blocks.Layers, nn.Module):
     """The contracting half of a U-Net, its mean over space, and a Gaussian from that.
 
     As published: no normalisation, rectified linear units, average pooling.
@@ -91,28 +91,21 @@ class Encoder(nn.Module):
         """Encodes a batch.
 
         Args:
-          image: `[B, *S, K]`.
-          segmentation: probabilities of the classes, `[B, *S, L]`, for the posterior; None for the
-            prior. It enters minus 1/2, beside the image.
+          image: ``[B, *S, K]``.
+          segmentation: probabilities of the classes, ``[B, *S, L]``, for the posterior; None for
+            the prior. It enters minus 1/2, beside the image.
           train: whether batch statistics are updated.
-          weight: `[B]`; examples of weight 0 (padding) stay out of the batch statistics.
+          weight: ``[B]``; examples of weight 0 (padding) stay out of the batch statistics.
 
         Returns:
-          Components `[B, Z]`, float32.
+          Components ``[B, Z]``, float32.
         """
         checks.rank("image", image, (4, 5))
         inputs = (image,) if segmentation is None else (image, segmentation - 0.5)
         for level, width in enumerate(self.widths):
             inputs = tuple(blocks.mean_pool(x) for x in inputs) if level else inputs
             for index in range(self.convs_per_level):
-                block = blocks.ConvNormAct(
-                    width,
-                    norm=self.norm,
-                    activation=self.activation,
-                    axis_name=self.axis_name,
-                    dtype=self.dtype,
-                    name=f"encoder{level}_{index}",
-                )
+                block = self.block(f"encoder{level}_{index}", width, activation=self.activation)
                 inputs = (block(inputs, train, None, weight),)
         pooled = inputs[0].astype(jnp.float32).mean(tuple(range(1, image.ndim - 1)))
         return Gaussian(*jnp.split(nn.Dense(2 * self.latent_size, name="gaussian")(pooled), 2, -1))
@@ -135,7 +128,7 @@ class Combiner(nn.Module):
     def __call__(
         self, features: Float[Array, "B *S W"], latent: Float[Array, "B Z"]
     ) -> Float[Array, "B *S L"]:
-        """Segments with one draw `[B, Z]` per example: logits `[B, *S, L]`."""
+        """Segments with one draw ``[B, Z]`` per example: logits ``[B, *S, L]``."""
         width, space = features.shape[-1], features.shape[1:-1]
         latent = latent.reshape(latent.shape[0], *(1,) * len(space), -1)
         x = (features, jnp.broadcast_to(latent, (len(latent), *space, latent.shape[-1])))

@@ -4,17 +4,14 @@ The wiring is the one that gives the parameter counts of the paper's Table 4 to 
 of its rows do not agree with each other, both are followed and a comment says so.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
-from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array
 
-from noisyjax.core import checks, upsampling
-from noisyjax.models import attention, blocks, residual, unet
+from noisyjax.core import upsampling
+from noisyjax.models import attention, blocks, residual, segmentation
 
 
-class RARUNet(nn.Module):
+class RARUNet(segmentation.Segmenter):
     """A U-Net with three switches; 2-D or 3-D by the rank of its input.
 
     A stage is (3x3 convolution with bias, ReLU) twice and a normalisation; pooling is a maximum, up
@@ -23,9 +20,9 @@ class RARUNet(nn.Module):
     "none". The paper counts parameters with one input channel and one sigmoid logit
     (`num_classes=1`). Any size is accepted, as by `unet.UNet`.
 
+    Further attributes are those of `segmentation.Segmenter`.
+
     Attributes:
-      num_classes: L, the number of logits.
-      widths: channels of every level, finest first.
       residual_encoders: every stage returns its input beside its last convolution (Section 2.1), in
         the decoder too; the bottleneck is not normalised then.
       residual_connections: a residual path on each skip connection (Section 2.2), of one unit at
@@ -37,54 +34,23 @@ class RARUNet(nn.Module):
       norm: "batch", "instance", "group" or "none".
       dropout: probability that a number is zeroed after each pooling and each concatenation of the
         decoder, in training.
-      axis_name: mapped axis over which batch statistics are averaged, or None.
-      dtype: type of the activations; parameters and logits are float32.
     """
 
-    num_classes: int
-    widths: tuple[int, ...] = (32, 64, 128, 256, 512)
     residual_encoders: bool = True
     residual_connections: bool = True
     attention_decoders: bool = True
     dense_stages: bool = False
     norm: str = "batch"
     dropout: float | int = 0.1
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, "B *S K"],
-        *,
-        train: bool = False,
-        keys: Key[Array, "B"] | None = None,
-        weight: Float[Array, "B"] | None = None,
-    ) -> unet.Segmentation:
-        """Segments a batch.
-
-        Args:
-          image: `[B, *S, K]`.
-          train: whether batch statistics are updated and dropout is on.
-          keys: `[B]` typed keys, one per example; needed by dropout in training.
-          weight: `[B]`; examples of weight 0 (padding) stay out of the batch statistics.
-
-        Returns:
-          Logits `[B, *S, L]` and features `[B, *S, W]`, W three times `widths[0]` with residual
-          encoders, else `widths[0]`.
-
-        Raises:
-          ValueError: for an unknown option, or dropout without keys.
-        """
-        checks.rank("image", image, (4, 5))
-        context, bottom = (train, keys, weight), len(self.widths) - 1
-        x, skips = image.astype(self.dtype), []
+    def _segment(self, x: Array, context: blocks.Context) -> segmentation.Segmentation:
+        bottom, skips = len(self.widths) - 1, []
         for level in range(len(self.widths)):
             if level:
                 x = self._dropout(blocks.max_pool(x), level - 1, context)
             x, last = self._stage(f"encoder{level}", level, x, False)
             if not (self.residual_encoders and level == bottom):
-                x = self._norm(f"encoder_norm{level}", x, context)
+                x = self.normalise(f"encoder_norm{level}", x, context)
             if level < bottom:
                 skips.append(self._skip(level, x, last, context))
         for level in reversed(range(bottom)):
@@ -95,9 +61,8 @@ class RARUNet(nn.Module):
             x = jnp.concatenate([x, skips[level]], -1)
             x = self._dropout(x, 2 * bottom - 1 - level, context)
             x, _ = self._stage(f"decoder{level}", level, x, self.attention_decoders)
-            x = self._norm(f"decoder_norm{level}", x, context)
-        logits = blocks.Conv(self.num_classes, 1, use_bias=True, name="logits")(x)
-        return unet.Segmentation(logits, x)
+            x = self.normalise(f"decoder_norm{level}", x, context)
+        return segmentation.Segmentation(self.logits(x), x)
 
     def _stage(self, name: str, level: int, x: Array, attend: bool) -> tuple[Array, Array]:
         """What a stage returns, and its last convolution alone."""
@@ -107,9 +72,8 @@ class RARUNet(nn.Module):
             last = attention.ConvAttention(dtype=self.dtype, name=f"{name}_attention")(last)
         return (jnp.concatenate([x, last], -1) if self.residual_encoders else last), last
 
-    def _skip(self, level: int, x: Array, last: Array, context: tuple) -> Array:
+    def _skip(self, level: int, x: Array, last: Array, context: blocks.Context) -> Array:
         """What the decoder gets of a level."""
-        train, _, weight = context
         deepest = level == len(self.widths) - 2
         # Residual encoders hand on their last convolution, not normalised. The full network alone
         # feeds its residual paths with the whole stage, as its published size says.
@@ -126,18 +90,12 @@ class RARUNet(nn.Module):
             dtype=self.dtype,
             name=f"path{level}",
         )
-        return path(x, train, weight)
+        return path(x, context)
 
-    def _conv(self, name: str, level: int) -> nn.Module:
-        return blocks.ConvNormAct(
-            self.widths[level], norm="none", activation="relu", dtype=self.dtype, name=name
-        )
+    def _conv(self, name: str, level: int) -> blocks.ConvNormAct:
+        return self.block(name, self.widths[level], norm="none", activation="relu")
 
-    def _norm(self, name: str, x: Array, context: tuple) -> Array:
-        norm = blocks.Norm(self.norm, axis_name=self.axis_name, dtype=self.dtype, name=name)
-        return norm(x, context[0], context[2])
-
-    def _dropout(self, x: Array, layer: int, context: tuple) -> Array:
-        if not (self.dropout and context[0]):
+    def _dropout(self, x: Array, layer: int, context: blocks.Context) -> Array:
+        if not (self.dropout and context.train):
             return x
-        return blocks.dropout(x, context[1], self.dropout, layer, whole_channels=False)
+        return blocks.dropout(x, context.keys, self.dropout, layer, whole_channels=False)

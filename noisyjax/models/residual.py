@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from noisyjax.models import blocks
 
 
-class ResidualPath(nn.Module):
+class ResidualPath(blocks.Layers, nn.Module):
     """Residual units between an encoder and its decoder (Ibtehaz and Rahman 2020, Section 3.3).
 
     Every unit is `norm(relu(relu(conv3(x)) + conv1(x)))`.
@@ -33,29 +33,15 @@ class ResidualPath(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "B *S C"],
-        train: bool = False,
-        weight: Float[Array, "B"] | None = None,
+        self, x: Float[Array, "B *S C"], context: blocks.Context = blocks.EVALUATION
     ) -> Float[Array, "B *S O"]:
-        """Maps `[B, *S, C]` to `[B, *S, features]`."""
+        """Maps ``[B, *S, C]`` to ``[B, *S, features]``."""
         for unit in range(self.length):
-            mapped = self._conv(f"conv{unit}", 3, "relu")((x,), train, None, weight)
-            shortcut = self._conv(f"shortcut{unit}", 1, "identity")((x,), train, None, weight)
-            norm = blocks.Norm(
-                self.norm, axis_name=self.axis_name, dtype=self.dtype, name=f"norm{unit}"
-            )
-            x = norm(nn.relu(mapped + shortcut), train, weight)
+            mapped = self._conv(f"conv{unit}", 3, "relu")((x,), *context)
+            shortcut = self._conv(f"shortcut{unit}", 1, "identity")((x,), *context)
+            x = self.normalise(f"norm{unit}", nn.relu(mapped + shortcut), context)
         return x
 
     def _conv(self, name: str, size: int, activation: str) -> nn.Module:
-        return blocks.ConvNormAct(
-            self.features,
-            size=size,
-            norm=self.conv_norm,
-            norm_scale=False,
-            activation=activation,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            name=name,
-        )
+        options = {"size": size, "norm": self.conv_norm, "norm_scale": False}
+        return self.block(name, self.features, activation=activation, **options)

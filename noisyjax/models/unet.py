@@ -1,33 +1,15 @@
 """U-Net for images and volumes (Ronneberger et al. 2015; Cicek et al. 2016)."""
 
-from typing import Any, NamedTuple
-
-import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array
 
 from noisyjax.core import checks, upsampling
-from noisyjax.models import attention, blocks
+from noisyjax.models import attention, blocks, segmentation
 
 _POOLS = {"pool": blocks.max_pool, "mean_pool": blocks.mean_pool}
 
 
-class Segmentation(NamedTuple):
-    """What a segmenter returns.
-
-    Attributes:
-      logits: `[B, *S, L]`, float32.
-      features: `[B, *S, W]`, the last decoder features, which annotator heads read.
-      deep: logits of coarser levels, finer first, `[B, *ceil(S / 2^i), L]` for i = 1, 2, ...; in
-        training with deep supervision alone.
-    """
-
-    logits: Array
-    features: Array
-    deep: tuple[Array, ...] = ()
-
-
-class UNet(nn.Module):
+class UNet(segmentation.Segmenter):
     """Encoder and decoder joined at every resolution; 2-D or 3-D by the rank of its input.
 
     The defaults are the segmentation network of Zhang et al. 2020 (Section 4): width 24, a strided
@@ -35,9 +17,9 @@ class UNet(nn.Module):
     up-sampling, concatenation. Any size is accepted: an odd side rounds up on the way down, and the
     up-sampled map is cropped at its far end to the map it joins.
 
+    Further attributes are those of `segmentation.Segmenter`.
+
     Attributes:
-      num_classes: L, the number of logits.
-      widths: channels of every level, finest first.
       convs_per_level: convolutions of each level of the encoder and of the decoder.
       norm: "instance", "group", "batch" or "none".
       activation: "prelu", "leaky_relu", "relu", "elu", "gelu" or "swish".
@@ -49,13 +31,10 @@ class UNet(nn.Module):
       dropout: probability that a channel is dropped after each activation, in training.
       deep_supervision: whether, in training, the levels of the decoder between the finest and the
         coarsest have logits of their own, as nnU-Net's.
-      axis_name: mapped axis over which batch statistics are averaged, or None.
-      dtype: type of the activations; parameters and logits are float32.
       remat: whether activations are recomputed in the backward pass, to save memory on
         accelerators; on a CPU the compiler merges the recomputation, and nothing is saved.
     """
 
-    num_classes: int
     widths: tuple[int, ...] = (24, 48, 96)
     convs_per_level: int = 2
     norm: str = "instance"
@@ -63,52 +42,25 @@ class UNet(nn.Module):
     down: str = "strided_conv"
     up: str = "linear"
     attention_gates: bool = False
-    dropout: float = 0.0
     deep_supervision: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
     remat: bool = False
 
-    @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, "B *S K"],
-        *,
-        train: bool = False,
-        keys: Key[Array, "B"] | None = None,
-        weight: Float[Array, "B"] | None = None,
-    ) -> Segmentation:
-        """Segments a batch.
-
-        Args:
-          image: `[B, *S, K]`.
-          train: whether batch statistics are updated and dropout is on.
-          keys: `[B]` typed keys, one per example; needed by dropout in training.
-          weight: `[B]`; examples of weight 0 (padding) stay out of the batch statistics.
-
-        Returns:
-          Logits `[B, *S, L]` and features `[B, *S, widths[0]]`.
-
-        Raises:
-          ValueError: for an unknown option, or dropout without keys.
-        """
-        checks.rank("image", image, (4, 5))
+    def _segment(self, x: Array, context: blocks.Context) -> segmentation.Segmentation:
         checks.one_of("down", self.down, ("strided_conv", *_POOLS))
         checks.one_of("up", self.up, ("linear", "transposed"))
-        context = (train, keys, weight)
-        features = self.decode(self.encode(image.astype(self.dtype), context), context)
-        supervised = self.deep_supervision and (train or self.is_initializing())
+        features = self.decode(self.encode(x, context), context)
+        supervised = self.deep_supervision and (context.train or self.is_initializing())
         # The last one is the bottom, and nnU-Net gives the one above it no weight.
         levels = range(1, len(features) - 2) if supervised else ()
-        deep = tuple(self._head(f"logits{level}")(features[level]) for level in levels)
-        return Segmentation(self._head("logits")(features[0]), features[0], deep)
+        deep = tuple(self.logits(features[level], name=f"logits{level}") for level in levels)
+        return segmentation.Segmentation(self.logits(features[0]), features[0], deep)
 
-    def encode(self, x: Array, context: tuple) -> list[Array]:
+    def encode(self, x: Array, context: blocks.Context) -> list[Array]:
         """Runs the encoder in a module's call; features of every level, finest first.
 
         Args:
-          x: `[B, *S, K]`.
-          context: `(train, keys, weight)` as in the call.
+          x: ``[B, *S, K]``.
+          context: of the call.
         """
         skips = []
         for level in range(len(self.widths)):
@@ -116,12 +68,14 @@ class UNet(nn.Module):
             skips.append(x)
         return skips
 
-    def decode(self, skips: list[Array], context: tuple, *, prefix: str = "") -> list[Array]:
+    def decode(
+        self, skips: list[Array], context: blocks.Context, *, prefix: str = ""
+    ) -> list[Array]:
         """Runs a decoder in a module's call; features of every level, finest first.
 
         Args:
           skips: what `encode` returned.
-          context: `(train, keys, weight)` as in the call.
+          context: of the call.
           prefix: of the names of its parameters, so that an encoder may have several decoders.
         """
         features = [skips[-1]]
@@ -129,10 +83,7 @@ class UNet(nn.Module):
             features.append(self._decode(level, features[-1], skips[level], context, prefix))
         return features[::-1]
 
-    def _head(self, name: str) -> nn.Module:
-        return blocks.Conv(self.num_classes, 1, use_bias=True, name=name)
-
-    def _encode(self, level: int, x: Array, context: tuple) -> Array:
+    def _encode(self, level: int, x: Array, context: blocks.Context) -> Array:
         down = level > 0
         if down and self.down in _POOLS:
             x = _POOLS[self.down](x)
@@ -142,7 +93,9 @@ class UNet(nn.Module):
             x = self._block(name, level, index, strided=strided)((x,), *context)
         return x
 
-    def _decode(self, level: int, x: Array, skip: Array, context: tuple, prefix: str) -> Array:
+    def _decode(
+        self, level: int, x: Array, skip: Array, context: blocks.Context, prefix: str
+    ) -> Array:
         if self.attention_gates and level:
             name = f"{prefix}gate{level}"
             gate = attention.AttentionGate(self.widths[level], self.dtype, name=name)
@@ -163,18 +116,13 @@ class UNet(nn.Module):
     def _block(
         self, name: str, number: int, index: int, *, strided: bool = False, up: bool = False
     ) -> nn.Module:
-        block = (
-            nn.remat(blocks.ConvNormAct, static_argnums=(2,)) if self.remat else blocks.ConvNormAct
-        )
-        return block(
-            features=self.widths[min(number, 2 * len(self.widths) - 2 - number)],
+        return self.block(
+            name,
+            self.widths[min(number, 2 * len(self.widths) - 2 - number)],
             layer=number * self.convs_per_level + index,
             stride=2 if strided else 1,
-            norm=self.norm,
             activation=self.activation,
             up=up,
             dropout=self.dropout,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            name=name,
+            remat=self.remat,
         )
