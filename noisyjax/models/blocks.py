@@ -42,7 +42,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, *inputs: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Convolves ``[B, *S, C_i]``, of one B and, without `up`, one S, to ``[B, *T, features]``."""
+        """Convolves ``[B, *S, C_i]``, of one S but with `up`, to ``[B, *T, features]``."""
         ndim = inputs[0].ndim - 2
         channels = sum(x.shape[-1] for x in inputs)
         shape = (self.size,) * ndim + (channels, self.features)
