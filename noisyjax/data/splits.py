@@ -17,6 +17,15 @@ NAMES = ("train", "val", "test")
 Splits = dict[str, Int[np.ndarray, "..."]]
 
 
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Raises unless the fractions are three, none negative, that add up to one."""
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(
+            "fractions: expected three that add up to 1 (training, validation, test), "
+            f"got {tuple(fractions)}"
+        )
+
+
 def split(
     num_examples: int,
     *,
@@ -46,12 +55,8 @@ def split(
     >>> {name: len(ids) for name, ids in split(10, seed=0, fractions=(0.7, 0.1, 0.2)).items()}
     {'train': 7, 'val': 1, 'test': 2}
     """
+    check_fractions(fractions)
     shares = np.asarray(fractions, float)
-    if shares.shape != (3,) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
-        raise ValueError(
-            f"fractions: expected three that add up to 1 (training, validation, test), "
-            f"got {tuple(fractions)}"
-        )
     groups = np.arange(num_examples) if groups is None else groups
     _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     shuffled = order.permutation(len(sizes), seed=seed)
@@ -60,9 +65,9 @@ def split(
     bounds = np.cumsum(shares)[:2] * num_examples + 1e-6
     part_of_group = np.empty(len(sizes), int)
     part_of_group[shuffled] = np.searchsorted(bounds, ends - sizes[shuffled] / 2)
-    place = np.empty(len(sizes), int)
-    place[shuffled] = np.arange(len(sizes))
-    ids = np.argsort(place[members], kind="stable").astype(np.int32)
+    position = np.empty(len(sizes), int)
+    position[shuffled] = np.arange(len(sizes))
+    ids = np.argsort(position[members], kind="stable").astype(np.int32)
     parts = {name: ids[part_of_group[members[ids]] == i] for i, name in enumerate(NAMES)}
     for share, (name, part) in zip(shares, parts.items(), strict=True):
         if share > 0 and not len(part):
@@ -115,10 +120,10 @@ def cross_validation(
         raise ValueError(
             f"fractions: expected those of training and validation and a zero, got {fractions}"
         )
-    place = np.empty(len(names), int)
-    place[order.permutation(len(names), seed=seed)] = np.arange(len(names))
-    ids = np.argsort(place[members], kind="stable").astype(np.int32)
-    tests = (place[members] % folds == fold)[ids]
+    position = np.empty(len(names), int)
+    position[order.permutation(len(names), seed=seed)] = np.arange(len(names))
+    ids = np.argsort(position[members], kind="stable").astype(np.int32)
+    tests = (position[members] % folds == fold)[ids]
     rest = ids[~tests]
     parts = split(len(rest), seed=seed, fractions=fractions, groups=groups[rest])
     return {name: rest[part] for name, part in parts.items()} | {"test": ids[tests]}

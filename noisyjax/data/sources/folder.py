@@ -84,14 +84,14 @@ class FolderExamples:
 
 
 def _fatal(problems: Sequence[problem_kinds.Problem]) -> list[problem_kinds.Problem]:
-    return [found for found in problems if found.kind not in problem_kinds.HARMLESS]
+    return [problem for problem in problems if problem.kind not in problem_kinds.HARMLESS]
 
 
-def _refuse(root: str, problems: Sequence[problem_kinds.Problem]) -> None:
+def _refuse(root: str | pathlib.Path, problems: Sequence[problem_kinds.Problem]) -> None:
     """Raises for what a folder cannot be trained on."""
     fatal = _fatal(problems)
     if fatal:
-        listed = "\n  ".join(str(found) for found in fatal[:5])
+        listed = "\n  ".join(str(problem) for problem in fatal[:5])
         more = f"\n  and {len(fatal) - 5} more" if len(fatal) > 5 else ""
         raise ValueError(
             f"{root}: expected a folder without problems, got\n  {listed}{more}\n"
@@ -100,24 +100,21 @@ def _refuse(root: str, problems: Sequence[problem_kinds.Problem]) -> None:
 
 
 def _prepare(
-    case: nnunet_layout.Case, layout: nnunet_layout.Layout, to: tuple, options: dict[str, Any]
-) -> dict[str, np.ndarray]:
-    """Reads, checks and prepares one case."""
-    read = checker.read_case(case, layout)
-    _refuse(str(layout.root), read.problems)
-    return case_files.prepare(read, layout, to=to, options=options)
-
-
-def _kept(
     case: nnunet_layout.Case,
     layout: nnunet_layout.Layout,
     to: tuple[float, ...],
     options: dict[str, Any],
-    folder: str,
+    cache: str,
 ) -> dict[str, np.ndarray]:
-    """Returns a prepared case, from the folder of prepared ones if there is one."""
-    if not folder:
-        return _prepare(case, layout, to, options)
+    """Reads, checks and prepares one case, or takes it from the folder of prepared ones."""
+
+    def make() -> dict[str, np.ndarray]:
+        read = checker.read_case(case, layout)
+        _refuse(layout.root, read.problems)
+        return case_files.prepare(read, layout, to=to, options=options)
+
+    if not cache:
+        return make()
     made_by = {
         **options,
         "version": preprocess.VERSION,
@@ -128,8 +125,25 @@ def _kept(
         "raters": layout.rater_names,
         "own": sorted(case.raters),
     }
-    name = store.digest(case.paths, made_by)
-    return store.stored(folder, name, _KEYS, lambda: _prepare(case, layout, to, options))
+    return store.stored(cache, store.digest(case.paths, made_by), _KEYS, make)
+
+
+def _prepare_all(
+    layout: nnunet_layout.Layout,
+    errors: Mapping[str, str],
+    *how: Any,
+    skip_damaged: bool,
+) -> tuple[dict[str, np.ndarray] | str, ...]:
+    """Returns each prepared case, or what is wrong with it if damaged ones are to be skipped."""
+    prepared = []
+    for case in layout.cases:
+        try:
+            prepared.append(errors.get(case.name) or _prepare(case, layout, *how))
+        except (OSError, ValueError) as error:
+            if not skip_damaged:
+                raise
+            prepared.append(str(error))
+    return tuple(prepared)
 
 
 def _peek(case: nnunet_layout.Case, layout: nnunet_layout.Layout) -> read_write.Volume:
@@ -140,20 +154,20 @@ def _peek(case: nnunet_layout.Case, layout: nnunet_layout.Layout) -> read_write.
     except read_write.UnreadableError as error:
         file = path.relative_to(layout.root).as_posix()
         got = str(error).removeprefix(f"{path}: ")
-        _refuse(str(layout.root), [problem_kinds.problem(error.fault, file=file, got=got)])
+        _refuse(layout.root, [problem_kinds.problem(error.fault, file=file, got=got)])
         raise
 
 
-def _left_out(layout: nnunet_layout.Layout) -> dict[str, str]:
+def _damaged(layout: nnunet_layout.Layout) -> dict[str, str]:
     """Returns the cases that cannot be used, as far as names and headers tell, and why."""
     cases = {case.name: case for case in layout.cases}
     errors, rest = {}, []
-    for found in _fatal(layout.problems):
-        if found.case in cases:
-            errors.setdefault(found.case, str(found))
+    for problem in _fatal(layout.problems):
+        if problem.case in cases:
+            errors.setdefault(problem.case, str(problem))
         else:
-            rest.append(found)
-    _refuse(str(layout.root), rest)
+            rest.append(problem)
+    _refuse(layout.root, rest)
     for name, case in cases.items():
         try:
             _peek(case, layout)
@@ -162,30 +176,52 @@ def _left_out(layout: nnunet_layout.Layout) -> dict[str, str]:
     return errors
 
 
-def _prepared_or_not(case: nnunet_layout.Case, *how: Any) -> dict[str, np.ndarray] | str:
-    """Returns a prepared case, or what is wrong with it."""
-    try:
-        return _kept(case, *how)
-    except (OSError, ValueError) as error:
-        return str(error)
-
-
-def _spacing(layout: nnunet_layout.Layout, wanted: Sequence[float | int]) -> tuple[float, ...]:
-    """Returns the spacing to resample to: the one that is wanted, or the median of the cases."""
-    for size in wanted:
-        checks.positive("spacing", size)
-    if len(wanted):
-        return tuple(float(size) for size in wanted)
-    peeked = [_peek(case, layout) for case in layout.cases]
-    facts = [(case, v.num_axes, 1, v.spacing) for case, v in zip(layout.cases, peeked, strict=True)]
-    _refuse(str(layout.root), list(checker.across(facts)))
+def _common_spacing(
+    layout: nnunet_layout.Layout, spacing: Sequence[float | int], damaged: Mapping[str, str]
+) -> tuple[float, ...]:
+    """Returns the spacing to resample to: the one that is given, or the median of the cases."""
+    for extent in spacing:
+        checks.positive("spacing", extent)
+    if len(spacing):
+        return tuple(float(extent) for extent in spacing)
+    cases = [case for case in layout.cases if case.name not in damaged]
+    headers = [_peek(case, layout) for case in cases]
+    facts = [(case, v.num_axes, 1, v.spacing) for case, v in zip(cases, headers, strict=True)]
+    _refuse(layout.root, list(checker.across(facts)))
     # Rounded, for headers in float32 have a spacing of 0.99999994.
-    return tuple(round(float(s), 5) for s in np.median([v.spacing for v in peeked], axis=0))
+    return tuple(round(float(s), 5) for s in np.median([v.spacing for v in headers], axis=0))
+
+
+def _common_size(
+    layout: nnunet_layout.Layout,
+    prepared: Sequence[dict[str, np.ndarray] | str],
+    spacing: tuple[float, ...],
+    size: Sequence[int],
+) -> tuple[int, ...]:
+    """Returns the size of all examples: the one that is given, or the largest along each axis."""
+    pairs = zip(layout.cases, prepared, strict=True)
+    usable = [
+        (case, arrays["image"].shape) for case, arrays in pairs if not isinstance(arrays, str)
+    ]
+    if not usable:
+        raise ValueError(
+            f"{layout.root}: expected a case that can be used, got none: {prepared[0]}"
+        )
+    if len({(len(shape), shape[-1]) for _, shape in usable}) > 1:
+        facts = [(case, len(shape) - 1, shape[-1], spacing) for case, shape in usable]
+        _refuse(layout.root, list(checker.across(facts)))
+    shapes = [shape for _, shape in usable]
+    axes = len(shapes[0]) - 1
+    if len(size) not in (0, axes):
+        raise ValueError(f"size: expected one for each of {axes} axes, got {tuple(size)}")
+    for extent in size:
+        checks.positive("size", extent)
+    return tuple(int(n) for n in size) or tuple(int(n) for n in np.max(shapes, axis=0)[:-1])
 
 
 def _patients(layout: nnunet_layout.Layout) -> Int[np.ndarray, "N"]:
-    """Returns a number for the patient of each case; one of his own where none is named."""
-    # The flag keeps a case apart from a patient of the same name.
+    """Returns a number for the patient of each case; one of its own where none is named."""
+    # The flag distinguishes a case from a patient of the same name.
     names = [
         (case.name in layout.patients, layout.patients.get(case.name, case.name))
         for case in layout.cases
@@ -205,11 +241,7 @@ def _splits(
 
     A part that has a share gets a patient at least, for folders may be small.
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(
-            "fractions: expected three that add up to 1 (training, validation, test), "
-            f"got {tuple(fractions)}"
-        )
+    splits.check_fractions(fractions)
     training = np.array([i for i, case in enumerate(cases) if case.part == "Tr"], np.int32)
     tests = np.array([i for i, case in enumerate(cases) if case.part == "Ts"], np.int32)
     groups = list(dict.fromkeys(patients[training].tolist()))
@@ -224,8 +256,8 @@ def _splits(
     shuffled = np.array(groups)[order.permutation(len(groups), seed=seed)]
 
     def cases_of(part: np.ndarray) -> Int[np.ndarray, "n"]:
-        found = [training[patients[training] == patient] for patient in part]
-        return np.concatenate([np.zeros(0, np.int32), *found])
+        members = [training[patients[training] == patient] for patient in part]
+        return np.concatenate([np.zeros(0, np.int32), *members])
 
     return {
         "train": cases_of(shuffled[val + test :]),
@@ -285,13 +317,12 @@ def load(
     """
     checks.one_of("normalise", normalise, preprocess.NORMALISATIONS)
     layout = nnunet_layout.read(root)
-    left_out: dict[str, str] = {}
+    damaged: dict[str, str] = {}
     if skip_damaged:
-        left_out = _left_out(layout)
+        damaged = _damaged(layout)
     else:
         _refuse(root, layout.problems)
-    usable = tuple(case for case in layout.cases if case.name not in left_out)
-    to = _spacing(dataclasses.replace(layout, cases=usable), spacing)
+    to = _common_spacing(layout, spacing, damaged)
     options = {
         "normalisation": normalise,
         "cut": float(cut),
@@ -299,25 +330,8 @@ def load(
         "box": box,
         "margin": margin,
     }
-    prepare = _prepared_or_not if skip_damaged else _kept
-    prepared = tuple(
-        left_out.get(case.name) or prepare(case, layout, to, options, cache)
-        for case in layout.cases
-    )
-    usable = [pair for pair in zip(layout.cases, prepared) if not isinstance(pair[1], str)]
-    if not usable:
-        raise ValueError(f"{root}: expected a case that can be used, got none: {prepared[0]}")
-    shapes = [arrays["image"].shape for _, arrays in usable]
-    if len({len(shape) for shape in shapes}) > 1 or len({shape[-1] for shape in shapes}) > 1:
-        facts = [(case, len(s) - 1, s[-1], to) for (case, _), s in zip(usable, shapes)]
-        _refuse(root, list(checker.across(facts)))
-    axes = len(shapes[0]) - 1
-    if len(size) not in (0, axes):
-        raise ValueError(f"size: expected one for each of {axes} axes, got {tuple(size)}")
-    for extent in size:
-        checks.positive("size", extent)
-    largest = tuple(int(n) for n in np.max(shapes, axis=0)[:-1])
-    size = tuple(int(n) for n in size) or largest
+    prepared = _prepare_all(layout, damaged, to, options, cache, skip_damaged=skip_damaged)
+    size = _common_size(layout, prepared, to, size)
     examples = FolderExamples(layout.cases, layout, prepared, size, to, options)
     patients = _patients(layout)
     return source.Source(
