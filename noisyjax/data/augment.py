@@ -172,6 +172,10 @@ def _blur(key, image, *, largest):
     return jax.vmap(lambda channel: blur.gaussian_blur(channel, sigma), -1, -1)(image)
 
 
+def _largest(shift: float | Sequence[float]) -> float:
+    return max(shift) if isinstance(shift, Sequence) else shift
+
+
 def augment(
     key: Key[Array, ""],
     image: Float[Array, "*S K"],
@@ -223,8 +227,7 @@ def augment(
     given = image, labels
     masks = jnp.moveaxis(labels, 0, -1)
     image, masks = _right_angles(key, image, masks, flip_axes=flip_axes, planes=right_angle_planes)
-    moved = max(shift) if isinstance(shift, Sequence) else shift
-    if rotation or moved or scale:
+    if rotation or _largest(shift) or scale:
         image, masks = _free(
             key,
             image,
@@ -251,9 +254,11 @@ def augment(
 
 _PARAMETERS = inspect.signature(augment).parameters.values()
 OPTIONS = tuple(p.name for p in _PARAMETERS if p.kind is p.KEYWORD_ONLY)
+# Those that change something; the others say how.
+_CHANGES = tuple(n for n in OPTIONS if n not in ("spacing", "image_fill", "probability"))
 
 
-def build(options: Mapping[str, Any]) -> Transform:
+def build(options: Mapping[str, Any]) -> Transform | None:
     """Returns the augmentation of one example that a config describes.
 
     Args:
@@ -261,7 +266,7 @@ def build(options: Mapping[str, Any]) -> Transform:
 
     Returns:
       ``f(key, example) -> example`` that changes ``image``, ``labels`` and, where present,
-      ``truth`` and ``target``; the identity if every option is off.
+      ``truth`` and ``target``; None if no option that changes anything is on.
 
     Raises:
       ValueError: if an option is unknown.
@@ -269,6 +274,10 @@ def build(options: Mapping[str, Any]) -> Transform:
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise ValueError(f"augment: expected options among {OPTIONS}, got {unknown}")
+    changes = {name: options.get(name) for name in _CHANGES}
+    changes["shift"] = _largest(options.get("shift", 0.0))
+    if not any(changes.values()):
+        return None
     settings = {k: tuple(v) if isinstance(v, Sequence) else v for k, v in options.items()}
 
     def transform(key, example):

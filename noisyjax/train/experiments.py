@@ -211,8 +211,7 @@ def _transform(
         raise ValueError("data.gold: a fresh draw of labels is made from the truth, got both")
     if config.data.resample and method.target:
         raise ValueError(f"data.resample: {config.method} fuses the labels once, before training")
-    options = config.data.augment.to_dict()
-    change = augment.build({"spacing": spacing, **options}) if options else None
+    change = augment.build({"spacing": spacing, **config.data.augment.to_dict()})
     pieces = _patches(config)
 
     def transform(batch: Batch, key: Array) -> Batch:

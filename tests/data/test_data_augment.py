@@ -1,6 +1,7 @@
 """Augmentation: image and labels move alike, by amounts that depend on (seed, id, epoch)."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -100,14 +101,24 @@ def test_rotation_is_rigid_in_millimetres():
     np.testing.assert_allclose((after**2).sum(0), (before**2).sum(0), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"rotation": 0.0, "shift": 0.0, "flip_axes": ()}])
-def test_nothing_changes_when_every_option_is_off(options):
+def test_nothing_is_built_when_every_option_is_off():
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(augment.augment).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert set(defaults) == set(augment.OPTIONS)
+    assert augment.build(defaults) is None
+    assert augment.build({}) is None
+    assert augment.build({"shift": (0.0, 0.0), "spacing": (1.0, 2.0), "probability": 0.5}) is None
+    assert augment.build({"flip_axes": (0,)}) is not None
+
+
+def test_nothing_changes_when_every_option_is_off():
     example = _example()
-    result = augment.build(options)(jax.random.key(0), example)
-    assert result.keys() == example.keys()
-    for key, value in example.items():
-        assert result[key].dtype == value.dtype
-        np.testing.assert_array_equal(result[key], value)
+    image, labels = augment.augment(jax.random.key(0), example["image"], example["labels"])
+    np.testing.assert_array_equal(image, example["image"])
+    np.testing.assert_array_equal(labels, example["labels"])
 
 
 @pytest.mark.parametrize(
