@@ -13,7 +13,6 @@ image of one window is predicted exactly as without windows.
 
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -124,31 +123,29 @@ def predict_windows(
     """
     checks.positive("batch_size", batch_size)
     image = np.asarray(image, np.float32)
-    padding = _padding(image.shape[:-1], window)
-    padded = np.pad(image, [*padding, (0, 0)])
-    axes = _layouts(padded.shape[:-1], window, overlap, blend)
-    windows = list(itertools.product(*(zip(*axis, strict=True) for axis in axes)))
+    grid = _grid(image.shape[:-1], window, overlap, blend)
+    padded = np.pad(image, [*grid.padding, (0, 0)])
     shape = (batch_size, *window, image.shape[-1])
     spec = _probs.eval_shape(predict, variables, jax.ShapeDtypeStruct(shape, np.float32))
-    probs = np.zeros((*padded.shape[:-1], spec.shape[-1]), np.float32)
+    sums = np.zeros((*padded.shape[:-1], spec.shape[-1]), np.float32)
 
-    def add(part: Sequence[Any], found: Array) -> None:
-        for corner, one in zip(part, np.asarray(found)):
-            probs[_place(corner, window)] += _product([row for _, row in corner]) * one
+    def add(part: slice, probs: Array) -> None:
+        rows = zip(*(axis[part] for axis in grid.rows), strict=True)
+        for start, weights, one in zip(grid.starts[part], rows, np.asarray(probs)):
+            sums[_slices(start, window)] += _product(weights) * one
 
     # The device works on one batch while the host adds up the one before.
     waiting = None
-    for first in range(0, len(windows), batch_size):
-        part = windows[first : first + batch_size]
-        batch = np.zeros(shape, np.float32)
-        for index, corner in enumerate(part):
-            batch[index] = padded[_place(corner, window)]
-        found = _probs(predict, variables, batch)
+    for first in range(0, len(grid.starts), batch_size):
+        part, batch = slice(first, first + batch_size), np.zeros(shape, np.float32)
+        for position, start in enumerate(grid.starts[part]):
+            batch[position] = padded[_slices(start, window)]
+        probs = _probs(predict, variables, batch)
         if waiting is not None:
             add(*waiting)
-        waiting = (part, found)
+        waiting = (part, probs)
     add(*waiting)
-    return probs[_crop(image.shape[:-1], padding)]
+    return sums[grid.crop]
 
 
 def wrap(
@@ -161,8 +158,8 @@ def wrap(
     """Returns a method that predicts window by window, and learns as before.
 
     Unlike `predict_windows` all happens on the device, for batches of images of one size: the
-    windows at one place of all images are predicted at once, one place after the other. Draws of
-    segmentations are left out, for those of neighbouring windows do not belong together.
+    windows at one position of all images are predicted at once. Draws of segmentations are left
+    out, for those of neighbouring windows do not belong together.
 
     Args:
       method: the method.
@@ -181,39 +178,29 @@ def wrap(
         layout(size, size, overlap=overlap, blend=blend)
 
     def parts(variables: base.Variables, image: Array) -> dict[str, Array]:
-        found = method.predict(variables, image)._asdict()
-        return {name: found[name] for name in _LEADING if found[name] is not None}
+        prediction = method.predict(variables, image)._asdict()
+        return {name: prediction[name] for name in _LEADING if prediction[name] is not None}
 
     def predict(variables: base.Variables, image: Array) -> base.Prediction:
-        padding = _padding(image.shape[1:-1], window)
-        padded = jnp.pad(image, [(0, 0), *padding, (0, 0)])
-        extent = padded.shape[1:-1]
-        axes = _layouts(extent, window, overlap, blend)
-        places = np.indices([len(axis.starts) for axis in axes]).reshape(len(axes), -1)
+        grid = _grid(image.shape[1:-1], window, overlap, blend)
+        padded = jnp.pad(image, [(0, 0), *grid.padding, (0, 0)])
 
-        def cut(corner: Sequence[Any]) -> Array:
-            return _slice(padded, corner, window, leading=1)
-
-        def add(index: Array, sums: dict[str, Array]) -> dict[str, Array]:
-            numbers = [jnp.asarray(place)[index] for place in places]
-            along = list(zip(axes, numbers, strict=True))
-            corner = [jnp.asarray(axis.starts, jnp.int32)[number] for axis, number in along]
-            weight = _product([jnp.asarray(axis.weights)[number] for axis, number in along])
-            found = parts(variables, cut(corner))
+        def add(sums: dict[str, Array], here: tuple) -> tuple[dict[str, Array], None]:
+            start, rows = here
+            weight, values = _product(rows), parts(variables, _cut(padded, start, window, 1))
             return {
-                name: _added(sums[name], found[name], weight, corner, _LEADING[name])
-                for name in sums
-            }
+                name: _added(total, values[name], weight, start, _LEADING[name])
+                for name, total in sums.items()
+            }, None
 
-        shapes = jax.eval_shape(parts, variables, cut([0] * len(axes)))
-        empty = {
-            name: jnp.zeros(_with_extent(one.shape, extent, _LEADING[name]), one.dtype)
-            for name, one in shapes.items()
+        first = _cut(padded, grid.starts[0], window, 1)
+        sums = {
+            name: jnp.zeros(_with_sides(one.shape, padded.shape[1:-1], _LEADING[name]), one.dtype)
+            for name, one in jax.eval_shape(parts, variables, first).items()
         }
-        sums = jax.lax.fori_loop(0, places.shape[1], add, empty)
-        crop = _crop(image.shape[1:-1], padding)
+        sums, _ = jax.lax.scan(add, sums, (grid.starts, grid.rows))
         return base.Prediction(
-            **{name: one[(slice(None),) * _LEADING[name] + crop] for name, one in sums.items()}
+            **{name: one[(slice(None),) * _LEADING[name] + grid.crop] for name, one in sums.items()}
         )
 
     return dataclasses.replace(method, predict=predict)
@@ -224,35 +211,43 @@ def _probs(predict: Callable, variables: base.Variables, windows: Any) -> Array:
     return predict(variables, windows).probs
 
 
-def _padding(shape: Sequence[int], window: Sequence[int]) -> list[tuple[int, int]]:
-    """Zeros before and after each axis, so that a window fits in."""
+class _Grid(NamedTuple):
+    """The windows of one image.
+
+    Attributes:
+      starts: first voxel of each window, ``[n, axes]``.
+      rows: weights of the windows' voxels along each axis, ``[n, size]`` each.
+      padding: zeros before and after each axis, so that a window fits in.
+      crop: where the image lies in the padded one.
+    """
+
+    starts: Int[np.ndarray, "n axes"]
+    rows: tuple[Float[np.ndarray, "n size"], ...]
+    padding: list[tuple[int, int]]
+    crop: tuple[slice, ...]
+
+
+def _grid(shape: Sequence[int], window: Sequence[int], overlap: float | int, blend: str) -> _Grid:
     if len(window) != len(shape):
         raise ValueError(
             f"window: expected {len(shape)} sides, one per axis of an image of the shape "
             f"{list(shape)}, got {list(window)}"
         )
-    lacks = [max(0, size - extent) for extent, size in zip(shape, window, strict=True)]
-    return [(lack // 2, lack - lack // 2) for lack in lacks]
-
-
-def _crop(shape: Sequence[int], padding: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
-    return tuple(
-        slice(before, before + extent) for extent, (before, _) in zip(shape, padding, strict=True)
+    sides = list(zip(shape, window, strict=True))
+    lacks = [max(0, size - extent) for extent, size in sides]
+    axes = [layout(max(pair), pair[1], overlap=overlap, blend=blend) for pair in sides]
+    numbers = np.indices([len(axis.starts) for axis in axes]).reshape(len(axes), -1)
+    along = list(zip(axes, numbers, strict=True))
+    return _Grid(
+        starts=np.stack([axis.starts[number] for axis, number in along], -1).astype(np.int32),
+        rows=tuple(axis.weights[number] for axis, number in along),
+        padding=[(lack // 2, lack - lack // 2) for lack in lacks],
+        crop=_slices([lack // 2 for lack in lacks], shape),
     )
 
 
-def _layouts(
-    shape: Sequence[int], window: Sequence[int], overlap: float | int, blend: str
-) -> list[Layout]:
-    pairs = zip(shape, window, strict=True)
-    return [layout(extent, size, overlap=overlap, blend=blend) for extent, size in pairs]
-
-
-def _place(corner: Sequence[tuple[Any, Any]], window: Sequence[int]) -> tuple[slice, ...]:
-    """Where a window of the host lies; `corner` holds (start, weights) along every axis."""
-    return tuple(
-        slice(start, start + size) for (start, _), size in zip(corner, window, strict=True)
-    )
+def _slices(start: Any, sides: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(first, first + side) for first, side in zip(start, sides, strict=True))
 
 
 def _product(rows: Sequence[Any]) -> Any:
@@ -264,25 +259,25 @@ def _product(rows: Sequence[Any]) -> Any:
     return functools.reduce(lambda one, other: one * other, shaped)
 
 
-def _with_extent(shape: Sequence[int], extent: Sequence[int], leading: int) -> tuple[int, ...]:
-    return (*shape[:leading], *extent, *shape[leading + len(extent) :])
+def _with_sides(shape: Sequence[int], sides: Sequence[int], leading: int) -> tuple[int, ...]:
+    return (*shape[:leading], *sides, *shape[leading + len(sides) :])
 
 
-def _starts(array: Array, corner: Sequence[Any], leading: int) -> list[Any]:
-    return [0] * leading + list(corner) + [0] * (array.ndim - leading - len(corner))
+def _starts(array: Array, start: Any, leading: int) -> list[Any]:
+    return [0] * leading + list(start) + [0] * (array.ndim - leading - len(start))
 
 
-def _slice(array: Array, corner: Sequence[Any], window: Sequence[int], leading: int) -> Array:
-    sizes = _with_extent(array.shape, window, leading)
-    return jax.lax.dynamic_slice(array, _starts(array, corner, leading), sizes)
+def _cut(array: Array, start: Any, window: Sequence[int], leading: int) -> Array:
+    sizes = _with_sides(array.shape, window, leading)
+    return jax.lax.dynamic_slice(array, _starts(array, start, leading), sizes)
 
 
 def _added(
-    total: Array, found: Array, weight: Float[Array, "*W 1"], corner: Sequence[Any], leading: int
+    total: Array, values: Array, weight: Float[Array, "*W 1"], start: Any, leading: int
 ) -> Array:
-    """The sum with a window's values, weighted, added at its place."""
-    trailing = found.ndim - leading - len(corner)
-    weight = weight.reshape((1,) * leading + weight.shape[:-1] + (1,) * trailing)
-    here = _slice(total, corner, weight.shape[leading : leading + len(corner)], leading)
-    starts = _starts(total, corner, leading)
-    return jax.lax.dynamic_update_slice(total, here + weight * found, starts)
+    """The sum with a window's values, weighted, added from its first voxel on."""
+    trailing = values.ndim - leading - len(start)
+    window = weight.shape[:-1]
+    weight = weight.reshape((1,) * leading + window + (1,) * trailing)
+    updated = _cut(total, start, window, leading) + weight * values
+    return jax.lax.dynamic_update_slice(total, updated, _starts(total, start, leading))
