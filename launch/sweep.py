@@ -29,7 +29,6 @@ import submitit
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from noisyjax import train
 from noisyjax.cli import options
 from noisyjax.cli import train as train_command
 from noisyjax.core import memory
@@ -43,22 +42,21 @@ _SECONDS_TO_SAVE = 120
 
 
 class Work:
-    """One job: a cell, or the cells that differ by their seed only and train as one program.
+    """One job: the training of a cell.
 
     submitit writes it to a file and calls it in a process of its own.
     """
 
     def __init__(
         self,
-        configs: Sequence[ml_collections.ConfigDict],
-        folders: Sequence[str],
+        config: ml_collections.ConfigDict,
+        folder: str,
         *,
-        vmap_seeds: bool,
         compiled: str,
         cores: Sequence[int] = (),
     ):
-        self.configs, self.folders = list(configs), list(folders)
-        self.vmap_seeds, self.compiled, self.cores = vmap_seeds, compiled, list(cores)
+        self.config, self.folder = config, folder
+        self.compiled, self.cores = compiled, list(cores)
 
     def __call__(self) -> None:
         """Trains; when the time is up, queues itself again."""
@@ -91,8 +89,7 @@ class Work:
             os.sched_setaffinity(0, self.cores)
         # By host, for what one CPU's compiler wrote another may not run.
         grid.keep_compiled(str(pathlib.Path(self.compiled) / platform.node()))
-        method = train.train_seeds if self.vmap_seeds else study.train_each
-        method(self.configs, self.folders)
+        study.train_cell(self.config, self.folder)
 
 
 def define_flags() -> None:
@@ -267,60 +264,44 @@ def run_on_slurm(
             time.sleep(10)
 
 
-def _unfinished(work: Work) -> list[str]:
-    """Returns the folders that are still to be trained.
-
-    Raises:
-      ValueError: if one holds a run with another config.
-    """
-
-    pairs = zip(work.configs, work.folders, strict=True)
-    return [
-        folder for config, folder in pairs if config_and_summary.finished(config, folder) is None
-    ]
+def _finished(work: Work) -> bool:
+    """Returns whether a cell has been trained, or raises `ValueError` if its run is another."""
+    return config_and_summary.finished(work.config, work.folder) is not None
 
 
 def _works(
     config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> tuple[list[Work], list[str]]:
-    """Returns the jobs that are still to run, and the folders that cannot; says what it finds."""
-
+    """Returns the jobs that are still to run, and the folders that cannot; prints which."""
     works, refused = [], []
-    for cells in grid.grouped(grid.cells(config), config.vmap_seeds):
-        work = Work(
-            [cell.config for cell in cells],
-            [os.fspath(workdir / cell.folder) for cell in cells],
-            vmap_seeds=config.vmap_seeds,
-            compiled=os.fspath(workdir / ".compiled"),
-        )
+    compiled = os.fspath(workdir / ".compiled")
+    for cell in grid.cells(config):
+        work = Work(cell.config, os.fspath(workdir / cell.folder), compiled=compiled)
         try:
-            todo = _unfinished(work)
+            done = _finished(work)
         except ValueError as error:
-            refused += work.folders
-            print(f"failed {', '.join(cell.folder for cell in cells)}: {error}")
+            refused.append(work.folder)
+            print(f"failed {cell.folder}: {error}")
             continue
-        for cell, folder in zip(cells, work.folders, strict=True):
-            print(f"{'to do' if folder in todo else 'finished'} {cell.folder}")
-        if todo:
+        print(f"{'finished' if done else 'to do'} {cell.folder}")
+        if not done:
             works.append(work)
     return works, refused
 
 
 def _say(work: Work, job: submitit.Job, workdir: pathlib.Path) -> list[str]:
-    """Says how a job ended; returns the folders that are not finished."""
-    left = _unfinished(work)
-    for folder in work.folders:
-        name = os.path.relpath(folder, workdir)
-        if folder not in left:
-            print(f"finished {name}")
-            continue
-        log = job.paths.stderr
-        if job.paths.result_pickle.exists():
-            lines = log.read_text(errors="replace").splitlines()
-            print(f"failed {name}: {lines[-1]}\n  log: {log}")
-        else:
-            print(f"ended {name}: before it had finished, by a signal or for want of memory")
-    return left
+    """Prints how a job ended; returns its folder if it is not finished."""
+    name = os.path.relpath(work.folder, workdir)
+    if _finished(work):
+        print(f"finished {name}")
+        return []
+    log = job.paths.stderr
+    if job.paths.result_pickle.exists():
+        lines = log.read_text(errors="replace").splitlines()
+        print(f"failed {name}: {lines[-1]}\n  log: {log}")
+    else:
+        print(f"ended {name}: before it had finished, by a signal or for want of memory")
+    return [work.folder]
 
 
 def _study_command() -> str:

@@ -19,6 +19,7 @@ import yaml
 from configs import quickstart
 from launch import scaling
 from noisyjax.studies import grid
+from noisyjax.train import config_fields
 from noisyjax.train.devices import signals
 from noisyjax.train.workdir import config_and_summary
 
@@ -403,7 +404,7 @@ def test_sweep_saves_and_queues_again_when_the_time_is_up(sweep, monkeypatch):
     before = {n: signal.getsignal(n) for n in (sweep._TIME_UP, signal.SIGTERM)}
     signal.signal(sweep._TIME_UP, lambda number, _: called.append(number))
     try:
-        sweep.Work([], [], vmap_seeds=False, compiled="")()
+        sweep.Work(None, "", compiled="")()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -429,7 +430,7 @@ def test_sweep_lists_the_cells_and_the_parameters(sweep, tmp_path):
     done, other = (tmp_path / cells[i].folder for i in range(2))
     for folder, cell in zip((done, other), (cells[0], cells[0]), strict=True):
         folder.mkdir(parents=True)
-        (folder / config_and_summary.CONFIG_FILE).write_text(cell.config.to_json())
+        (folder / config_and_summary.CONFIG_FILE).write_text(config_fields.resolve(cell.config).to_json())
         config_and_summary.write_summary(folder, {"test_dice": 1.0})
     command = [
         *(sys.executable, "-m", "launch.sweep", "--config=configs/quickstart.py:smoke"),

@@ -10,8 +10,7 @@ list of levels, and a level a name with the fields of the base that it changes::
     config.seeds = (0, 1, 2)
 
 Each cell is one `train_and_evaluate` in a folder of its own, so a study that was interrupted goes
-on where it stopped, and one failed cell leaves the others alone. With ``config.vmap_seeds`` the
-cells that differ by their seed only are one program.
+on where it stopped, and one failed cell leaves the others alone.
 """
 
 import concurrent.futures
@@ -86,8 +85,7 @@ def run(
     workdir: str | os.PathLike,
     *,
     workers: int,
-    train: Callable,
-    vmap_seeds: bool = False,
+    train: Callable[[ml_collections.ConfigDict, str], dict[str, float]],
 ) -> Iterator[Outcome]:
     """Runs cells and yields their outcomes as they come.
 
@@ -99,20 +97,17 @@ def run(
       todo: the cells.
       workdir: the study's folder.
       workers: number of processes.
-      train: ``(configs, workdirs) -> summaries``; with several workers it must be importable.
-      vmap_seeds: whether the cells that differ by their seed only are given to `train` together.
+      train: ``(config, workdir) -> summary``; with several workers it must be importable.
 
     Yields:
       An `Outcome` per cell; a cell that raises gives one with `error`.
     """
     compiled = str(pathlib.Path(workdir) / ".compiled")
-    jobs = grouped(todo, vmap_seeds)
-    folders = [[str(pathlib.Path(workdir) / cell.folder) for cell in job] for job in jobs]
-    configs = [[cell.config for cell in job] for job in jobs]
+    folders = [str(pathlib.Path(workdir) / cell.folder) for cell in todo]
     if workers <= 1:
         keep_compiled(compiled)
-        for job, given, places in zip(jobs, configs, folders, strict=True):
-            yield from _outcomes(job, _attempt(train, given, places))
+        for cell, folder in zip(todo, folders, strict=True):
+            yield Outcome(cell, *_attempt(train, cell.config, folder))
         return
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -122,11 +117,11 @@ def run(
         workers, mp_context=context, initializer=_start_worker, initargs=(queue, compiled)
     ) as pool:
         futures = {
-            pool.submit(_attempt, train, given, places): job
-            for job, given, places in zip(jobs, configs, folders, strict=True)
+            pool.submit(_attempt, train, cell.config, folder): cell
+            for cell, folder in zip(todo, folders, strict=True)
         }
         for future in concurrent.futures.as_completed(futures):
-            yield from _outcomes(futures[future], _result(future))
+            yield Outcome(futures[future], *_result(future))
 
 
 def num_cores() -> int:
@@ -138,21 +133,6 @@ def core_shares(workers: int) -> list[set[int]]:
     """Returns the cores of each of several workers, empty where they cannot be pinned."""
     cores = _cores()
     return [set(cores[worker::workers]) or set(cores) for worker in range(workers)]
-
-
-def grouped(todo: Sequence[Cell], vmap_seeds: bool) -> list[list[Cell]]:
-    """Returns the cells that train together: those that differ by their seed only, or each alone.
-
-    Args:
-      todo: the cells.
-      vmap_seeds: whether cells that differ by their seed only are one program.
-    """
-    if not vmap_seeds:
-        return [[cell] for cell in todo]
-    jobs: dict[tuple, list[Cell]] = {}
-    for cell in todo:
-        jobs.setdefault(tuple(cell.levels.values()), []).append(cell)
-    return list(jobs.values())
 
 
 def keep_compiled(folder: str) -> None:
@@ -175,10 +155,10 @@ def _start_worker(shares: Any, compiled: str) -> None:
 
 
 def _attempt(
-    train: Callable, configs: Sequence[Any], folders: Sequence[str]
-) -> tuple[list[dict] | None, str | None]:
+    train: Callable, config: ml_collections.ConfigDict, folder: str
+) -> tuple[dict[str, float] | None, str | None]:
     try:
-        return [dict(summary) for summary in train(configs, folders)], None
+        return dict(train(config, folder)), None
     except Exception:  # one failed cell must not stop the study; the error is reported with it
         return None, traceback.format_exc()
     finally:
@@ -186,16 +166,10 @@ def _attempt(
         jax.clear_caches()
 
 
-def _result(future: concurrent.futures.Future) -> tuple[list[dict] | None, str | None]:
+def _result(
+    future: concurrent.futures.Future,
+) -> tuple[dict[str, float] | None, str | None]:
     try:
         return future.result()
     except concurrent.futures.process.BrokenProcessPool as error:
         return None, f"the worker died: {error}"
-
-
-def _outcomes(
-    job: Sequence[Cell], result: tuple[list[dict] | None, str | None]
-) -> Iterator[Outcome]:
-    summaries, error = result
-    for place, cell in enumerate(job):
-        yield Outcome(cell, None if summaries is None else summaries[place], error)

@@ -21,15 +21,10 @@ from noisyjax.train.workdir import config_and_summary
 _REPORTS = {"noise_ratio": report.report}
 
 
-def train_each(
-    configs: Sequence[ml_collections.ConfigDict], workdirs: Sequence[str]
-) -> list[dict[str, float]]:
-    """Trains runs one after the other; one that is finished is only read."""
-    summaries = []
-    for config, workdir in zip(configs, workdirs, strict=True):
-        summary = config_and_summary.finished(config, workdir)
-        summaries.append(summary or train.train_and_evaluate(config, workdir)[1])
-    return summaries
+def train_cell(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
+    """Trains a run and returns its summary; one that is finished is only read."""
+    summary = config_and_summary.finished(config, workdir)
+    return summary or train.train_and_evaluate(config, workdir)[1]
 
 
 def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> list[grid.Outcome]:
@@ -164,10 +159,7 @@ def _run_cells(
         console=console,
     ) as progress:
         bar = progress.add_task(f"{config.title}: {workers} at a time", total=len(todo))
-        method = train.train_seeds if config.vmap_seeds else train_each
-        for outcome in grid.run(
-            todo, workdir, workers=workers, train=method, vmap_seeds=config.vmap_seeds
-        ):
+        for outcome in grid.run(todo, workdir, workers=workers, train=train_cell):
             done[outcome.cell.folder] = outcome
             progress.advance(bar)
             progress.console.print(f"  {outcome.cell.folder}: {_headline(config, outcome)}")

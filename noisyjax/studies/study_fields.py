@@ -42,8 +42,6 @@ def new(
     config.showcases = ()
     # Reports of studies of one kind, keys of `study._REPORTS`: "noise_ratio".
     config.reports = ()
-    # Whether runs that differ by their seed only train as one program.
-    config.vmap_seeds = False
     # Runs at a time, each on cores of its own; 0 for one per core.
     config.workers = 0
     return config

@@ -180,27 +180,6 @@ def test_a_share_that_is_estimated_leaves_out_the_upper_group():
     assert not seen[-1][0].model_state["adl"]["removed"].any()
 
 
-def test_seeds_side_by_side_equal_seeds_alone():
-    method = adl.wrap(linear(), **OPTIONS, **NOISE)
-    given = list(batches(2, NUMBERS))
-    other = list(batches(2, NUMBERS[::-1].copy()))
-    alone = [run(method, part)[-1][0].model_state["adl"] for part in (given, other)]
-    example = {name: jnp.asarray(array) for name, array in given[0].items()}
-    state = train_state.create(method.init(KEY, example), optax.sgd(0.0), ema=False)
-    update = functools.partial(
-        step.train_step, method=method, optimiser=optax.sgd(0.0),
-        transform=lambda batch, key: batch, ema=0.0, axis_name=None,
-    )  # fmt: skip
-    mapped = jax.jit(jax.vmap(update, (0, 0, None)))
-    together = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state)
-    for pair in zip(given, other, strict=True):
-        stacked = jax.tree.map(lambda *parts: np.stack(parts), *pair)
-        together, _ = mapped(together, stacked, KEY)
-    for index, expected in enumerate(alone):
-        for name, kept in expected.items():
-            np.testing.assert_allclose(together.model_state["adl"][name][index], kept, rtol=1e-5)
-
-
 @pytest.mark.parametrize("name", ["majority", "separate", "forward_correction", "co_teaching"])
 def test_it_goes_around_any_method(name):
     network = models.build("unet", 2, widths=(2,), convs_per_level=1, norm="batch")

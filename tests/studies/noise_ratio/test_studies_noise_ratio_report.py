@@ -41,32 +41,31 @@ def _rows(prefix, dice):
     return rows
 
 
-def fake_train(configs, workdirs):
+def fake_train(config, workdir):
     """Writes what a run leaves; the second run at 20 % fails."""
-    for config, workdir in zip(configs, workdirs, strict=True):
-        folder, percent = pathlib.Path(workdir), round(100 * config.share)
-        if (percent, config.seed) == (20, 1):
-            raise RuntimeError("no luck")
-        dice = DICE + CHANGE[percent] + 0.02 * config.seed
-        tabulate.write_rows(folder / "test_cases.csv", _rows("", dice))
-        tabulate.write_rows(
-            folder / "train_cases.csv", _rows("", dice - 0.1) + _rows("label_", dice - 0.2)
-        )
-        curve = [
-            {
-                "step": step,
-                "train_loss": 1 / step,
-                "val_nll": None if step == 4 else (step - 2) ** 2,
-            }
-            for step in (1, 2, 3, 4)
-        ]
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
-        text = "id,case,replaced,kind,overlap,kept,deleted,added\n"
-        for i, (kept, deleted, added) in enumerate(LABELS):
-            dice = 2 * kept / (2 * kept + deleted + added)
-            text += f"{i},{i},{int(percent > 0 and i < 3)},,{dice},{kept},{deleted},{added}\n"
-        (folder / "replaced.csv").write_text(text)
-    return [{"tested_step": 2.0} for _ in configs]
+    folder, percent = pathlib.Path(workdir), round(100 * config.share)
+    if (percent, config.seed) == (20, 1):
+        raise RuntimeError("no luck")
+    dice = DICE + CHANGE[percent] + 0.02 * config.seed
+    tabulate.write_rows(folder / "test_cases.csv", _rows("", dice))
+    tabulate.write_rows(
+        folder / "train_cases.csv", _rows("", dice - 0.1) + _rows("label_", dice - 0.2)
+    )
+    curve = [
+        {
+            "step": step,
+            "train_loss": 1 / step,
+            "val_nll": None if step == 4 else (step - 2) ** 2,
+        }
+        for step in (1, 2, 3, 4)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
+    text = "id,case,replaced,kind,overlap,kept,deleted,added\n"
+    for i, (kept, deleted, added) in enumerate(LABELS):
+        dice = 2 * kept / (2 * kept + deleted + added)
+        text += f"{i},{i},{int(percent > 0 and i < 3)},,{dice},{kept},{deleted},{added}\n"
+    (folder / "replaced.csv").write_text(text)
+    return {"tested_step": 2.0}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +80,7 @@ def finished(tmp_path_factory):
     config.workers = 1
     workdir = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "train_each", fake_train)
+        patch.setattr(study, "train_cell", fake_train)
         outcomes = study.run_study(config, workdir)
     assert [outcome.cell.folder for outcome in outcomes if outcome.error] == ["20/seed1"]
     return workdir, outcomes

@@ -196,16 +196,3 @@ def test_pieces_need_a_part_of_the_memory():
     one = jax.devices()[:1]
     whole, cut = (compiled_gradients(parallelism.build("pmap", one, pieces=n), 8) for n in (1, 4))
     assert temporary_memory(cut) < temporary_memory(whole) / 2
-
-
-def test_calls_side_by_side_are_dealt_out_and_keep_their_order():
-    calls, stack = parallelism.side_by_side(
-        lambda state, batch, seed: (state + batch["x"].sum(), seed), 5, jax.devices()[:2]
-    )
-    states_ = stack([np.float32(10 * i) for i in range(5)])
-    batch = stack([{"x": np.full(3, i, np.float32)} for i in range(5)])
-    after, seeds = calls(states_, batch, stack(list(range(5))))
-    np.testing.assert_array_equal(after[:5], [0, 13, 26, 39, 52])
-    np.testing.assert_array_equal(seeds[:5], range(5))
-    assert len(after) == 6
-    assert len(after.sharding.device_set) == 2

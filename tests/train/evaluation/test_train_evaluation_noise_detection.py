@@ -114,19 +114,6 @@ def test_a_run_that_is_stopped_goes_on_bit_for_bit(known, tmp_path, monkeypatch,
         assert whole == parts
 
 
-def test_seeds_side_by_side_report_as_seeds_alone(known, tmp_path):
-    configs = [config(seed=seed) for seed in (3, 4)]
-    folders = [tmp_path / str(one.seed) for one in configs]
-    train.train_seeds(configs, folders)
-    train.train_and_evaluate(configs[1], tmp_path / "alone")
-    for name in (noise_detection.DETECTION_FILE, noise_detection.SUSPECTS_FILE):
-        found, expected = read(folders[1] / name), read(tmp_path / "alone" / name)
-        for row, like in zip(found, expected, strict=True):
-            assert set(row) == set(like)
-            for column in set(row) - {"case"}:
-                assert float(row[column] or 0) == pytest.approx(float(like[column] or 0), rel=1e-3)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
