@@ -29,19 +29,15 @@ def _check(path: str, arrays: archive.Arrays) -> None:
 
 
 def load(*, path: str) -> source.Source:
-    """Loads the images, the truth and the four annotators.
+    """Loads the images, in [0, 1], the truth and the four annotators, with the file's own splits.
 
     Args:
       path: the ``.npz`` file: ``images`` ``[N, H, W, K]`` uint8; ``gt`` (the truth, and the
         faithful annotator), ``over``, ``under``, ``wrong`` ``[N, H, W]`` of 0 and 1; ``idx_train``,
         ``idx_val``, ``idx_test``.
 
-    Returns:
-      The source, images in [0, 1], with the file's own splits.
-
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if an array is missing, or has another shape, dtype or range.
+      FileNotFoundError, ValueError: as `archive.read`, or if values are out of range.
     """
     arrays = archive.read(path, _LAYOUT, content="several annotators' labels")
     _check(path, arrays)

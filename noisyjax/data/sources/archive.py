@@ -66,18 +66,9 @@ def _size(archive: np.lib.npyio.NpzFile, name: str) -> int:
 
 
 def names(path: str, *, content: str) -> tuple[str, ...]:
-    """Returns the names of the arrays of a file, without reading them.
+    """Returns the names of the arrays of a file, in its order, without reading them.
 
-    Args:
-      path: the file.
-      content: what the file should hold, for the message.
-
-    Returns:
-      The names, in the order of the file.
-
-    Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is not an ``.npz`` archive.
+    `content`, here and below, is what the file should hold, for the message; errors as in `read`.
     """
     with _opened(path, content) as archive:
         return tuple(archive.files)
@@ -95,9 +86,6 @@ def read(
         number is a size, and a name is a size that is the same everywhere; none is zero.
       content: what the file should hold, for the message.
       max_bytes: the most that is unpacked; the headers are asked before anything is.
-
-    Returns:
-      The arrays named by the layout.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -129,7 +117,7 @@ def read(
 
 
 def _fits(array: np.ndarray, dtype: str, shape: list[int | None]) -> bool:
-    """Whether an array has the dtype and the shape; None stands for any size."""
+    # None stands for any size.
     same_dtype = array.dtype.kind in _KINDS[dtype] if dtype in _KINDS else array.dtype == dtype
     return (
         same_dtype
@@ -140,18 +128,7 @@ def _fits(array: np.ndarray, dtype: str, shape: list[int | None]) -> bool:
 
 
 def check_range(path: str, name: str, values: np.ndarray, low: int, high: int) -> None:
-    """Raises unless every value lies in ``low..high``.
-
-    Args:
-      path: the file, for the message.
-      name: the array's name, for the message.
-      values: the array, ``[...]``.
-      low: the smallest allowed value.
-      high: the largest.
-
-    Raises:
-      ValueError: naming the range and what came.
-    """
+    """Raises a `ValueError` unless every value of an array of a file lies in ``low..high``."""
     if values.size and (values.min() < low or values.max() > high):
         raise ValueError(
             f"{path}: {name}: expected values in {low}..{high}, got {values.min()}..{values.max()}"
@@ -159,19 +136,10 @@ def check_range(path: str, name: str, values: np.ndarray, low: int, high: int) -
 
 
 def unpack(path: str, name: str, packed: np.ndarray, width: int) -> np.ndarray:
-    """Returns masks from bits packed along the last axis.
-
-    Args:
-      path: the file, for the message.
-      name: the array's name, for the message.
-      packed: ``[..., ceil(W / 8)]`` uint8.
-      width: W.
-
-    Returns:
-      ``[..., W]`` uint8 of 0 and 1.
+    """Returns masks ``[..., W]`` uint8 of 0 and 1 from bits packed along the last axis.
 
     Raises:
-      ValueError: if the number of bytes is not that of the width.
+      ValueError: naming file and array, if the number of bytes is not that of the width W.
     """
     if packed.shape[-1] != -(-width // 8):
         raise ValueError(

@@ -4,7 +4,8 @@ Gurari et al. 2015, How to Collect Segmentations for Biomedical Images? A Benchm
 Performance of Experts, Crowdsourced Non-Experts, and Algorithms (WACV).
 
 The gold standard is fused from experts' masks. In some sets it is one expert's mask, pixel for
-pixel; learning from him and being tested on the gold standard would be learning from the truth.
+pixel; learning from that mask and being tested on the gold standard would be learning from the
+truth.
 """
 
 import numpy as np
@@ -28,15 +29,7 @@ RATERS = ("experts", "crowd", "all")
 def copies(
     labels: UInt8[np.ndarray, "N R H W"], gold: UInt8[np.ndarray, "N H W"]
 ) -> Bool[np.ndarray, "N R"]:
-    """Returns which masks are the gold standard itself.
-
-    Args:
-      labels: ``[N, R, H, W]``.
-      gold: ``[N, H, W]``.
-
-    Returns:
-      ``[N, R]``, True where every pixel agrees.
-    """
+    """Returns ``[N, R]``, whether a mask is the gold standard itself, pixel for pixel."""
     return (labels == gold[:, np.newaxis]).all(axis=(2, 3))
 
 
@@ -91,8 +84,8 @@ def load(
       raters: whose labels: those of the ``"experts"``, of the ``"crowd"``, or ``"all"``. Crowd
         workers differ from image to image, so that with them the raters are not persistent.
       keep_copies: whether to keep masks that equal the gold standard. If not, the rater mask hides
-        them, and a rater of whom nothing is left is dropped. Copies are found in the whole masks,
-        before they shrink.
+        them, and a rater of whom nothing is left is dropped. Whole masks are compared, before
+        they shrink.
       shrink: factor by which images and masks shrink; 1 leaves them. A pixel is the mean of a block
         of so many pixels along each side, of a mask 1 where at least half of the block is.
 
@@ -101,9 +94,8 @@ def load(
       labelled an image; no splits.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if the set or the raters are unknown, or an array is missing, or has another shape
-        or dtype, or an image is left without a label, or the size is no multiple of `shrink`.
+      FileNotFoundError, ValueError: as `archive.read`, or if the set or the raters are unknown, an
+        image is left without a label, or the size is no multiple of `shrink`.
     """
     structure = checks.lookup("subset", subset, SETS)
     checks.one_of("raters", raters, RATERS)

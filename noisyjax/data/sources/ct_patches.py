@@ -5,13 +5,11 @@ images, Radiology: Artificial Intelligence 5(5). One file is one patient: real a
 noise and decisions, not a data set to generalise from.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import UInt8
 
 from noisyjax.core import checks
-from noisyjax.data import order, source
+from noisyjax.data import order, patches, source
 from noisyjax.data.sources import archive, hounsfield
 
 _CONTENT = "a CT in HU and its labels"
@@ -33,34 +31,6 @@ def _masks(path: str, structure: str) -> tuple[archive.Arrays, UInt8[np.ndarray,
     arrays = archive.read(path, layout | {structure: "uint8 X Y Z"}, content=_CONTENT)
     archive.check_range(path, structure, arrays[structure], 0, 1)
     return arrays, arrays[structure]
-
-
-def crop(
-    volume: Integer[np.ndarray, "X Y Z"],
-    centre: Sequence[int] | Integer[np.ndarray, "3"],
-    size: int,
-    *,
-    fill: int,
-) -> Integer[np.ndarray, "size size size"]:
-    """Returns a cube of a volume, filled up where it leaves the volume.
-
-    Args:
-      volume: ``[X, Y, Z]``.
-      centre: the voxel at index ``size // 2`` of the cube along each axis.
-      size: side of the cube in voxels.
-      fill: the value outside of the volume.
-
-    Returns:
-      ``[size, size, size]``.
-
-    >>> crop(np.arange(1, 9).reshape(2, 2, 2), (0, 1, 1), 2, fill=0)[1]
-    array([[1, 2],
-           [3, 4]])
-    """
-    starts = np.asarray(centre) - size // 2
-    # Padding by a whole cube on each side holds every cube whose centre is in the volume.
-    padded = np.pad(volume, size, constant_values=fill)
-    return padded[tuple(slice(int(s) + size, int(s) + 2 * size) for s in starts)]
 
 
 def load(
@@ -92,9 +62,8 @@ def load(
       The source: two classes, images in [0, 1], air outside of the volume, no raters, no splits.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if the structure is not in the file (it lists those that are), an array is
-        missing, or has another shape, dtype or range, or there are fewer voxels than patches.
+      FileNotFoundError, ValueError: as `archive.read`, or if the structure is not in the file (the
+        error lists those that are), or there are fewer voxels than patches.
     """
     checks.positive("size", size)
     checks.positive("count", count)
@@ -109,13 +78,14 @@ def load(
     drawn = voxels[order.permutation(len(voxels), seed=seed)[: count - 1]]
     centres = np.concatenate([centre[np.newaxis], drawn])
     image = hounsfield.to_bytes(arrays["ct_hu"], window=window)
-    images = np.stack([crop(image, c, size, fill=0) for c in centres])
+    images, truths = (
+        np.stack([patches.around(volume, c, (size,) * 3) for c in centres.tolist()])
+        for volume in (image, mask)
+    )
     return source.Source(
         name=f"ct_patches-{structure}",
         examples=source.ArrayExamples(
-            images[..., np.newaxis],
-            truths=np.stack([crop(mask, c, size, fill=0) for c in centres]),
-            scale=hounsfield.SCALE,
+            images[..., np.newaxis], truths=truths, scale=hounsfield.SCALE
         ),
         num_classes=2,
         class_names=("background", structure),

@@ -15,16 +15,10 @@ _RANGE = 16.0
 
 
 def enlarge(images: Num[np.ndarray, "N H W"]) -> Float[np.ndarray, "N Hx4 Wx4"]:
-    """Enlarges images four times by cubic splines.
+    """Enlarges images ``[N, H, W]`` in 0..16 to float32 ``[N, 4H, 4W]`` in [0, 1] by cubic splines.
 
     Each pixel is a square that four by four new ones fill (the grid of pixel areas, not of pixel
     centres), so that nothing shifts; overshoot of the spline is clipped.
-
-    Args:
-      images: intensities in 0..16, ``[N, H, W]``.
-
-    Returns:
-      float32 ``[N, 4H, 4W]`` in [0, 1].
     """
     scaled = images.astype(np.float32) / _RANGE
     zoomed = ndimage.zoom(
@@ -36,8 +30,7 @@ def enlarge(images: Num[np.ndarray, "N H W"]) -> Float[np.ndarray, "N Hx4 Wx4"]:
 def load() -> source.Source:
     """Loads the digits as 32x32 images in [0, 1]; the truth is an intensity of a half or more.
 
-    Returns:
-      The source: two classes, no raters of its own, no splits.
+    Two classes, no raters of its own, no splits.
     """
     # Imported here: it takes as long as all of JAX, and who reads other data does not need it.
     from sklearn import datasets

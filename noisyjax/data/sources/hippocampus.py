@@ -13,6 +13,12 @@ from noisyjax.data import patches, source
 from noisyjax.data.sources import archive
 
 PARTS = ("anterior", "posterior")
+_LAYOUT = {
+    "image": "uint8 N D H W",
+    "label": "uint8 N D H W",
+    "shape": "integer N 3",
+    "name": "text N",
+}
 
 
 def normalise(
@@ -52,19 +58,9 @@ def load(*, path: str, merge: bool = True, patch: Sequence[int] = ()) -> source.
       padding, no raters of its own, no splits; the case names are the file's.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if an array is missing, or has another shape, dtype or range.
+      FileNotFoundError, ValueError: as `archive.read`, or if values are out of range.
     """
-    arrays = archive.read(
-        path,
-        {
-            "image": "uint8 N D H W",
-            "label": "uint8 N D H W",
-            "shape": "integer N 3",
-            "name": "text N",
-        },
-        content="hippocampus volumes",
-    )
+    arrays = archive.read(path, _LAYOUT, content="hippocampus volumes")
     images, labels, extents = arrays["image"], arrays["label"], arrays["shape"]
     archive.check_range(path, "label", labels, 0, len(PARTS))
     for axis, size in enumerate(images.shape[1:]):

@@ -24,7 +24,7 @@ def load(
       axis: the axis across the slices: 0 for sagittal ones, which show the hippocampus along its
         length, 1 for coronal and 2 for axial ones.
       least: pixels of the hippocampus that a slice must show.
-      every: take each so manieth of these slices.
+      every: take every n-th of these slices.
       square: whether the shorter side is padded at its far end to the longer, by background and
         the last pixels, so that slices can be turned by right angles.
 
@@ -33,8 +33,8 @@ def load(
       no splits; a group is a subject's hippocampus.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if an option is out of range, no slice shows enough, or as `hippocampus.load`.
+      FileNotFoundError, ValueError: as `hippocampus.load`, or if an option is out of range or no
+        slice shows enough.
     """
     checks.one_of("axis", axis, (0, 1, 2))
     whole = hippocampus.load(path=path, merge=merge)

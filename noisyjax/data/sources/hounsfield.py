@@ -13,14 +13,9 @@ SCALE = 1 / 255
 def to_bytes(
     hounsfield: Num[np.ndarray, "..."], *, window: tuple[float, float] = WINDOW
 ) -> UInt8[np.ndarray, "..."]:
-    """Returns intensities within a window as bytes; what lies outside is clipped.
+    """Returns intensities ``[...]`` in HU as uint8; what lies outside of the window is clipped.
 
-    Args:
-      hounsfield: ``[...]`` in HU.
-      window: the values that become 0 and 255.
-
-    Returns:
-      uint8 ``[...]``.
+    The ends of the window become 0 and 255.
 
     Raises:
       ValueError: if the window does not rise.

@@ -67,9 +67,8 @@ def load(
       truth (unless `vote`), no splits; groups are patients.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if an array is missing, or has another shape or dtype, if a nodule is left without
-        a mask, or if the crop is larger than the images.
+      FileNotFoundError, ValueError: as `archive.read`, or if a nodule is left without a mask, or
+        the crop is larger than the images.
     """
     arrays = archive.read(
         path,

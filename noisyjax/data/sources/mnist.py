@@ -59,10 +59,7 @@ def _fetch_file(name: str, path: str) -> None:
 
 
 def fetch(root: str) -> None:
-    """Downloads the files that are missing, trying the mirrors in turn.
-
-    Args:
-      root: the folder; it is made if need be.
+    """Downloads the files that are missing into a folder, trying the mirrors in turn.
 
     Raises:
       ConnectionError: if no mirror serves a file with the right checksum; it names each failure.
@@ -93,16 +90,9 @@ def _content(path: str) -> bytes:
 
 
 def read_idx(path: str, shape: Sequence[int]) -> UInt8[np.ndarray, "..."]:
-    """Reads one of the gzipped idx files of unsigned bytes.
+    """Reads one of the gzipped idx files of unsigned bytes, named as in `CHECKSUMS`.
 
     No more is unpacked than the expected shape needs, whatever the file claims.
-
-    Args:
-      path: the file, named as in `CHECKSUMS`.
-      shape: the expected shape.
-
-    Returns:
-      uint8, of that shape.
 
     Raises:
       FileNotFoundError: if the file is missing.

@@ -9,18 +9,12 @@ from noisyjax.core import checks
 def with_foreground(
     areas: Integer[np.ndarray, "D"], *, least: int, every: int = 1
 ) -> Int[np.ndarray, "..."]:
-    """Returns the slices of a volume that show enough of the structure.
+    """Returns the slices of a volume that show enough of the structure, int64, rising.
 
     Args:
       areas: pixels of the structure in each slice, ``[D]``.
-      least: how many of them a slice must have.
-      every: take each so manieth of those slices.
-
-    Returns:
-      Numbers of slices, int64, rising.
-
-    Raises:
-      ValueError: if `least` or `every` is not positive.
+      least: how many of them a slice must have, at least 1.
+      every: take every n-th of those slices.
 
     >>> with_foreground(np.array([0, 3, 9, 8, 2]), least=3)
     array([1, 2, 3])
@@ -33,8 +27,8 @@ def with_foreground(
 def blocks(slices: Integer[np.ndarray, "M"], *, length: int, gap: int = 0) -> Int[np.ndarray, "M"]:
     """Divides the slices of a volume into blocks of neighbours, for splits that never divide one.
 
-    Slices side by side are nearly the same image: one to train with and the next to test by would
-    test nothing. The gap keeps the ends of two blocks apart.
+    Neighbouring slices are nearly the same image: one to train with and the next to test by would
+    test nothing. The gap separates the ends of two blocks.
 
     Args:
       slices: numbers of slices, rising, ``[M]``.
@@ -43,9 +37,6 @@ def blocks(slices: Integer[np.ndarray, "M"], *, length: int, gap: int = 0) -> In
 
     Returns:
       The block of each slice, ``[M]`` int64, or -1 for a slice that is left out.
-
-    Raises:
-      ValueError: if a number is negative.
 
     >>> blocks(np.array([4, 5, 6, 7, 8, 9, 11]), length=3, gap=1)
     array([ 0,  0,  0, -1,  1,  1, -1])

@@ -97,7 +97,7 @@ def resample(
     pixel: float | int,
     fill: float | int,
 ) -> Float[np.ndarray, "size size"]:
-    """Returns a square of a plane at another resolution, interpolated linearly.
+    """Returns a square ``[size, size]`` of a plane at another resolution, interpolated linearly.
 
     Args:
       plane: ``[H, W]``.
@@ -107,17 +107,14 @@ def resample(
       pixel: their size in mm.
       fill: the value outside of the plane.
 
-    Returns:
-      ``[size, size]``.
-
     >>> resample(np.eye(3), (1, 1), spacing=(2, 2), size=3, pixel=1.0, fill=0.0)
     array([[0.5 , 0.5 , 0.25],
            [0.5 , 1.  , 0.5 ],
            [0.25, 0.5 , 0.5 ]])
     """
     steps = (np.arange(size) - (size - 1) / 2) * pixel
-    places = [middle + steps / step for middle, step in zip(centre, spacing, strict=True)]
-    grid = np.stack(np.meshgrid(*places, indexing="ij"))
+    positions = [middle + steps / step for middle, step in zip(centre, spacing, strict=True)]
+    grid = np.stack(np.meshgrid(*positions, indexing="ij"))
     return ndimage.map_coordinates(plane, grid, order=1, mode="grid-constant", cval=fill)
 
 
@@ -135,7 +132,7 @@ def load(
     """Loads the slices that show the structure, at one resolution.
 
     All slices of a volume show the same square, around the structure's centre of mass in the whole
-    volume, so that its place in the square varies. A group is a block of neighbouring slices.
+    volume, so that its position in the square varies. A group is a block of neighbouring slices.
 
     Args:
       root: the folder of the files, which `STRUCTURES` names.
@@ -151,9 +148,8 @@ def load(
       The source: two classes, images in [0, 1], no raters of its own, no splits.
 
     Raises:
-      FileNotFoundError: if a file is absent.
-      ValueError: if an option is out of range, no slice shows enough of the structure, or an array
-        is missing or has another shape or dtype.
+      FileNotFoundError, ValueError: as `archive.read`, or if an option is out of range or no slice
+        shows enough of the structure.
     """
     checks.one_of("axis", axis, (0, 1, 2))
     checks.positive("size", size)

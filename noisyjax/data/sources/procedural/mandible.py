@@ -100,17 +100,11 @@ def _rounded(a, b, radius):
 
 
 def _teeth(row, up, side, present, p):
-    """Teeth along a row: roots and crowns of both sides.
+    """Returns the solids of a row's roots and crowns, each ``[X, Y, Z]``.
 
-    Args:
-      row: the jaw's coordinates.
-      up: height above the edge of the bone in mm, towards the other jaw.
-      side: x in mm; its sign tells right from left.
-      present: for every tooth whether there is one, right ones first, ``[2 * _TEETH]``.
-      p: numbers.
-
-    Returns:
-      The roots' and the crowns' solids, each ``[X, Y, Z]``.
+    `up` is the height above the edge of the bone towards the other jaw and `side` the coordinate
+    from left to right, both in mm; `present` tells for every tooth, right ones first, whether it is
+    there.
     """
     # Tooth i begins at 5 i + 0.45 i^2 mm: incisors are narrow, molars wide.
     start, growth = 5.0 * p["tooth"], 0.45 * p["tooth"]
@@ -227,16 +221,13 @@ def scene(
     p: Mapping[str, Float[Array, ""]],
     organ: str = "mandible",
 ) -> tissues.Scene:
-    """Paints a head around its lower jaw.
+    """Paints a head around its lower jaw; the scene's teeth are the crowns of the lower jaw.
 
     Args:
       points: coordinates in mm, 0 in the middle of the jaw, ``[3, X, Y, Z]``.
       brush: paints.
       p: a number for each name of `RANGES`.
       organ: there is one.
-
-    Returns:
-      The patch; its teeth are the crowns of the lower jaw.
     """
     del organ
     x, y, z = points

@@ -2,7 +2,7 @@
 
 A right kidney (compact), an aorta (a thick tube) and an esophagus (a thin tube), each among its
 neighbours: the three shapes on which Gaussian label noise was studied; and a mandible (a thin
-arch), on which a clinic's annotations were. They do without patient data. Sizes, places and
+arch), on which a clinic's annotations were. They do without patient data. Sizes, positions and
 intensities vary from case to case, and a smooth deformation bends everything together. They are no
 anatomical model: what matters is the size and the shape of the organ, and that it cannot be found
 by its intensity alone.
@@ -103,7 +103,6 @@ def _body(points, brush, inner_radii):
 
 
 def _sway(z, amplitude, phase):
-    """How far a centre line has moved aside at height z."""
     return amplitude * jnp.sin(2 * jnp.pi * z / 260.0 + phase)
 
 
@@ -247,16 +246,13 @@ ORGANS = {
 def phantom(
     key: Key[Array, ""], shape: Sequence[int], organ: str, *, teeth: bool = False
 ) -> tuple[Float[Array, "X Y Z"], Bool[Array, "X Y Z"]]:
-    """Draws one patch.
+    """Draws one patch: image in HU and the organ's mask, both ``[X, Y, Z]``.
 
     Args:
       key: a typed key, ``[]``.
       shape: ``(X, Y, Z)``; the voxels are cubes, and the longest side is `FIELD_OF_VIEW`.
       organ: a key of `ORGANS`.
       teeth: whether crowns of teeth count as the organ; the image does not depend on it.
-
-    Returns:
-      The image in HU ``[X, Y, Z]`` and the organ's mask ``[X, Y, Z]``.
 
     Raises:
       ValueError: if the organ is unknown or has no teeth, or the shape is not that of a volume.

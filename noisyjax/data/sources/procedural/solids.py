@@ -22,28 +22,13 @@ Point = Sequence[Scalar | Volume] | Float[Array, "n"]
 def uniform(
     key: Key[Array, ""], ranges: Mapping[str, tuple[float, float]]
 ) -> dict[str, Float[Array, ""]]:
-    """Draws a number for each name.
-
-    Args:
-      key: a typed key, ``[]``.
-      ranges: name to its range.
-
-    Returns:
-      Name to number, uniform in its range.
-    """
+    """Draws a number for each name, uniform in its range."""
     unit = jax.random.uniform(key, (len(ranges),))
     return {name: low + (high - low) * u for (name, (low, high)), u in zip(ranges.items(), unit)}
 
 
 def grid(shape: Sequence[int], *, spacing: float) -> Float[Array, "n *S"]:
-    """Returns the coordinates of the voxels' centres in mm, 0 in the middle of the grid.
-
-    Args:
-      shape: ``*S``.
-      spacing: side of a voxel in mm.
-
-    Returns:
-      ``[n, *S]``.
+    """Returns the voxels' centres ``[n, *S]``, `spacing` mm apart, 0 in the middle of the grid.
 
     >>> grid((2,), spacing=3.0)
     Array([[-1.5,  1.5]], dtype=float32)
@@ -55,19 +40,11 @@ def grid(shape: Sequence[int], *, spacing: float) -> Float[Array, "n *S"]:
 def smooth_fields(
     key: Key[Array, ""], count: int, shape: Sequence[int], *, length: float
 ) -> Float[Array, "N *S"]:
-    """Draws smooth random fields, standard normal at every voxel.
+    """Draws `count` independent smooth fields ``[N, *S]``, standard normal at every voxel.
 
-    White noise on a coarse grid of knots, spread by a Gaussian along each axis; each row of an
-    axis' matrix has norm one, which makes the variance one up to the edges.
-
-    Args:
-      key: a typed key, ``[]``.
-      count: N, how many independent ones.
-      shape: ``*S``.
-      length: distance of the knots and width of the Gaussian, in voxels.
-
-    Returns:
-      ``[N, *S]`` float32.
+    White noise on a coarse grid of knots, spread by a Gaussian along each axis; each row of its
+    matrix has norm one, which makes the variance one up to the edges. The knots' distance and the
+    Gaussian's width are `length` voxels.
     """
     # Knots go on beyond both ends, so that the ends lie between knots like every other voxel.
     knots = [math.ceil((size - 1) / length) + 5 for size in shape]
@@ -83,15 +60,12 @@ def smooth_fields(
 
 
 def ellipsoid(points: Float[Array, "n *S"], centre: Point, radii: Point) -> Volume:
-    """Returns the signed distance to an ellipsoid along the axes.
+    """Returns the signed distance in mm ``[*S]`` to an ellipsoid along the axes.
 
     Args:
       points: coordinates in mm, ``[n, *S]``.
       centre: n coordinates in mm.
-      radii: n semi-axes in mm; arrays ``[*S]`` where they change from place to place.
-
-    Returns:
-      ``[*S]`` in mm, negative inside.
+      radii: n semi-axes in mm; arrays ``[*S]`` where they change from voxel to voxel.
     """
     offsets = [(p - c) / r for p, c, r in zip(points, centre, radii, strict=True)]
     scaled = jnp.sqrt(sum(jnp.square(o) for o in offsets))
@@ -105,31 +79,19 @@ def ellipsoid(points: Float[Array, "n *S"], centre: Point, radii: Point) -> Volu
 def tube(
     points: Float[Array, "3 *S"], centre: tuple[Scalar | Volume, Scalar | Volume], radii: Point
 ) -> Volume:
-    """Returns the signed distance to an oval tube that runs along the last axis.
+    """Returns the signed distance in mm ``[*S]`` to an oval tube along the last axis.
 
-    Args:
-      points: coordinates in mm, ``[3, *S]``.
-      centre: the two other coordinates of the centre line in mm; arrays ``[*S]`` bend it.
-      radii: two semi-axes in mm.
-
-    Returns:
-      ``[*S]`` in mm, negative inside.
+    The other two coordinates of its centre line and its two semi-axes are in mm; arrays ``[*S]``
+    bend it.
     """
     across = jnp.stack([points[0] - centre[0], points[1] - centre[1]])
     return ellipsoid(across, (0.0, 0.0), radii)
 
 
 def paint(image: Volume, solid: Volume, value: Scalar | Volume, *, spacing: float) -> Volume:
-    """Returns an image with a solid painted over it; voxels on the surface are mixed.
+    """Returns an image ``[*S]`` with a solid of some intensity painted over it.
 
-    Args:
-      image: ``[*S]``.
-      solid: signed distance in mm, ``[*S]``.
-      value: intensity of the solid, ``[]`` or ``[*S]``.
-      spacing: side of a voxel in mm; so thick is the layer in which intensities mix.
-
-    Returns:
-      ``[*S]``.
+    Intensities mix in a layer of `spacing` mm at the surface.
     """
     share = jnp.clip(0.5 - solid / spacing, 0.0, 1.0)
     return image + share * (value - image)

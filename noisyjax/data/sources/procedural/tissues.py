@@ -77,13 +77,10 @@ def spine(
     The canal's centre is 27 mm behind that of the vertebral bodies, which is at x = y = 0.
 
     Args:
-      image: in HU, ``[X, Y, Z]``.
+      image: in HU, ``[X, Y, Z]``; the result is like it.
       points: coordinates in mm, ``[3, X, Y, Z]``.
       brush: paints.
       p: a number for each name of `SPINE`.
-
-    Returns:
-      ``[X, Y, Z]`` in HU.
     """
     x, y, z = points
     for side in (-1, 1):
