@@ -37,16 +37,7 @@ def _stream(key: Array, name: str) -> Array:
 def flip(
     image: Shaped[Array, "..."], axes: Sequence[int], flipped: Shaped[Array, "A"]
 ) -> Shaped[Array, "..."]:
-    """Mirrors an array along those of the axes that are chosen.
-
-    Args:
-      image: ``[*S, ...]``.
-      axes: spatial axes, A of them.
-      flipped: bool ``[A]``, whether to mirror along each.
-
-    Returns:
-      An array like `image`.
-    """
+    """Mirrors ``[*S, ...]`` along those of A spatial axes that the bools ``[A]`` choose."""
     for axis, chosen in zip(axes, flipped, strict=True):
         image = jnp.where(chosen, jnp.flip(image, axis), image)
     return image
@@ -55,15 +46,12 @@ def flip(
 def quarter_turns(
     image: Shaped[Array, "..."], plane: Sequence[int], turns: Integer[Array, ""]
 ) -> Shaped[Array, "..."]:
-    """Turns an array by right angles, like `jax.numpy.rot90` with a traced number of turns.
+    """Turns ``[*S, ...]`` by right angles, like `jax.numpy.rot90` with a traced number of turns.
 
     Args:
-      image: ``[*S, ...]``, as long along the first axis of the plane as along the second.
+      image: as long along the first axis of the plane as along the second.
       plane: two spatial axes; a turn goes from the first towards the second.
       turns: 0, 1, 2 or 3.
-
-    Returns:
-      An array like `image`.
 
     Raises:
       ValueError: if the plane is not square.
@@ -116,7 +104,7 @@ def affine_displacement(
 
 
 def _right_angles(key, image, masks, *, flip_axes, planes):
-    """Mirrors and quarter turns: voxels change places, nothing is interpolated."""
+    """Mirrors and quarter turns: nothing is interpolated."""
     if flip_axes:
         chosen = jax.random.bernoulli(_stream(key, "flip"), shape=(len(flip_axes),))
         image, masks = (flip(array, flip_axes, chosen) for array in (image, masks))
@@ -323,10 +311,7 @@ def augment_batch(
     Args:
       batch: with ``image``, ``labels``, ``id``, ``epoch`` and possibly ``truth``, ``target``.
       transform: of `build`.
-      seed: the run's seed or root key.
-
-    Returns:
-      The batch, changed; what an example becomes depends on (seed, id, epoch) alone.
+      seed: the run's seed or root key; what an example becomes depends on (seed, id, epoch) alone.
     """
     names = [name for name in ("image", "labels", "truth", "target") if name in batch]
     epochs = jnp.broadcast_to(batch["epoch"], batch["id"].shape) + 1

@@ -1,4 +1,4 @@
-"""Cases that cannot be used, found before a run begins and kept out of the whole of it.
+"""Cases that cannot be used, listed before a run begins and kept out of the whole of it.
 
 A case is out if it cannot be read, its image is not finite, or its arrays do not fit those of most
 other cases. It is decided once: what a run has left out stands in a file of its folder, and nothing
@@ -23,15 +23,7 @@ Errors = dict[int, str]
 
 
 def find(data: source.Source, ids: Int[np.ndarray, "N"]) -> Errors:
-    """Reads every example once.
-
-    Args:
-      data: the source.
-      ids: of the examples, ``[N]``.
-
-    Returns:
-      The examples that cannot be used, in the order of the ids.
-    """
+    """Reads the examples of ids ``[N]`` once; returns those that cannot be used, in their order."""
     errors, forms = {}, {}
     for example_id in map(int, ids):
         try:
@@ -54,14 +46,7 @@ def find(data: source.Source, ids: Int[np.ndarray, "N"]) -> Errors:
 def without(
     parts: Mapping[str, Int[np.ndarray, "..."]], errors: Errors
 ) -> dict[str, Int[np.ndarray, "..."]]:
-    """Leaves examples out of a division.
-
-    Args:
-      parts: split to ids.
-      errors: what is left out.
-
-    Returns:
-      Split to the ids that are left, in their order.
+    """Leaves the examples with errors out of a division; the others keep their order.
 
     Raises:
       ValueError: if nothing is left of a split.
@@ -94,17 +79,10 @@ def save(
 
 
 def load(path: str | os.PathLike, data: source.Source) -> Errors:
-    """Reads what a run has left out.
-
-    Args:
-      path: a file of `save`.
-      data: the source.
-
-    Returns:
-      What is left out.
+    """Reads what a run has left out, a file of `save`.
 
     Raises:
-      ValueError: if the file is no such file, or names cases that the source has not.
+      ValueError: if the file is no such file, or names cases that the source does not have.
     """
     errors = {}
     with open(path, encoding="utf-8", newline="") as file:

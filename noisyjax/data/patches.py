@@ -20,16 +20,13 @@ def around(
     *,
     fill: float | int = 0,
 ) -> Shaped[np.ndarray, "..."]:
-    """Returns the patch around a point, filled up where it leaves the volume.
+    """Returns the patch ``[*size]`` of ``[*S]``, or ``[*size, K]`` of ``[*S, K]``, around a point.
 
     Args:
-      volume: ``[*S]`` or, with channels, ``[*S, K]``.
-      centre: in voxels, one number per spatial axis.
+      volume: with or without channels.
+      centre: in voxels, one number per spatial axis; it becomes the voxel at index ``size // 2``.
       size: voxels of the patch along each of them.
       fill: the value outside of the volume.
-
-    Returns:
-      ``[*size]`` or ``[*size, K]``.
 
     >>> around(np.arange(5), (3.6,), (4,))
     array([2, 3, 4, 0])
@@ -98,8 +95,8 @@ def sample_corners(
     rank = jax.random.randint(voxel_key, (count,), 1, jnp.maximum(running[-1], 1) + 1)
     voxels = jnp.stack(jnp.unravel_index(jnp.searchsorted(running, rank), shape), axis=-1)
     around = jnp.clip(voxels - jnp.array(tuple(size))[None] // 2, 0, last[None])
-    wanted = count * foreground_share - jax.random.uniform(share_key)
-    chosen = (jnp.arange(count) < wanted) & (running[-1] > 0)
+    expected = count * foreground_share - jax.random.uniform(share_key)
+    chosen = (jnp.arange(count) < expected) & (running[-1] > 0)
     return jnp.where(chosen[:, None], around, anywhere)
 
 
@@ -110,16 +107,13 @@ def gather(
     size: Sequence[int],
     leading: int = 0,
 ) -> Shaped[Array, "..."]:
-    """Cuts patches out of an array.
+    """Cuts patches ``[count, ..., *size, ...]`` out of an array ``[..., *S, ...]``.
 
     Args:
-      array: ``[..., *S, ...]``.
+      array: with `leading` axes before the spatial ones.
       corners: of `sample_corners`.
       size: as there.
       leading: number of axes before the spatial ones.
-
-    Returns:
-      ``[count, ..., *size, ...]``.
     """
     before = array.shape[:leading]
     after = array.shape[leading + len(size) :]
@@ -153,8 +147,8 @@ def sample_batch(
 
     Returns:
       A batch of ``B * count`` examples, the patches of one example next to each other, with its id
-      and its weight. Image and labels are cut at the same places, which depend on (seed, id, epoch)
-      alone.
+      and its weight. Image and labels are cut at the same corners, which depend on (seed, id,
+      epoch) alone.
 
     Raises:
       ValueError: as in `sample_corners`.
@@ -175,8 +169,8 @@ def sample_batch(
         if name not in _LEADING:
             return jnp.repeat(array, count, axis=0) if array.ndim else array
         cut = jax.vmap(lambda one, at: gather(one, at, size=size, leading=_LEADING[name]))
-        found = cut(array, corners)
-        return found.reshape(-1, *found.shape[2:])
+        parts = cut(array, corners)
+        return parts.reshape(-1, *parts.shape[2:])
 
     return {name: patched(name, array) for name, array in batch.items()}
 

@@ -28,11 +28,8 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
       num_examples: N, at least 1.
       batch_size: examples per batch of the run (over all processes).
 
-    Returns:
-      The number of batches.
-
     Raises:
-      ValueError: if there is no example or no place in a batch.
+      ValueError: if there is no example, or none in a batch.
 
     >>> steps_per_epoch(11, 4)
     3
@@ -65,15 +62,16 @@ class _Batches:
 
     def __getitem__(self, step: int) -> Batch:
         size = len(self.examples)
-        epoch, place = divmod(int(step), steps_per_epoch(size, self.batch_size))
+        epoch, index = divmod(int(step), steps_per_epoch(size, self.batch_size))
         part = self.batch_size // self.process_count
-        start = place * self.batch_size + self.process_index * part
-        places = np.arange(start, start + part)
-        weight = (places < size).astype(np.float32)
+        start = index * self.batch_size + self.process_index * part
+        positions = np.arange(start, start + part)
+        weight = (positions < size).astype(np.float32)
         # Padding takes examples from the start of the epoch: real ones, so that no shape, range or
         # normalisation is ever out of the ordinary.
-        places %= size
-        indices = places if self.seed is None else _epoch_order(size, self.seed, epoch)[places]
+        positions %= size
+        shuffled = self.seed is not None
+        indices = _epoch_order(size, self.seed, epoch)[positions] if shuffled else positions
         batch = source.take(self.examples, indices)
         return {**batch, "weight": weight, "epoch": np.full(part, epoch, np.int32)}
 
@@ -122,7 +120,7 @@ def train_batches(
     its last batch is filled up with examples of weight 0.
 
     Args:
-      examples: what `annotate.annotate` returns, or other random access; N of them.
+      examples: random access, N of them.
       batch_size: examples per batch over all processes, B.
       seed: the run's seed.
       num_steps: where the run ends, counted from its beginning (not from `start_step`).
@@ -163,13 +161,13 @@ def eval_batches(
     Args:
       examples: random access, N of them.
       batch_size: examples per batch over all processes, B.
-      process_index: as in `train_batches`.
-      process_count: as in `train_batches`.
-      threads: as in `train_batches`.
-      prefetch: as in `train_batches`.
+      process_index: as in `train_batches`, like what follows.
+      process_count: number of processes.
+      threads: how many read ahead.
+      prefetch: batches read ahead.
 
     Returns:
-      An iterator of dicts of NumPy arrays, as from `train_batches`, with epoch 0.
+      An iterator as of `train_batches`, with epoch 0.
 
     Raises:
       ValueError: if there are no examples, or the batch size is no multiple of the processes.

@@ -46,8 +46,8 @@ class Source:
       spacing: size of a voxel along each spatial axis, in mm; ones where there is no unit.
       rater_names: names of the source's own raters, in the order of ``labels``; empty if it has
         none.
-      persistent_raters: whether rater r is the same person in every example. Where he is not,
-        a confusion matrix per rater has no meaning.
+      persistent_raters: whether rater r is the same person in every example. Where not, a
+        confusion matrix per rater has no meaning.
       case_names: a name for each example, for messages and reports, or None.
       groups: the patient (or series, or site) of each example, ``[N]``, or None where examples are
         independent. A split never divides a group.
@@ -82,14 +82,7 @@ class Source:
                 )
 
     def case_name(self, example_id: int) -> str:
-        """Returns the name of an example for messages and reports.
-
-        Args:
-          example_id: the example's id.
-
-        Returns:
-          Its case name, or the source's name with the id.
-        """
+        """Returns its case name, or the source's name with the id."""
         if self.case_names is not None:
             return self.case_names[example_id]
         return f"{self.name}[{example_id}]"
@@ -101,13 +94,6 @@ class UnreadableCase(RuntimeError):
 
 def read(data: Source, example_id: int) -> Example:
     """Returns one example of a source.
-
-    Args:
-      data: the source.
-      example_id: the example's id.
-
-    Returns:
-      The example.
 
     Raises:
       UnreadableCase: if it cannot be read.
@@ -125,14 +111,7 @@ def read(data: Source, example_id: int) -> Example:
 
 
 def read_several(data: Source, ids: Integer[np.ndarray, "B"]) -> Example:
-    """Returns several examples of a source, stacked.
-
-    Args:
-      data: the source.
-      ids: of the examples, ``[B]``.
-
-    Returns:
-      What an example holds, with a leading axis B.
+    """Returns the examples of ids ``[B]``, stacked.
 
     Raises:
       UnreadableCase: if one cannot be read.
@@ -179,14 +158,7 @@ class ArrayExamples:
         return {key: value[0] for key, value in self.take(np.array([index])).items()}
 
     def take(self, indices: Integer[np.ndarray, "B"]) -> Example:
-        """Returns several examples at once, stacked; much cheaper than one by one.
-
-        Args:
-          indices: ``[B]``.
-
-        Returns:
-          What ``self[i]`` holds, with a leading axis B.
-        """
+        """Returns the examples of indices ``[B]``, stacked; much cheaper than one by one."""
         batch = {
             "image": self.images[indices].astype(np.float32) * np.float32(self.scale),
             "id": indices.astype(np.int32),
@@ -204,15 +176,7 @@ class ArrayExamples:
 
 
 def take(examples: Examples, indices: Integer[np.ndarray, "B"]) -> Example:
-    """Returns several examples, stacked: by the examples' own `take` if they have one.
-
-    Args:
-      examples: random access.
-      indices: ``[B]``.
-
-    Returns:
-      What an example holds, with a leading axis B.
-    """
+    """Returns the examples of indices ``[B]``, stacked; by their own `take` if they have one."""
     if hasattr(examples, "take"):
         return examples.take(indices)
     read = [examples[int(i)] for i in indices]
@@ -222,15 +186,7 @@ def take(examples: Examples, indices: Integer[np.ndarray, "B"]) -> Example:
 def upper_half(
     images: Num[np.ndarray, "..."], *, low: float, high: float
 ) -> Integer[np.ndarray, "..."]:
-    """Returns the mask of the intensities in the upper half of a range.
-
-    Args:
-      images: intensities, ``[...]``.
-      low: lower end of the range.
-      high: upper end of the range.
-
-    Returns:
-      uint8 ``[...]``, 1 where the intensity is at least half way.
+    """Returns the mask of the intensities at least half way from low to high, uint8 ``[...]``.
 
     >>> upper_half(np.array([0, 127, 128, 255]), low=0.0, high=255.0)
     array([0, 0, 1, 1], dtype=uint8)

@@ -137,7 +137,7 @@ def of_source(
     folds: int = 0,
     fold: int = 0,
 ) -> Splits:
-    """Returns a source's own division, or a new one by the fractions.
+    """Returns a source's own division, or a new one of `split` or `cross_validation`.
 
     Args:
       data: the source.
@@ -145,9 +145,6 @@ def of_source(
       fractions: as in `split`; empty for the source's own division.
       folds: as in `cross_validation`; 0 for a single division.
       fold: likewise.
-
-    Returns:
-      Name to ids.
 
     Raises:
       ValueError: if the source has no division and no fractions are given.
@@ -169,13 +166,7 @@ def digest(ids: Integer[np.ndarray, "..."]) -> str:
 
 
 def save(path: str | os.PathLike, parts: Mapping, data: source.Source) -> None:
-    """Writes a division as JSON, at once or not at all.
-
-    Args:
-      path: the file.
-      parts: name to ids.
-      data: the source that the ids belong to.
-    """
+    """Writes a division as JSON, at once or not at all."""
     content = {
         "source": data.name,
         "num_examples": len(data.examples),
@@ -215,14 +206,7 @@ def _check(path: str | os.PathLike, parts: Splits, data: source.Source) -> None:
 
 
 def load(path: str | os.PathLike, data: source.Source) -> Splits:
-    """Reads a division and checks that it fits the source.
-
-    Args:
-      path: a file of `save`.
-      data: the source.
-
-    Returns:
-      Name to ids, int32.
+    """Reads a division of `save`, name to ids (int32), and checks that it fits the source.
 
     Raises:
       ValueError: if the file is no such file, was changed, is of another source, or divides a
