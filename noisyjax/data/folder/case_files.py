@@ -63,15 +63,7 @@ def prepare(
 
 
 def fit(image: Float[np.ndarray, "*T K"], size: Sequence[int]) -> Float[np.ndarray, "*S K"]:
-    """Cuts an image to a size, or fills it up to it by the darkest value of each channel.
-
-    Args:
-      image: ``[*T, K]``.
-      size: S.
-
-    Returns:
-      ``[*S, K]``.
-    """
+    """Cuts an image ``[*T, K]`` to a size, or fills it up by the darkest value of each channel."""
     darkest = image.min(axis=tuple(range(len(size))))
     fitted = [
         preprocess.fit(image[..., k], size, fill=float(value)) for k, value in enumerate(darkest)
@@ -86,7 +78,7 @@ def write(
     grid: Float[np.ndarray, "n 5"],
     like: str | pathlib.Path,
 ) -> None:
-    """Writes what was found of a fitted case on the voxels of its image, with its affine.
+    """Writes what was predicted of a fitted case on the voxels of its image, with its affine.
 
     Args:
       path: the file; its ending says the format.
@@ -98,8 +90,8 @@ def write(
     Raises:
       ValueError: if the format holds no such numbers.
     """
-    place = preprocess.Grid.from_array(grid)
+    case_grid = preprocess.Grid.from_array(grid)
     real = values.dtype.kind == "f"
-    values = preprocess.unfit(values.astype(np.float32 if real else np.uint8), place.prepared)
-    restored = preprocess.restore(values, place, linear=real)
+    values = preprocess.unfit(values.astype(np.float32 if real else np.uint8), case_grid.prepared)
+    restored = preprocess.restore(values, case_grid, linear=real)
     read_write.write(path, read_write.from_ras(restored, like=read_write.peek(like)))

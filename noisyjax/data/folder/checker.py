@@ -12,11 +12,7 @@ import numpy as np
 
 from noisyjax.core import checks
 from noisyjax.data.folder import nnunet_layout, problem_kinds
-from noisyjax.data.folder.nnunet_layout import Case, Layout
-from noisyjax.data.folder.problem_kinds import Problem, problem
 from noisyjax.data.volumes import read_write
-
-KINDS = problem_kinds.KINDS
 
 # Headers in float32 and tools that write few digits differ by less, in mm (or voxels, if larger).
 _TOLERANCE = 1e-3
@@ -35,9 +31,9 @@ class Read:
       classes: the values of its labels.
     """
 
-    case: Case
+    case: nnunet_layout.Case
     volumes: dict[pathlib.Path, read_write.Volume]
-    problems: tuple[Problem, ...]
+    problems: tuple[problem_kinds.Problem, ...]
     classes: frozenset[int]
 
     @property
@@ -52,17 +48,16 @@ class Read:
 
 
 class _Notes:
-    """What is found out about one case."""
+    """What is wrong with one case, and the classes of its labels."""
 
-    def __init__(self, case: Case, layout: Layout):
+    def __init__(self, case: nnunet_layout.Case, layout: nnunet_layout.Layout):
         self._case, self._root = case, layout.root
-        self.problems: list[Problem] = []
+        self.problems = problem_kinds.Problems()
         self.classes: set[int] = set()
 
     def add(self, kind: str, path: pathlib.Path, **fields: Any) -> None:
-        """Adds a problem of a file."""
         file = path.relative_to(self._root).as_posix()
-        self.problems.append(problem(kind, case=self._case.name, file=file, **fields))
+        self.problems.add(kind, case=self._case.name, file=file, **fields)
 
     def read(self, path: pathlib.Path, max_bytes: int) -> read_write.Volume | None:
         """Reads a file in RAS axes, or notes why it cannot be read."""
@@ -120,17 +115,10 @@ def _about_label(
     notes.classes.update(int(value) for value in values)
 
 
-def read_case(case: Case, layout: Layout, *, max_bytes: int = read_write.MAX_BYTES) -> Read:
-    """Reads all files of a case in RAS axes and lists what is wrong with them.
-
-    Args:
-      case: the case.
-      layout: the folder's.
-      max_bytes: as in `read_write.read`.
-
-    Returns:
-      The volumes and the problems.
-    """
+def read_case(
+    case: nnunet_layout.Case, layout: nnunet_layout.Layout, *, max_bytes: int = read_write.MAX_BYTES
+) -> Read:
+    """Reads all files of a case in RAS axes, of `max_bytes` unpacked at most, and checks them."""
     notes = _Notes(case, layout)
     read = {path: notes.read(path, max_bytes) for path in case.paths}
     read = {path: volume for path, volume in read.items() if volume is not None}
@@ -148,14 +136,13 @@ def read_case(case: Case, layout: Layout, *, max_bytes: int = read_write.MAX_BYT
     return Read(case, read, tuple(notes.problems), frozenset(notes.classes))
 
 
-def across(facts: Iterable[tuple[Case, int, int, tuple[float, ...]]]) -> Iterator[Problem]:
-    """Yields what does not fit together among cases that are each right.
+def across(
+    facts: Iterable[tuple[nnunet_layout.Case, int, int, tuple[float, ...]]],
+) -> Iterator[problem_kinds.Problem]:
+    """Yields what does not fit together among cases that are each right, beside the first case.
 
     Args:
       facts: case, spatial axes, channels and spacing of each.
-
-    Yields:
-      The problems, beside the first case.
     """
     facts = list(facts)
     if not facts:
@@ -164,19 +151,21 @@ def across(facts: Iterable[tuple[Case, int, int, tuple[float, ...]]]) -> Iterato
     usual = np.median([spacing for _, own, _, spacing in facts if own == axes], axis=0)
     for case, own_axes, own_channels, spacing in facts:
         path = case.images[0]
-        place = {"case": case.name, "file": f"{path.parent.name}/{path.name}"}
+        where = {"case": case.name, "file": f"{path.parent.name}/{path.name}"}
         if own_axes != axes:
-            yield problem("mixed_axes", got=own_axes, want=axes, **place)
+            yield problem_kinds.problem("mixed_axes", got=own_axes, want=axes, **where)
             continue
         if own_channels != channels:
-            yield problem("number_of_channels", got=own_channels, want=channels, **place)
+            yield problem_kinds.problem(
+                "number_of_channels", got=own_channels, want=channels, **where
+            )
         ratio = np.asarray(spacing) / usual
         if (ratio > _FAR).any() or (ratio < 1 / _FAR).any():
             got, want = (tuple(round(float(s), 4) for s in sizes) for sizes in (spacing, usual))
-            yield problem("far_spacing", got=got, want=want, **place)
+            yield problem_kinds.problem("far_spacing", got=got, want=want, **where)
 
 
-def _copies(layout: Layout) -> Iterator[Problem]:
+def _copies(layout: nnunet_layout.Layout) -> Iterator[problem_kinds.Problem]:
     """Yields images that are another case's, byte for byte; only files of one size are read."""
     by_size = collections.defaultdict(list)
     for case in layout.cases:
@@ -188,10 +177,11 @@ def _copies(layout: Layout) -> Iterator[Problem]:
         for case, path in cases if len(cases) > 1 else ():
             with open(path, "rb") as file:
                 content = hashlib.file_digest(file, "sha256").digest()
-            place = f"images{case.part}/{path.name}"
+            file_name = f"images{case.part}/{path.name}"
             if content in seen:
-                yield problem("same_image", case=case.name, file=place, got=seen[content])
-            seen.setdefault(content, place)
+                got = seen[content]
+                yield problem_kinds.problem("same_image", case=case.name, file=file_name, got=got)
+            seen.setdefault(content, file_name)
 
 
 def check(
@@ -199,8 +189,8 @@ def check(
     *,
     ignore: Collection[str] = (),
     max_bytes: int = read_write.MAX_BYTES,
-) -> list[Problem]:
-    """Lists every problem of a folder in the layout of `folder_layout`, reading case by case.
+) -> list[problem_kinds.Problem]:
+    """Lists every problem of a folder in the layout of `nnunet_layout`, reading case by case.
 
     Args:
       root: the folder.
@@ -214,9 +204,9 @@ def check(
       ValueError: if a kind is unknown.
     """
     for kind in ignore:
-        checks.one_of("ignore", kind, KINDS)
+        checks.one_of("ignore", kind, problem_kinds.KINDS)
     layout = nnunet_layout.read(root)
-    problems, facts, classes = list(layout.problems), [], set()
+    problems, facts, classes = problem_kinds.Problems(layout.problems), [], set()
     for case in layout.cases:
         read = read_case(case, layout, max_bytes=max_bytes)
         problems += read.problems
@@ -228,5 +218,5 @@ def check(
     problems += _copies(layout)
     for number, name in enumerate(layout.class_names):
         if number and classes and number not in classes:
-            problems.append(problem("absent_class", file="dataset.json", got=f"{number}, {name}"))
-    return [found for found in problems if found.kind not in ignore]
+            problems.add("absent_class", file="dataset.json", got=f"{number}, {name}")
+    return [problem for problem in problems if problem.kind not in ignore]

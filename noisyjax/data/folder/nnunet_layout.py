@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from noisyjax.core import files
-from noisyjax.data.folder.problem_kinds import Problem, problem
+from noisyjax.data.folder import problem_kinds
 from noisyjax.data.volumes import read_write
 
 PARTS = ("Tr", "Ts")
@@ -49,7 +49,7 @@ class Case:
       part: "Tr" or "Ts".
       images: a file for each channel that is there.
       truth: the label in labelsTr or labelsTs, or None.
-      raters: name of a rater to his label.
+      raters: name of a rater to their label.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Layout:
     has_truth: bool
     cases: tuple[Case, ...]
     patients: dict[str, str]
-    problems: tuple[Problem, ...]
+    problems: tuple[problem_kinds.Problem, ...]
 
 
 def is_safe(name: str) -> bool:
@@ -132,66 +132,68 @@ def _paths_within(content: Any) -> list[str]:
     return texts[::-1]
 
 
-def _described(root: pathlib.Path, problems: list[Problem]) -> tuple[dict, tuple, tuple, str]:
+def _described(
+    root: pathlib.Path, problems: problem_kinds.Problems
+) -> tuple[dict, tuple, tuple, str]:
     """Reads dataset.json: its content, classes, channels and the ending of the files."""
     name = "dataset.json"
     path = root / name
     nothing = ({}, (), (), "")
     if not path.is_file():
-        problems.append(problem("no_dataset_json", file=name, want=EXAMPLE))
+        problems.add("no_dataset_json", file=name, want=EXAMPLE)
         return nothing
     try:
         content = files.read_json(path, most=_MOST_JSON)
     except ValueError as error:
-        problems.append(problem("bad_dataset_json", file=name, got=error, want=EXAMPLE))
+        problems.add("bad_dataset_json", file=name, got=error, want=EXAMPLE)
         return nothing
     classes = _numbered(content.get("labels"), names_first=True)
     if classes is None or not 2 <= len(classes) <= 256 or len(set(classes)) < len(classes):
-        problems.append(problem("bad_labels", file=name, got=f"got {content.get('labels')}"))
+        problems.add("bad_labels", file=name, got=f"got {content.get('labels')}")
         classes = ()
     # The Decathlon calls them modality.
     named = content.get("channel_names", content.get("modality"))
     channels = _numbered(named, names_first=False)
     if channels is None:
-        problems.append(problem("bad_channels", file=name, got=f"got {named}"))
+        problems.add("bad_channels", file=name, got=f"got {named}")
     end = content.get("file_ending", ".nii.gz")
     if not isinstance(end, str) or end not in read_write.FORMATS:
         want = ", ".join(read_write.FORMATS)
-        problems.append(problem("bad_file_ending", file=name, got=end, want=want))
+        problems.add("bad_file_ending", file=name, got=end, want=want)
         end = ""
     for key in ("training", "test"):
         for text in _paths_within(content.get(key)):
             if text.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", text):
-                problems.append(problem("unsafe_path", file=name, got=text))
+                problems.add("unsafe_path", file=name, got=text)
     return content, classes, channels or (), end
 
 
 def _listed(
-    root: pathlib.Path, folder: str, end: str, form: str, problems: list[Problem]
+    root: pathlib.Path, folder: str, end: str, form: str, problems: problem_kinds.Problems
 ) -> dict[str, pathlib.Path]:
     """Returns the files of a folder by their names without the ending, in the form NFC."""
-    found, seen = {}, {}
+    paths, seen = {}, {}
     if not (root / folder).is_dir():
-        return found
+        return paths
     for path in sorted((root / folder).iterdir()):
         # Finder, Explorer and Jupyter leave such files anywhere.
         if path.name.startswith(".") or path.name == "Thumbs.db":
             continue
-        place = f"{folder}/{path.name}"
+        file = f"{folder}/{path.name}"
         stem = path.name[: -len(end)]
         if path.is_dir() or not path.name.endswith(end):
             kind = "misnamed" if read_write.ending(path) else "unknown_file"
-            problems.append(problem(kind, file=place, want=form + end))
+            problems.add(kind, file=file, want=form + end)
         elif not is_safe(stem):
-            problems.append(problem("unsafe_path", file=place, got=path.name))
+            problems.add("unsafe_path", file=file, got=path.name)
         else:
             name = unicodedata.normalize("NFC", stem)
             # On other systems, and in archives, both are the same file.
             if (same := seen.setdefault(name.casefold(), path)) != path:
-                problems.append(problem("same_name", file=place, got=same.name))
+                problems.add("same_name", file=file, got=same.name)
             else:
-                found[name] = path
-    return found
+                paths[name] = path
+    return paths
 
 
 def _channels(
@@ -199,7 +201,7 @@ def _channels(
     folder: str,
     end: str,
     count: int,
-    problems: list[Problem],
+    problems: problem_kinds.Problems,
     *,
     unnumbered: bool = False,
 ) -> dict[str, tuple[pathlib.Path, ...]]:
@@ -213,22 +215,22 @@ def _channels(
         match = _CHANNEL.fullmatch(stem)
         if match is None and not unnumbered:
             file = f"{folder}/{path.name}"
-            problems.append(problem("misnamed", file=file, want=f"{stem}_0000{end}"))
+            problems.add("misnamed", file=file, want=f"{stem}_0000{end}")
             continue
         name, number = (match[1], int(match[2])) if match else (stem, 0)
         own = by_case.setdefault(name, {})
         if number in own:
             file = f"{folder}/{path.name}"
-            problems.append(problem("two_files", case=name, file=file, got=own[number].name))
+            problems.add("two_files", case=name, file=file, got=own[number].name)
         own[number] = path
     count = count or 1 + max((i for channels in by_case.values() for i in channels), default=0)
     for name, channels in by_case.items():
         for extra in sorted(set(channels) - set(range(count))):
             file = f"{folder}/{channels[extra].name}"
-            problems.append(problem("extra_channel", case=name, file=file, got=extra, want=count))
+            problems.add("extra_channel", case=name, file=file, got=extra, want=count)
         for absent in sorted(set(range(count)) - set(channels)):
             file = f"{folder}/{name}_{absent:04d}{end}"
-            problems.append(problem("missing_channel", case=name, file=file, got=file, want=absent))
+            problems.add("missing_channel", case=name, file=file, got=file, want=absent)
     return {
         name: tuple(path for _, path in sorted(channels.items()))
         for name, channels in by_case.items()
@@ -236,57 +238,51 @@ def _channels(
 
 
 def _labels(
-    root: pathlib.Path, folder: str, end: str, images: dict, problems: list[Problem]
+    root: pathlib.Path, folder: str, end: str, images: dict, problems: problem_kinds.Problems
 ) -> dict[str, pathlib.Path]:
-    """Returns the labels of a folder that have an image."""
     labels = _listed(root, folder, end, "CASE", problems)
     part = folder.split("/")[0][-2:]
     for name in sorted(set(labels) - set(images)):
         file = f"{folder}/{labels[name].name}"
         want = f"images{part}/{name}_0000{end}"
-        problems.append(problem("missing_image", case=name, file=file, want=want))
+        problems.add("missing_image", case=name, file=file, want=want)
     return {name: path for name, path in labels.items() if name in images}
 
 
 def _raters(
-    root: pathlib.Path, part: str, end: str, images: dict, problems: list[Problem]
+    root: pathlib.Path, part: str, end: str, images: dict, problems: problem_kinds.Problems
 ) -> dict[str, dict[str, pathlib.Path]]:
-    """Returns rater to case to label."""
     folder = root / f"raters{part}"
     raters = {}
     if not folder.is_dir():
         return raters
     for path in sorted(folder.iterdir()):
-        place = f"{folder.name}/{path.name}"
+        file = f"{folder.name}/{path.name}"
         if path.name.startswith("."):
             continue
         if not path.is_dir():
             kind = "misnamed" if read_write.ending(path) else "unknown_file"
-            problems.append(problem(kind, file=place, want=f"RATER/{path.name}"))
+            problems.add(kind, file=file, want=f"RATER/{path.name}")
         elif not is_safe(path.name):
-            problems.append(problem("unsafe_path", file=place, got=path.name))
+            problems.add("unsafe_path", file=file, got=path.name)
         else:
-            raters[path.name] = _labels(root, place, end, images, problems)
+            raters[path.name] = _labels(root, file, end, images, problems)
             if not raters[path.name]:
-                problems.append(problem("empty_rater", file=place))
+                problems.add("empty_rater", file=file)
     return raters
 
 
 def read(root: str | pathlib.Path) -> Layout:
     """Lists what a folder holds and what is wrong with the names in it.
 
-    Args:
-      root: the folder.
-
-    Returns:
-      The layout; with whatever could be made out, if there are problems.
+    The layout holds whatever could be made out, if there are problems.
     """
     root = pathlib.Path(root)
-    problems: list[Problem] = []
+    problems = problem_kinds.Problems()
     nothing = Layout(root, "", (), (), (), False, (), {}, ())
     if not root.is_dir() or not (root / "imagesTr").is_dir():
         want = str(root / "imagesTr") if root.is_dir() else str(root)
-        problems.append(problem("no_folder", file=want, want=want))
+        problems.add("no_folder", file=want, want=want)
         return dataclasses.replace(nothing, problems=tuple(problems))
     content, classes, channels, end = _described(root, problems)
     if not end:
@@ -308,11 +304,11 @@ def read(root: str | pathlib.Path) -> Layout:
     problems.extend(_about_cases(cases, has_truth, rater_names, end))
     training = [case for case in cases if case.part == "Tr"]
     if not training:
-        problems.append(problem("no_cases", file="imagesTr", want="imagesTr", got=end))
+        problems.add("no_cases", file="imagesTr", want="imagesTr", got=end)
     patients = _patients(content.get("patients", {}), names, cases, problems)
     counted = content.get("numTraining", len(training))
     if counted != len(training):
-        problems.append(problem("count", file="dataset.json", got=len(training), want=counted))
+        problems.add("count", file="dataset.json", got=len(training), want=counted)
     return Layout(
         root=root,
         ending=end,
@@ -345,14 +341,14 @@ def read_images(
       The layout of the folder above it. Where there is one channel, CASE_0000 may be named CASE.
     """
     folder = pathlib.Path(folder).resolve()
-    problems: list[Problem] = []
+    problems = problem_kinds.Problems()
     count = len(channel_names)
     images = _channels(folder.parent, folder.name, ending, count, problems, unnumbered=count == 1)
     if not folder.is_dir():
-        problems.append(problem("no_folder", file=str(folder), want=str(folder)))
+        problems.add("no_folder", file=str(folder), want=str(folder))
     elif not images and not problems:
         want = str(folder)
-        problems.append(problem("no_cases", file=folder.name, want=want, got=ending))
+        problems.add("no_cases", file=folder.name, want=want, got=ending)
     cases = tuple(Case(name, "Ts", own, None, {}) for name, own in sorted(images.items()))
     return Layout(
         root=folder.parent,
@@ -368,33 +364,35 @@ def read_images(
 
 
 def _patients(
-    content: Any, names: set[str], cases: list[Case], problems: list[Problem]
+    content: Any, names: set[str], cases: list[Case], problems: problem_kinds.Problems
 ) -> dict[str, str]:
     """Returns case to patient, and notes cases that are not there and patients in both parts."""
     whole = isinstance(content, dict)
     if not whole or not all(isinstance(patient, str) for patient in content.values()):
-        problems.append(problem("bad_patients", file="dataset.json", got=f"got {content!r:.60}"))
+        problems.add("bad_patients", file="dataset.json", got=f"got {content!r:.60}")
         return {}
     content = {unicodedata.normalize("NFC", name): patient for name, patient in content.items()}
     for name in sorted(set(content) - names):
-        problems.append(problem("unknown_case", case=name, file="dataset.json", got=name))
+        problems.add("unknown_case", case=name, file="dataset.json", got=name)
     parts = [{content.get(case.name) for case in cases if case.part == part} for part in PARTS]
     for patient in sorted(set.intersection(*parts) - {None}):
-        problems.append(problem("divided_patient", file="dataset.json", got=patient))
+        problems.add("divided_patient", file="dataset.json", got=patient)
     return content
 
 
-def _about_cases(cases: list, has_truth: bool, rater_names: set, end: str) -> list[Problem]:
+def _about_cases(
+    cases: list, has_truth: bool, rater_names: set, end: str
+) -> problem_kinds.Problems:
     """Returns which cases lack a label, or test and train at once."""
-    problems = []
+    problems = problem_kinds.Problems()
     training = {case.name for case in cases if case.part == "Tr"}
     for case in cases:
         file = f"images{case.part}/{case.images[0].name}"
         if case.part == "Ts" and case.name in training:
-            problems.append(problem("in_both_parts", case=case.name, file=file))
+            problems.add("in_both_parts", case=case.name, file=file)
         if case.truth is None and (has_truth or not rater_names):
             want = f"labels{case.part}/{case.name}{end}"
-            problems.append(problem("missing_label", case=case.name, file=file, want=want))
+            problems.add("missing_label", case=case.name, file=file, want=want)
         if case.part == "Tr" and rater_names and not case.raters:
-            problems.append(problem("no_rater", case=case.name, file=file))
+            problems.add("no_rater", case=case.name, file=file)
     return problems

@@ -176,22 +176,11 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        """One line."""
         return f"{self.file}: {self.message} ({self.remedy})"
 
 
 def problem(kind: str, *, case: str = "", file: str = "", got: Any = "", want: Any = "") -> Problem:
-    """Returns a problem with its message and remedy.
-
-    Args:
-      kind: a key of `KINDS`.
-      case: the case's name.
-      file: the file, below the folder.
-      got: what there is.
-      want: what there should be.
-
-    Returns:
-      The problem.
+    """Returns a problem with its message and remedy, filled in by what there is and should be.
 
     >>> str(problem("constant", case="a", file="imagesTr/a_0000.png", got=7))
     'imagesTr/a_0000.png: all voxels of the image are 7 (export the image again)'
@@ -200,6 +189,14 @@ def problem(kind: str, *, case: str = "", file: str = "", got: Any = "", want: A
     return Problem(kind, case, _printable(file), message, remedy)
 
 
+class Problems(list):
+    """Problems as they are met."""
+
+    def add(self, kind: str, **fields: Any) -> None:
+        """Appends a `problem`."""
+        self.append(problem(kind, **fields))
+
+
 def _printable(text: str) -> str:
-    """Escapes what a terminal would obey: names of files and dataset.json may hold anything."""
+    """Escapes what would control a terminal: names of files and dataset.json may hold anything."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -47,7 +47,6 @@ class FolderExamples:
     options: Mapping[str, Any]
 
     def __len__(self) -> int:
-        """Returns the number of cases."""
         return len(self.cases)
 
     def __getitem__(self, index: int) -> source.Example:

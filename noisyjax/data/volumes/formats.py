@@ -55,7 +55,7 @@ class Volume:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The size along each spatial axis."""
+        """Voxels along each spatial axis."""
         return self.array.shape[: self.num_axes]
 
     @property
@@ -200,8 +200,8 @@ def _check_attached(path: str) -> None:
     with open(path, "rb") as file:
         start = file.read(1 << 16).decode("latin-1")
     if path.lower().endswith(".mha"):
-        found = re.search(r"^\s*ElementDataFile\s*=\s*(\S+)", start, re.MULTILINE)
-        attached = found is not None and found[1] == "LOCAL"
+        match = re.search(r"^\s*ElementDataFile\s*=\s*(\S+)", start, re.MULTILINE)
+        attached = match is not None and match[1] == "LOCAL"
     else:
         header = re.split(r"\r?\n\r?\n", start, maxsplit=1)[0]
         attached = start.startswith("NRRD") and not re.search(
@@ -214,7 +214,6 @@ def _check_attached(path: str) -> None:
 
 
 def _open_simpleitk(path: str, max_bytes: int):
-    """Reads the header, and checks that the file can hold what it says."""
     sitk = _simpleitk(path)
     _check_attached(path)
     reader = sitk.ImageFileReader()
@@ -313,7 +312,8 @@ def _pages(path: str, max_bytes: int, *, whole: bool) -> list[np.ndarray]:
         raise _cut_off(path, error) from error
 
 
-def _from_pages(pages: list[np.ndarray]) -> Volume:
+def _read_pillow(path: str, max_bytes: int) -> Volume:
+    pages = _pages(path, max_bytes, whole=True)
     if len(pages) > 1 and pages[0].ndim == 2:
         return Volume(np.stack(pages), np.eye(4), 3)
     array = pages[0].astype(np.uint8) if pages[0].dtype == bool else pages[0]
@@ -327,13 +327,9 @@ def _peek_pillow(path: str, max_bytes: int) -> Volume:
     return Volume(pages[0], np.eye(4), 2)
 
 
-def _read_pillow(path: str, max_bytes: int) -> Volume:
-    return _from_pages(_pages(path, max_bytes, whole=True))
-
-
 def _write_nifti(path: str | os.PathLike, volume: Volume) -> None:
-    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
-    if volume.array.ndim != volume.num_axes:
+    array = volume.array
+    if array.ndim != volume.num_axes:
         raise ValueError(f"{path}: expected one number for each voxel, got colours")
     try:
         image = nib.Nifti1Image(array, volume.affine, dtype=array.dtype)
@@ -350,8 +346,7 @@ def _write_nifti(path: str | os.PathLike, volume: Volume) -> None:
 
 def _write_simpleitk(path: str | os.PathLike, volume: Volume) -> None:
     sitk = _simpleitk(os.fspath(path))
-    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.T))
     n = volume.num_axes
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
     image.SetSpacing(volume.spacing)
@@ -362,7 +357,7 @@ def _write_simpleitk(path: str | os.PathLike, volume: Volume) -> None:
 
 
 def _write_pillow(path: str | os.PathLike, volume: Volume) -> None:
-    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
+    array = volume.array
     tiff = not os.fspath(path).lower().endswith(".png")
     allowed = ("uint8", "uint16", "float32") if tiff else ("uint8", "uint16")
     if array.dtype.name not in allowed or (volume.num_axes == 3 and not tiff):

@@ -12,13 +12,10 @@ _KINDS = (nib.Nifti1Header, nib.Nifti2Header)
 
 
 def damage(path: str) -> tuple[str, str] | None:
-    """Finds what nibabel mends without a word, or meets when it has read too much.
-
-    Args:
-      path: the file, deflated if its name ends in ".gz".
+    """Returns what nibabel mends silently, or notices when it has read too much.
 
     Returns:
-      (one of `volume_files.FAULTS`, what was expected and what there is); None if all is well, or
+      (one of `formats.FAULTS`, what was expected and what there is); None if all is well, or
       if the file has no such header at all.
 
     Raises:

@@ -83,11 +83,11 @@ def resample(
     factors = np.asarray(to, float) / np.asarray(spacing, float)
     # Voxel i of the new grid has its middle at (i + 1/2) `to` from the corner.
     if not linear:
-        places = [
+        nearest = [
             np.clip(np.floor((np.arange(n) + 0.5) * f).astype(int), 0, size - 1)
             for n, f, size in zip(shape, factors, array.shape, strict=True)
         ]
-        return array[np.ix_(*places)]
+        return array[np.ix_(*nearest)]
     offset = 0.5 * factors - 0.5
     return ndimage.affine_transform(
         array, factors, offset, output_shape=shape, order=1, mode="nearest", prefilter=False
@@ -110,17 +110,11 @@ def z_score(image: Num[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
 
 
 def bone(image: Num[np.ndarray, "*S"], *, cut: float | int) -> Float[np.ndarray, "*S"]:
-    """Returns a CT scaled by the mean and the standard deviation of its bone.
+    """Returns a CT ``[*S]`` scaled by the mean and the standard deviation of its bone, float32.
 
     ``V' = (V - mu) / sigma`` with both over the voxels above the cut, as Yu et al. 2020 do for the
-    mandible (Robustness study of noisy annotation, Section 2.1) to make bone stand out.
-
-    Args:
-      image: intensities, ``[*S]``.
-      cut: what is above it is bone: 900 where air is 0, as in the paper; -124 in Hounsfield units.
-
-    Returns:
-      float32 ``[*S]``.
+    mandible (Robustness study of noisy annotation, Section 2.1) to make bone stand out. Above the
+    cut is bone: 900 where air is 0, as in the paper; -124 in Hounsfield units.
 
     Raises:
       ValueError: if no voxel is above the cut, which tells of another unit.
@@ -141,14 +135,7 @@ def bone(image: Num[np.ndarray, "*S"], *, cut: float | int) -> Float[np.ndarray,
 def ct_window(
     image: Num[np.ndarray, "*S"], *, window: Sequence[float | int]
 ) -> Float[np.ndarray, "*S"]:
-    """Returns the intensities of a window as 0 to 1, others clipped, float32.
-
-    Args:
-      image: ``[*S]``.
-      window: the intensities that become 0 and 1.
-
-    Returns:
-      float32 ``[*S]``.
+    """Returns the intensities ``[*S]`` of a window as 0 to 1, others clipped, float32.
 
     Raises:
       ValueError: if the window does not rise.
@@ -169,19 +156,9 @@ def normalise(
     cut: float | int = 900.0,
     window: Sequence[float | int] = (-200.0, 400.0),
 ) -> Float[np.ndarray, "*S"]:
-    """Normalises one channel by a name.
+    """Normalises one channel ``[*S]`` by one of `NORMALISATIONS`, to float32.
 
-    Args:
-      image: ``[*S]``.
-      name: one of `NORMALISATIONS`.
-      cut: of `bone`.
-      window: of `ct_window`.
-
-    Returns:
-      float32 ``[*S]``.
-
-    Raises:
-      ValueError: if the name is unknown, or as the function that it names.
+    `cut` is of `bone` and `window` of `ct_window`; errors likewise.
     """
     checks.one_of("normalise", name, NORMALISATIONS)
     if name == "z_score":
@@ -194,14 +171,9 @@ def normalise(
 
 
 def bounding_box(mask: Bool[np.ndarray, "*S"], *, margin: int = 0) -> Box:
-    """Returns the smallest box around a mask, widened where the volume allows it.
+    """Returns first index and end along each axis of the smallest box around a mask ``[*S]``.
 
-    Args:
-      mask: ``[*S]``.
-      margin: voxels on each side.
-
-    Returns:
-      First index and end along each axis; the whole volume for an empty mask.
+    The margin, in voxels, widens it where the volume allows it; an empty mask has the whole volume.
 
     >>> bounding_box(np.array([0, 0, 1, 1, 0, 0, 0]) > 0, margin=1)
     ((1, 5),)
@@ -212,8 +184,8 @@ def bounding_box(mask: Bool[np.ndarray, "*S"], *, margin: int = 0) -> Box:
     box = []
     for axis, size in enumerate(mask.shape):
         others = tuple(other for other in range(mask.ndim) if other != axis)
-        places = np.flatnonzero(mask.any(axis=others))
-        box.append((max(0, int(places[0]) - margin), min(size, int(places[-1]) + 1 + margin)))
+        marked = np.flatnonzero(mask.any(axis=others))
+        box.append((max(0, int(marked[0]) - margin), min(size, int(marked[-1]) + 1 + margin)))
     return tuple(box)
 
 
@@ -236,15 +208,7 @@ def _starts(shape: Sequence[int], size: Sequence[int]) -> list[int]:
 def fit(
     array: Shaped[np.ndarray, "..."], size: Sequence[int], *, fill: float | int = 0
 ) -> Shaped[np.ndarray, "..."]:
-    """Cuts an array to a size around its middle, or fills it up to it.
-
-    Args:
-      array: ``[*S, ...]``.
-      size: one number for each of the first axes.
-      fill: the value of what is added.
-
-    Returns:
-      ``[*size, ...]``.
+    """Cuts an array ``[*S, ...]`` to a size around its middle, or fills it up, to ``[*size, ...]``.
 
     >>> fit(np.array([1, 2, 3]), (5,)), fit(np.array([1, 2, 3, 4]), (2,))
     (array([0, 1, 2, 3, 0]), array([2, 3]))
@@ -257,13 +221,7 @@ def unfit(
 ) -> Shaped[np.ndarray, "..."]:
     """Reverses `fit`: what was added goes, what was cut away comes back as the fill.
 
-    Args:
-      array: ``[*size, ...]``.
-      shape: what the array was before `fit`.
-      fill: the value of what had been cut away.
-
-    Returns:
-      ``[*shape, ...]``.
+    The result is ``[*shape, ...]``, with the shape before `fit`.
 
     >>> unfit(np.array([0, 1, 2, 3, 0]), (3,))
     array([1, 2, 3])
@@ -361,15 +319,15 @@ def prepare(
 def restore(
     labels: Num[np.ndarray, "*T"], grid: Grid, *, linear: bool = False
 ) -> Num[np.ndarray, "*S"]:
-    """Brings a label map of a prepared case back to the voxels of its file, in RAS axes.
+    """Brings a label map ``[*T]`` of a prepared case, before `fit`, back to its file's voxels.
 
     Args:
-      labels: ``[*T]``, of the prepared case, before `fit`.
+      labels: ``[*T]``.
       grid: of `prepare`.
       linear: whether to interpolate, for probabilities, or to take the nearest voxel.
 
     Returns:
-      ``[*S]``, 0 outside of the box.
+      ``[*S]`` in RAS axes, 0 outside of the box.
 
     Raises:
       ValueError: if the shape is not that of the prepared case.

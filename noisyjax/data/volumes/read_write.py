@@ -5,6 +5,7 @@ file can hold, or than is allowed, is an error. Nothing is unpickled, and format
 other files (detached MetaImage and NRRD headers) are read only where the data are in the file.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable
 
@@ -64,18 +65,7 @@ def read(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> Volume:
 
 
 def peek(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> Volume:
-    """Reads the header of a file alone, as `read` otherwise.
-
-    Args:
-      path: a file with one of the endings of `FORMATS`.
-      max_bytes: as in `read`.
-
-    Returns:
-      The volume with zeros in place of its voxels, which take no memory.
-
-    Raises:
-      UnreadableError: as `read`.
-    """
+    """Reads the header alone: as `read`, with zeros that take no memory in place of voxels."""
     return _checked(formats.PEEKERS, path, max_bytes)
 
 
@@ -100,7 +90,7 @@ def _checked(
 
 
 def write(path: str | os.PathLike, volume: Volume) -> None:
-    """Writes a volume, at once or not at all; dtype, affine and spacing stay.
+    """Writes a volume, at once or not at all; dtype, affine and spacing stay, bool becomes uint8.
 
     A PNG or TIFF holds no affine; there it is left out.
 
@@ -113,6 +103,8 @@ def write(path: str | os.PathLike, volume: Volume) -> None:
     """
     end = ending(path)
     checks.one_of("path: ending", end, FORMATS)
+    if volume.array.dtype == bool:
+        volume = dataclasses.replace(volume, array=volume.array.astype(np.uint8))
     formats.WRITERS[FORMATS[end]](path, volume)
 
 
@@ -134,14 +126,7 @@ def to_ras(volume: Volume) -> Volume:
 
 
 def from_ras(array: Shaped[np.ndarray, "..."], *, like: Volume) -> Volume:
-    """Turns an array of `to_ras` back.
-
-    Args:
-      array: ``[*S]``, in the axes of ``to_ras(like)``.
-      like: the volume as it was read.
-
-    Returns:
-      The array in the axes of `like`, with its affine.
+    """Turns an array ``[*S]`` in the axes of ``to_ras(like)`` back to those of `like`.
 
     Raises:
       ValueError: if the shape is not that of ``to_ras(like)``.

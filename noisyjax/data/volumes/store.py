@@ -14,14 +14,9 @@ from noisyjax.core import files
 
 
 def digest(paths: Iterable[str | os.PathLike], options: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of the contents of files and of options, as 32 hexadecimal digits.
+    """Returns the SHA-256 of the contents of files, in order, and of options that JSON can hold.
 
-    Args:
-      paths: the files, in an order that matters.
-      options: what is done to them, as JSON can hold it.
-
-    Returns:
-      The digest: another one if any byte or option is another.
+    32 hexadecimal digits: others if any byte or option is another.
     """
     total = hashlib.sha256(json.dumps(dict(options), sort_keys=True).encode())
     for path in paths:
@@ -51,14 +46,11 @@ def stored(
       name: their digest.
       keys: their names.
       make: returns them.
-
-    Returns:
-      The arrays by their names, read-only.
     """
     paths = {key: pathlib.Path(folder) / f"{name}.{key}.npy" for key in keys}
-    found = {key: _read(path) for key, path in paths.items()}
-    if all(array is not None for array in found.values()):
-        return found
+    kept = {key: _read(path) for key, path in paths.items()}
+    if all(array is not None for array in kept.values()):
+        return kept
     made = make()
     for key, path in paths.items():
         with files.replacing(path) as unfinished:

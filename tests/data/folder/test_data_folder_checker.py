@@ -1,4 +1,4 @@
-"""Every fault that a folder may have is found, in one go."""
+"""Every fault that a folder may have is reported, in one go."""
 
 import gzip
 import json
@@ -152,20 +152,20 @@ def checked(tmp_path_factory):
     return root, expected, checker.check(root, max_bytes=2**31)
 
 
-def test_every_fault_of_a_folder_is_found_at_once(checked):
+def test_every_fault_of_a_folder_is_reported_at_once(checked):
     _, expected, problems = checked
-    found = {(p.case or p.file, p.kind) for p in problems}
-    assert set(expected.items()) - found == set()
+    reported = {(p.case or p.file, p.kind) for p in problems}
+    assert set(expected.items()) - reported == set()
     # Twenty kinds at least, and nobody labelled most of these cases but the truth.
     assert len({p.kind for p in problems}) >= 20
-    beside = {place: kind for place, kind in found - set(expected.items()) if kind != "no_rater"}
+    beside = {where: kind for where, kind in reported - set(expected.items()) if kind != "no_rater"}
     assert beside == {"dataset.json": "count"}
 
 
 def test_every_problem_says_what_is_wrong_and_what_to_do(checked):
     root, _, problems = checked
     for problem in problems:
-        assert problem.kind in checker.KINDS
+        assert problem.kind in problem_kinds.KINDS
         assert problem.message
         assert problem.remedy
         assert "{got" not in str(problem)
@@ -246,8 +246,8 @@ def test_channels_must_lie_on_each_other(tmp_path):
     images = tmp_path / "imagesTr"
     fakes.save(images / f"case_00_0001{END}", fakes.image(3, (8, 7, 5)))
     fakes.save(images / f"case_01_0001{END}", fakes.image(4), _moved(3, 0, 0))
-    found = {p.case: p.kind for p in checker.check(tmp_path)}
-    assert found == {"case_00": "channel_shape", "case_01": "channel_affine"}
+    reported = {p.case: p.kind for p in checker.check(tmp_path)}
+    assert reported == {"case_00": "channel_shape", "case_01": "channel_affine"}
 
 
 def test_colours(tmp_path):
@@ -255,8 +255,8 @@ def test_colours(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (8, 9, 4), dtype=np.uint8)
     PIL.Image.fromarray(pixels[..., :3]).save(tmp_path / "imagesTr/case_01_0000.png")
     PIL.Image.fromarray(pixels[..., :3]).save(tmp_path / "labelsTr/case_00.png")
-    found = {p.case: p.kind for p in checker.check(tmp_path)}
-    assert found == {"case_01": "number_of_channels", "case_00": "label_colours"}
+    reported = {p.case: p.kind for p in checker.check(tmp_path)}
+    assert reported == {"case_01": "number_of_channels", "case_00": "label_colours"}
     PIL.Image.fromarray(pixels).save(tmp_path / "imagesTr/case_01_0000.png")
     problems = checker.check(tmp_path, ignore=("label_colours",))
     assert ["RGBA" in p.message for p in problems] == [True]
@@ -290,10 +290,10 @@ def test_patients_are_checked(tmp_path):
     fakes.make(tmp_path, 2, tests=1)
     patients = {"case_00": "anna", "case_01": "bob", "case_02": "anna", "case_2": "bob"}
     fakes.describe(tmp_path, patients=patients)
-    found = {p.kind: str(p) for p in checker.check(tmp_path)}
-    assert found.keys() == {"unknown_case", "divided_patient"}
-    assert "patients names the case case_2" in found["unknown_case"]
-    assert "the patient anna has cases in imagesTr and in imagesTs" in found["divided_patient"]
+    reported = {p.kind: str(p) for p in checker.check(tmp_path)}
+    assert reported.keys() == {"unknown_case", "divided_patient"}
+    assert "patients names the case case_2" in reported["unknown_case"]
+    assert "the patient anna has cases in imagesTr and in imagesTs" in reported["divided_patient"]
     # An image that is to be predicted is of any patient.
     shutil.rmtree(tmp_path / "labelsTs")
     del patients["case_2"]

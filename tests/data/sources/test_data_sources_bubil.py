@@ -83,7 +83,7 @@ def test_shrunk_pixels_are_means_and_majorities(tmp_path):
     path = _save(tmp_path, arrays)
     loaded = bubil.load(path=path, subset="fibroblast_phase", shrink=2)
     assert loaded.rater_names == ("A", "C", "D")
-    # The copy of the gold standard is found as before.
+    # The copy of the gold standard is recognised as before.
     np.testing.assert_array_equal(loaded.examples[0]["rater_mask"], [True, False, True])
     example = loaded.examples[1]
     assert example["image"].shape == (2, 8, 1)

@@ -10,8 +10,8 @@ from noisyjax.data.volumes import preprocess
 def test_a_linear_ramp_stays_one():
     """The value at x mm is x, whatever the voxels, but for the half voxel at the ends."""
     spacing, to = (2.0, 1.0), (0.5, 3.0)
-    place = [(np.arange(n) + 0.5) * s for n, s in zip((6, 9), spacing)]
-    ramp = place[0][:, None] - 2 * place[1]
+    position = [(np.arange(n) + 0.5) * s for n, s in zip((6, 9), spacing)]
+    ramp = position[0][:, None] - 2 * position[1]
     result = preprocess.resample(ramp, spacing=spacing, to=to, linear=True)
     assert result.shape == (24, 3)
     new = [(np.arange(n) + 0.5) * s for n, s in zip((24, 3), to)]

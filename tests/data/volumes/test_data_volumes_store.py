@@ -34,12 +34,12 @@ def test_arrays_are_made_once_and_mapped(tmp_path):
         return {"a": np.arange(6).reshape(2, 3), "b": np.ones(2, bool), "unused": np.zeros(1)}
 
     for _ in range(2):
-        found = store.stored(tmp_path / "new", "x", ("a", "b"), make)
+        arrays = store.stored(tmp_path / "new", "x", ("a", "b"), make)
         assert calls == [1]
-        assert isinstance(found["a"], np.memmap)
-        np.testing.assert_array_equal(found["a"], [[0, 1, 2], [3, 4, 5]])
+        assert isinstance(arrays["a"], np.memmap)
+        np.testing.assert_array_equal(arrays["a"], [[0, 1, 2], [3, 4, 5]])
         with pytest.raises(ValueError, match="read-only"):
-            found["a"][0, 0] = 1
+            arrays["a"][0, 0] = 1
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["x.a.npy", "x.b.npy"]
 
 
@@ -56,5 +56,5 @@ def test_what_is_damaged_is_made_again(tmp_path, damage):
         path.write_bytes(path.read_bytes()[:-8])
     else:
         np.save(path, np.array([{}], object), allow_pickle=True)
-    found = store.stored(tmp_path, "x", ("a",), make)
-    np.testing.assert_array_equal(found["a"], np.arange(4))
+    arrays = store.stored(tmp_path, "x", ("a",), make)
+    np.testing.assert_array_equal(arrays["a"], np.arange(4))

@@ -74,8 +74,8 @@ def test_intensity_alone_does_not_find_the_organ(loaded):
         inside = image[truth]
         best = 0.0
         for tail in (0.02, 0.05, 0.1, 0.2):
-            found = (image >= np.quantile(inside, tail)) & (image <= np.quantile(inside, 1 - tail))
-            best = max(best, 2 * (found & truth).sum() / (found.sum() + truth.sum()))
+            mask = (image >= np.quantile(inside, tail)) & (image <= np.quantile(inside, 1 - tail))
+            best = max(best, 2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
         assert best < 0.7
     organ = batch["truth"] == 1
     around = np.stack([ndimage.binary_dilation(t, iterations=2) for t in organ]) & ~organ

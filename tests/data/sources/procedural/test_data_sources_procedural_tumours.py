@@ -82,8 +82,8 @@ def test_intensity_alone_does_not_find_the_tumour(batch):
     best = []
     for image, truth in zip(batch["image"][..., 3], batch["truth"] > 0, strict=True):
         cuts = np.quantile(image[truth], np.linspace(0.02, 0.5, 12))
-        found = [image >= cut for cut in cuts]
-        best.append(max(2 * (f & truth).sum() / (f.sum() + truth.sum()) for f in found))
+        masks = [image >= cut for cut in cuts]
+        best.append(max(2 * (f & truth).sum() / (f.sum() + truth.sum()) for f in masks))
     assert np.mean(best) < 0.8
 
 
