@@ -1,0 +1,255 @@
+"""README.md, CONTRIBUTING.md and docs/ say what is so: commands, links, names, code."""
+
+import inspect
+import json
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+import noisyjax
+from noisyjax import decisions, fusion, losses, methods, models
+from noisyjax.data import sources
+from noisyjax.losses import ssim
+from noisyjax.methods import fused
+from noisyjax.models import annotators as heads
+from noisyjax.noise import annotators, replacement
+from noisyjax.train import config as run_config
+from noisyjax.train import optimiser
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_PAGES = sorted(
+    [
+        *(_ROOT / name for name in ("README.md", "CONTRIBUTING.md", "launch/README.md")),
+        *(_ROOT / "docs").rglob("*.md"),
+    ]
+)
+_HOW_TO = sorted((_ROOT / "docs" / "how_to").glob("*.md"))
+
+
+def _name(page):
+    return str(page.relative_to(_ROOT))
+
+
+def _blocks(page, *languages):
+    """The contents of a page's code blocks in some languages."""
+    for language, text in re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.M | re.S):
+        if language in languages:
+            yield text
+
+
+def _commands(page):
+    """The words of each command that a page gives, in a block or between backticks."""
+    lines = "\n".join(_blocks(page, "bash", "sh")).replace("\\\n", " ").splitlines()
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    lines += re.findall(r"`([^`]+)`", prose)
+    for line in lines:
+        if re.match(r"\s*(python -m|bash launch/|sbatch) ?\S", line):
+            line = line.partition(" | ")[0].replace("$threads", "2")
+            yield shlex.split(line, comments=True)
+
+
+_COMMANDS = sorted({(_name(page), shlex.join(words)) for page in _PAGES for words in _commands(page)})
+
+
+def _flags(words):
+    """Returns the module whose flags a command has, and these; None where it has none of ours."""
+    if words[0] == "python":
+        return words[2], words[3:]
+    if words[0] == "sbatch":
+        return "noisyjax.cli.train", words[words.index("launch/slurm.sbatch") + 1 :]
+    if "--" in words:
+        return "noisyjax.cli.train", words[words.index("--") + 1 :]
+    return None
+
+
+# Reads commands of one module after the other as absl does, and their configs as runs do.
+_READ = """
+import importlib, json, sys
+from absl import flags
+from noisyjax.studies import grid
+from noisyjax.train import config as run_config
+
+def configs(module, config):
+    if module in ("noisyjax.cli.study", "launch.sweep"):
+        return [cell.config for cell in grid.cells(config)]
+    return [config]
+
+before = set(flags.FLAGS)
+for module, commands in json.loads(sys.argv[1]).items():
+    command = importlib.import_module(module)
+    for words in commands:
+        getattr(command, "define_flags", lambda: None)()
+        try:
+            flags.FLAGS([module, *words])
+            config = getattr(flags.FLAGS, "config", None)
+            for one in configs(module, config) if hasattr(config, "keys") else ():
+                run_config.resolve(one)
+        except Exception as error:
+            print(json.dumps([module, words, f"{type(error).__name__}: {error}"]))
+        if hasattr(command, "define_flags"):
+            for name in set(flags.FLAGS) - before:
+                delattr(flags.FLAGS, name)
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
+"""
+
+
+def test_readme_is_short():
+    assert len((_ROOT / "README.md").read_text().splitlines()) < 150
+
+
+def test_there_are_commands_to_read():
+    assert len(_COMMANDS) > 30
+    assert {words.split()[2] for _, words in _COMMANDS if words.startswith("python")} >= {
+        f"noisyjax.cli.{path.stem}"
+        for path in (_ROOT / "noisyjax" / "cli").glob("*.py")
+        if path.stem not in ("__init__", "options")
+    }
+
+
+def test_commands_have_flags_and_configs_that_are_read():
+    given = {}
+    for _, line in _COMMANDS:
+        read = _flags(shlex.split(line))
+        # A command that is only named is not to be parsed: its flags may be required.
+        if read is not None and read[1] and not read[0].startswith("tests."):
+            given.setdefault(read[0], []).append(read[1])
+    program = [sys.executable, "-c", _READ, json.dumps(given)]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=_ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("line", sorted({line for _, line in _COMMANDS}))
+def test_commands_name_files_that_exist(line):
+    words = shlex.split(line)
+    if words[0] == "python":
+        assert (_ROOT / (words[2].replace(".", "/") + ".py")).is_file()
+    for word in words:
+        if re.match(r"(launch|tests|configs)/", word):
+            assert (_ROOT / word).exists(), word
+    if words[:3] == ["python", "-m", "tests.robustness.soak"]:
+        program = (_ROOT / "tests/robustness/soak.py").read_text()
+        assert all(f'"{word.partition("=")[0]}"' in program for word in words[3:])
+
+
+def _anchors(page):
+    """The anchors that GitHub gives to a page's headings."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=_name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in _anchors(target), link
+
+
+# What a how-to makes, and what a command or a test leaves behind.
+_MADE = {"noisyjax/methods/label_smoothing.py"}
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=_name)
+def test_files_that_are_named_exist(page):
+    for file in re.findall(
+        r"`((?:noisyjax|tests|configs|launch|colabs|docs)/[\w./-]*)`", page.read_text()
+    ):
+        assert file in _MADE or (_ROOT / file).exists(), file
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=_name)
+def test_fields_that_are_named_exist(page):
+    default = run_config.default()
+    for name in re.findall(r"--config\.(?!base\.)([\w.]+)", page.read_text()):
+        *sections, field = name.split(".")
+        if sections == ["label_smoothing"]:
+            continue
+        section = default
+        for part in sections:
+            section = section[part]
+        # Of a source that a how-to makes.
+        assert field in section or page.name == "source.md", name
+
+
+def _public(module):
+    return [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != "_"
+    ]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(methods.METHODS, id="methods"),
+        pytest.param(fused.LOSSES, id="losses of methods"),
+        pytest.param(models.MODELS, id="networks"),
+        pytest.param(heads.HEADS, id="heads"),
+        pytest.param(sources.SOURCES, id="sources"),
+        pytest.param(annotators.ANNOTATORS, id="annotators"),
+        pytest.param(replacement.KINDS, id="replacements"),
+        pytest.param({*fusion.FUSIONS, "mean", "majority", "pooled_staple"}, id="fusions"),
+        pytest.param(decisions.DECISIONS, id="decisions"),
+        pytest.param(optimiser.OPTIMISERS, id="optimisers"),
+        pytest.param(optimiser.SCHEDULES, id="schedules"),
+        *(
+            pytest.param(_public(module), id=module.__name__)
+            for module in (
+                losses.entropy,
+                losses.overlap,
+                losses.confusion,
+                losses.uncertainty,
+                ssim,
+            )
+        ),
+    ],
+)
+def test_every_name_is_documented(names):
+    text = (_ROOT / "docs" / "overview.md").read_text()
+    assert names
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+@pytest.fixture
+def _registries():
+    """Takes back what a page's code registers."""
+    registries = (methods.METHODS, sources.SOURCES, annotators.ANNOTATORS)
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
+
+
+@pytest.mark.parametrize("page", [_ROOT / "README.md", *_HOW_TO], ids=_name)
+def test_code_runs(page, tmp_path, monkeypatch, capsys, _registries):
+    monkeypatch.chdir(tmp_path)
+    # A method's section of the config is named after its file.
+    names = {"__name__": "label_smoothing"}
+    blocks = list(_blocks(page, "python"))
+    assert blocks
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{page.name}[{number}]", "exec"), names)
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_method_of_the_how_to_is_short():
+    page = _ROOT / "docs" / "how_to" / "method.md"
+    assert len(next(_blocks(page, "python")).splitlines()) <= 36
+
+
+def test_the_version_is_the_newest_of_the_changelog():
+    text = (_ROOT / "CHANGELOG.md").read_text()
+    assert re.search(r"^## (\S+)", text, re.M).group(1) == noisyjax.__version__
