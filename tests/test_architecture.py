@@ -1,9 +1,12 @@
 """The arrows between the folders, and what may be imported where."""
 
 import ast
+import collections
+import io
 import pathlib
 import subprocess
 import sys
+import tokenize
 
 import pytest
 
@@ -112,6 +115,130 @@ def test_files_stay_readable():
         assert lines <= 400, f"{path}: {lines} lines"
 
 
+# Modules that nothing of the package imports, and who does.
+_ENTRANCES = {
+    "noisyjax.metrics.calibration": "users: a public metric of the list in docs/overview.md",
+    "noisyjax.studies.study_fields": "configs/",
+    "noisyjax.studies.figures.gaussian_noise": "colabs/gaussian_noise.ipynb",
+}
+
+
+def _module_name(path):
+    parts = path.relative_to(_ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _needs(path, names):
+    """The modules that a module imports, one that holds an imported name in the name's place."""
+    needed = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            needed |= {alias.name for alias in node.names} & names
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                needed |= {inner if inner in names else node.module} & names
+    return needed
+
+
+def _graph():
+    paths = {_module_name(path): path for path in _ROOT.rglob("*.py")}
+    return {name: _needs(path, set(paths)) for name, path in paths.items()}
+
+
+def _cycle(graph):
+    """Returns modules that import each other in a circle, or nothing."""
+    left = {name: set(needs) - {name} for name, needs in graph.items()}
+    while True:
+        free = {name for name, needs in left.items() if not needs}
+        if not free:
+            return sorted(left)
+        left = {name: needs - free for name, needs in left.items() if name not in free}
+
+
+def _offered(path):
+    """The modules that a package imports for others alone."""
+    tree = ast.parse(path.read_text())
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return {
+        f"{_module_name(path)}.{alias.name}"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name not in used
+    }
+
+
+def test_no_module_is_without_a_caller():
+    graph = _graph()
+    for path in _ROOT.rglob("__init__.py"):
+        graph[_module_name(path)] -= _offered(path)
+    called = set().union(*(needs - {name} for name, needs in graph.items()))
+    packages = {_module_name(path.parent / "__init__.py") for path in _ROOT.rglob("*.py")}
+    commands = {name for name in graph if name.startswith("noisyjax.cli.")}
+    assert sorted(set(graph) - called - packages - commands - set(_ENTRANCES)) == []
+    assert sorted(called & set(_ENTRANCES)) == []
+
+
+def test_no_modules_import_each_other():
+    assert _cycle(_graph()) == []
+
+
+def test_a_circle_is_noticed():
+    assert _cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
+    assert _cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+
+
+@pytest.mark.parametrize("folder", ["noisyjax", "tests", "launch", "configs"])
+def test_our_own_modules_have_one_name(folder):
+    ours = ("noisyjax", "launch", "configs")
+    for path in sorted((_ROOT.parent / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                module = getattr(node, "module", None)
+                for alias in node.names:
+                    ours_too = (module or alias.name).split(".")[0] in ours
+                    assert not (ours_too and alias.asname), (
+                        f"{path}: {alias.name} as {alias.asname}"
+                    )
+
+
+_LAYOUT = (
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+)
+
+
+def _long_functions(source, limit=60):
+    """Names of the functions with more lines of code, without docstring, comments, blank lines."""
+    code = collections.Counter()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in _LAYOUT:
+            code.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = {line for line in code if node.lineno <= line <= node.end_lineno}
+            if ast.get_docstring(node) is not None:
+                lines -= {*range(node.body[0].lineno, node.body[0].end_lineno + 1)}
+            if len(lines) > limit:
+                yield f"{node.name}: {len(lines)} lines of code"
+
+
+def test_functions_stay_short():
+    for path in _modules():
+        assert list(_long_functions(path.read_text())) == [], path
+
+
+def test_a_long_function_is_noticed():
+    short = 'def f():\n    """One.\n\n    Two.\n    """\n' + "    # Three.\n\n    x = 4\n" * 59
+    assert list(_long_functions(short)) == []
+    assert list(_long_functions(short + "    return x\n")) == ["f: 61 lines of code"]
+
+
 _IMPORT_EVERYTHING = """
 import importlib, sys
 from jax._src import xla_bridge
@@ -129,10 +256,9 @@ assert not xla_bridge._backends, sorted(xla_bridge._backends)
 
 def _module_names():
     for path in _modules():
-        parts = path.relative_to(_ROOT.parent).with_suffix("").parts
         # Modules named __main__ run when they are imported.
-        if parts[-1] != "__main__":
-            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if path.stem != "__main__":
+            yield _module_name(path)
 
 
 def test_importing_every_module_touches_no_device():

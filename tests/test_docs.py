@@ -17,8 +17,8 @@ from noisyjax.losses import ssim
 from noisyjax.methods import fused
 from noisyjax.models import annotators as heads
 from noisyjax.noise import annotators, replacement
-from noisyjax.train import config as run_config
-from noisyjax.train import optimiser
+from noisyjax.train import config_fields, optimiser
+from noisyjax.train.evaluation import evaluate
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PAGES = sorted(
@@ -41,18 +41,23 @@ def _blocks(page, *languages):
             yield text
 
 
+def _prose(page):
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+
+
 def _commands(page):
     """The words of each command that a page gives, in a block or between backticks."""
     lines = "\n".join(_blocks(page, "bash", "sh")).replace("\\\n", " ").splitlines()
-    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
-    lines += re.findall(r"`([^`]+)`", prose)
+    lines += re.findall(r"`([^`]+)`", _prose(page))
     for line in lines:
-        if re.match(r"\s*(python -m|bash launch/|sbatch) ?\S", line):
+        if re.match(r"\s*(python -m|bash launch/|sbatch) ?\S", line) and "..." not in line:
             line = line.partition(" | ")[0].replace("$threads", "2")
             yield shlex.split(line, comments=True)
 
 
-_COMMANDS = sorted({(_name(page), shlex.join(words)) for page in _PAGES for words in _commands(page)})
+_COMMANDS = sorted(
+    {(_name(page), shlex.join(words)) for page in _PAGES for words in _commands(page)}
+)
 
 
 def _flags(words):
@@ -71,23 +76,27 @@ _READ = """
 import importlib, json, sys
 from absl import flags
 from noisyjax.studies import grid
-from noisyjax.train import config as run_config
+from noisyjax.train import config_fields
 
 def configs(module, config):
     if module in ("noisyjax.cli.study", "launch.sweep"):
         return [cell.config for cell in grid.cells(config)]
     return [config]
 
-before = set(flags.FLAGS)
-for module, commands in json.loads(sys.argv[1]).items():
-    command = importlib.import_module(module)
+# The command that has the flags of another.
+flags_of = {"noisyjax.cli.study": "noisyjax.cli.train"}
+before, given = set(flags.FLAGS), json.loads(sys.argv[1])
+for module, commands in given.items():
+    command = importlib.import_module(flags_of.get(module, module))
     for words in commands:
         getattr(command, "define_flags", lambda: None)()
         try:
-            flags.FLAGS([module, *words])
+            # Where a config's flag looks for its overrides.
+            sys.argv = [module, *words]
+            flags.FLAGS(sys.argv)
             config = getattr(flags.FLAGS, "config", None)
             for one in configs(module, config) if hasattr(config, "keys") else ():
-                run_config.resolve(one)
+                config_fields.resolve(one)
         except Exception as error:
             print(json.dumps([module, words, f"{type(error).__name__}: {error}"]))
         if hasattr(command, "define_flags"):
@@ -130,7 +139,7 @@ def test_commands_name_files_that_exist(line):
     if words[0] == "python":
         assert (_ROOT / (words[2].replace(".", "/") + ".py")).is_file()
     for word in words:
-        if re.match(r"(launch|tests|configs)/", word):
+        if re.match(r"(launch|tests|configs)/[a-z]", word):
             assert (_ROOT / word).exists(), word
     if words[:3] == ["python", "-m", "tests.robustness.soak"]:
         program = (_ROOT / "tests/robustness/soak.py").read_text()
@@ -139,8 +148,7 @@ def test_commands_name_files_that_exist(line):
 
 def _anchors(page):
     """The anchors that GitHub gives to a page's headings."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
-    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    headings = re.findall(r"^#+ (.+)$", _prose(page), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -170,8 +178,8 @@ def test_files_that_are_named_exist(page):
 
 @pytest.mark.parametrize("page", _PAGES, ids=_name)
 def test_fields_that_are_named_exist(page):
-    default = run_config.default()
-    for name in re.findall(r"--config\.(?!base\.)([\w.]+)", page.read_text()):
+    default = config_fields.default()
+    for name in re.findall(r"--config\.(?!base\.)([\w.]+)", _prose(page)):
         *sections, field = name.split(".")
         if sections == ["label_smoothing"]:
             continue
@@ -223,18 +231,24 @@ def test_every_name_is_documented(names):
 
 
 @pytest.fixture
-def _registries():
+def registries():
     """Takes back what a page's code registers."""
-    registries = (methods.METHODS, sources.SOURCES, annotators.ANNOTATORS)
-    before = [dict(registry) for registry in registries]
+    changed = (
+        methods.METHODS,
+        sources.SOURCES,
+        annotators.ANNOTATORS,
+        evaluate.OVERLAPS,
+    )
+    before = [dict(registry) for registry in changed]
     yield
-    for registry, entries in zip(registries, before, strict=True):
+    for registry, entries in zip(changed, before, strict=True):
         registry.clear()
         registry.update(entries)
 
 
+@pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize("page", [_ROOT / "README.md", *_HOW_TO], ids=_name)
-def test_code_runs(page, tmp_path, monkeypatch, capsys, _registries):
+def test_code_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # A method's section of the config is named after its file.
     names = {"__name__": "label_smoothing"}
