@@ -29,8 +29,7 @@ import submitit
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from noisyjax.cli import options
-from noisyjax.cli import train as train_command
+from noisyjax.cli import options, train
 from noisyjax.core import memory
 from noisyjax.studies import grid, study
 from noisyjax.train.workdir import config_and_summary
@@ -94,7 +93,7 @@ class Work:
 
 def define_flags() -> None:
     """Defines the flags: those of training, and where and how many cells run."""
-    train_command.define_flags()
+    train.define_flags()
     flags.DEFINE_enum("cluster", "local", ["local", "slurm"], "Where the cells run.")
     flags.DEFINE_integer(
         "workers",

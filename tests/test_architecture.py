@@ -130,14 +130,20 @@ def _module_name(path):
 
 def _needs(path, names):
     """The modules that a module imports, one that holds an imported name in the name's place."""
-    needed = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    needed, imported = set(), {}
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    for node in nodes:
         if isinstance(node, ast.Import):
             needed |= {alias.name for alias in node.names} & names
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                needed |= {inner if inner in names else node.module} & names
+                imported[alias.name] = inner if inner in names else node.module
+    needed |= set(imported.values()) & names
+    # What is reached through its package: `losses.overlap` after `from noisyjax import losses`.
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            needed |= {f"{imported.get(node.value.id)}.{node.attr}"} & names
     return needed
 
 

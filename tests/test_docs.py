@@ -15,7 +15,6 @@ from noisyjax import decisions, fusion, losses, methods, models
 from noisyjax.data import sources
 from noisyjax.losses import ssim
 from noisyjax.methods import fused
-from noisyjax.models import annotators as heads
 from noisyjax.noise import annotators, replacement
 from noisyjax.train import config_fields, optimiser
 from noisyjax.train.evaluation import evaluate
@@ -204,7 +203,7 @@ def _public(module):
         pytest.param(methods.METHODS, id="methods"),
         pytest.param(fused.LOSSES, id="losses of methods"),
         pytest.param(models.MODELS, id="networks"),
-        pytest.param(heads.HEADS, id="heads"),
+        pytest.param(models.annotators.HEADS, id="heads"),
         pytest.param(sources.SOURCES, id="sources"),
         pytest.param(annotators.ANNOTATORS, id="annotators"),
         pytest.param(replacement.KINDS, id="replacements"),

@@ -430,7 +430,9 @@ def test_sweep_lists_the_cells_and_the_parameters(sweep, tmp_path):
     done, other = (tmp_path / cells[i].folder for i in range(2))
     for folder, cell in zip((done, other), (cells[0], cells[0]), strict=True):
         folder.mkdir(parents=True)
-        (folder / config_and_summary.CONFIG_FILE).write_text(config_fields.resolve(cell.config).to_json())
+        (folder / config_and_summary.CONFIG_FILE).write_text(
+            config_fields.resolve(cell.config).to_json()
+        )
         config_and_summary.write_summary(folder, {"test_dice": 1.0})
     command = [
         *(sys.executable, "-m", "launch.sweep", "--config=configs/quickstart.py:smoke"),

@@ -30,11 +30,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from noisyjax import fusion
+from noisyjax import fusion, models
 from noisyjax.core import checks
 from noisyjax.losses import confusion, entropy
 from noisyjax.methods import base, dawid_skene, network
-from noisyjax.models import annotators as heads
 
 _KINDS = ("spatial", "low_rank", "global", "oracle")
 _CONSENSUS = ("auto", "one_coin", "matrices", "mean", "none")
@@ -128,11 +127,13 @@ def build(
     modules = {"segmenter": segmenter}
     if not oracle:
         options = {"spatial": {"convs": convs}, "low_rank": {"convs": convs, "rank": rank}}
-        modules["annotators"] = heads.build(
+        modules["annotators"] = models.annotators.build(
             annotators, num_raters, num_classes, **options.get(annotators, {})
         )
     if consensus == "one_coin" and not oracle:
-        one_coin = heads.build("one_coin", num_raters, num_classes, min_error_rate=min_error_rate)
+        one_coin = models.annotators.build(
+            "one_coin", num_raters, num_classes, min_error_rate=min_error_rate
+        )
         modules["coins"] = one_coin
     setup = _Setup(modules, _Plan() if oracle else plan, num_raters, num_classes)
     return base.Method(

@@ -17,7 +17,7 @@ from noisyjax import fusion
 from noisyjax.core import checks, rng
 from noisyjax.losses import entropy
 from noisyjax.methods import base, network
-from noisyjax.models import prob_unet as parts
+from noisyjax.models import prob_unet
 
 
 def build(
@@ -62,9 +62,11 @@ def build(
     checks.positive("latent_size", latent_size)
     checks.positive("num_samples", num_samples)
     axis_name = network.axis_name(segmenter)
-    encoder = parts.Encoder(latent_size, tuple(widths), convs_per_level, norm, axis_name=axis_name)
+    encoder = prob_unet.Encoder(
+        latent_size, tuple(widths), convs_per_level, norm, axis_name=axis_name
+    )
     modules = {"segmenter": segmenter, "prior": encoder, "posterior": encoder}
-    modules["combiner"] = parts.Combiner(num_classes)
+    modules["combiner"] = prob_unet.Combiner(num_classes)
     return _method(modules, beta=beta, num_samples=num_samples)
 
 
@@ -105,7 +107,7 @@ def _method(modules: dict[str, Any], *, beta: float | int, num_samples: int) -> 
         logits, _ = run("combiner", variables, output.features, latent)
         surprise = jax.vmap(entropy.soft_cross_entropy)(logits, target)
         nll = surprise.mean(tuple(range(1, surprise.ndim)))
-        kl = parts.kl_divergence(posterior, prior)
+        kl = prob_unet.kl_divergence(posterior, prior)
         losses = nll + beta * kl / surprise[0].size
         state = network.merge(state, more, most)
         return base.weighted(losses, batch["weight"], {"nll": nll, "kl": kl}, state)

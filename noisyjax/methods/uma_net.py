@@ -26,10 +26,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
+from noisyjax import models
 from noisyjax.core import checks
 from noisyjax.losses import uncertainty
 from noisyjax.methods import base, network
-from noisyjax.models import auem as auem_model
 from noisyjax.models import blocks
 
 # The part of the variables that predicts.
@@ -102,7 +102,7 @@ def build(
         sizes = {"num_raters": num_raters, "num_classes": num_classes - 1}
         widths = tuple(widths) or _third(segmenter)
         dtype = getattr(segmenter, "dtype", jnp.float32)
-        modules["auem"] = auem_model.AUEM(**sizes, widths=widths, dtype=dtype, start=start)
+        modules["auem"] = models.auem.AUEM(**sizes, widths=widths, dtype=dtype, start=start)
     if quality and auxiliary:
         modules["auxiliary"] = blocks.Conv(num_classes, 1, use_bias=True)
     limits = {"thresholds": (confidence_threshold, agreement_threshold), "temperature": temperature}

@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 from noisyjax.core import checks
 from noisyjax.models import (
     annotators,
+    auem,
     cople_net,
     encoder_unet,
     highres3dnet,

@@ -6,11 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from noisyjax import methods, models
+from noisyjax import methods, metrics, models
 from noisyjax.core import rng
 from noisyjax.losses import confusion
 from noisyjax.methods import cm_trace, dawid_skene
-from noisyjax.metrics import confusion as confusion_metrics
 
 WARMUP, FROZEN, MIN_ERROR_RATE = 60, 40, 0.05
 ERRORS = (0.05, 0.25, 0.4)
@@ -72,8 +71,8 @@ def stages():
 def test_matrices_are_diagonally_dominant_after_the_warmup(stages):
     method, batch, (warm, _, _) = stages
     prediction = jax.jit(method.predict)(warm, batch["image"])
-    mean = jax.vmap(jax.vmap(confusion_metrics.mean_cms))(prediction.cms[:, :, None])[:, :, 0]
-    dominant = jax.vmap(jax.vmap(confusion_metrics.diagonally_dominant))(mean)
+    mean = jax.vmap(jax.vmap(metrics.confusion.mean_cms))(prediction.cms[:, :, None])[:, :, 0]
+    dominant = jax.vmap(jax.vmap(metrics.confusion.diagonally_dominant))(mean)
     assert dominant.all()
     assert float(mean[..., 0, 0].min()) > 0.8
 

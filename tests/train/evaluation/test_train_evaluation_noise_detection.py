@@ -12,7 +12,7 @@ import train_fakes
 
 from noisyjax import train
 from noisyjax.data import pipeline
-from noisyjax.metrics import detection as metrics
+from noisyjax.metrics import detection
 from noisyjax.train import experiments
 from noisyjax.train.evaluation import noise_detection
 from noisyjax.train.workdir import metrics_log
@@ -65,7 +65,7 @@ def test_a_run_reports_what_it_takes_for_noisy(known, tmp_path):
     assert [float(row["removed"]) for row in table] == [row["noise_removed"] for row in rows]
     noisy = np.arange(16) % 3 == 0
     assert float(table[-1]["auc"]) == pytest.approx(
-        float(metrics.auc(jnp.asarray(kept["losses"]), jnp.asarray(noisy))), rel=1e-6
+        float(detection.auc(jnp.asarray(kept["losses"]), jnp.asarray(noisy))), rel=1e-6
     )
     assert summary["noise_auc"] == pytest.approx(float(table[-1]["auc"]), rel=1e-6)
     suspects = read(tmp_path / "suspects.csv")
