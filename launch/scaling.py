@@ -30,7 +30,7 @@ from noisyjax.cli import options
 from noisyjax.core import files
 from noisyjax.metrics import tabulate
 from noisyjax.studies import table
-from noisyjax.train import loop
+from noisyjax.train import saved_runs
 from noisyjax.train.workdir import config_and_summary, metrics_log
 
 _LAYOUTS = [
@@ -77,7 +77,7 @@ def read(folder: pathlib.Path) -> dict:
     rows = metrics_log.read_metrics(folder / metrics_log.METRICS_FILE)
     losses = {row["step"]: row["train_loss"] for row in rows if "train_loss" in row}
     summary = config_and_summary.read_summary(folder)
-    variables = loop.restore_without_data(folder).variables
+    variables = saved_runs.restore_without_data(folder).variables
     return {
         "losses": np.array([losses[step] for step in sorted(losses)]),
         "params": np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(variables)]),

@@ -11,7 +11,7 @@ from absl import app, flags, logging
 
 from noisyjax import decisions
 from noisyjax.cli import options
-from noisyjax.train import loop
+from noisyjax.train import saved_runs
 
 
 def define_flags() -> None:
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
     options.expect_flags_only(argv)
     logging.set_verbosity(logging.WARNING)
     given = flags.FLAGS
-    result = loop.evaluate_run(
+    result = saved_runs.evaluate_run(
         given.workdir,
         split=given.split,
         checkpoint=given.checkpoint,

@@ -4,8 +4,6 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -13,10 +11,8 @@ import numpy as np
 
 from noisyjax import models
 from noisyjax.core import files, rng
-from noisyjax.methods import base
 from noisyjax.train import (
     config_fields,
-    experiments,
     out_of_memory,
     progress,
     runs,
@@ -24,14 +20,12 @@ from noisyjax.train import (
     train_state,
 )
 from noisyjax.train.devices import distributed, signals
-from noisyjax.train.evaluation import annotation_quality, evaluate, fusion_quality, noise_detection
+from noisyjax.train.evaluation import evaluate, noise_detection, reports
 from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts, lock, metrics_log
 
-CHECKPOINTS = "checkpoints"
 
-
-class Window:
-    """The reports of the steps since the numbers were last looked at.
+class MetricsWindow:
+    """The reports of the steps since the last flush.
 
     They stay on the device until then, so that the host runs ahead of the devices.
     """
@@ -51,7 +45,7 @@ class Window:
         """Leaves what happened up to now out of the speed."""
         self._images, self._since = 0, time.perf_counter()
 
-    def close(self) -> dict[str, float]:
+    def flush(self) -> dict[str, float]:
         """Returns the means over the steps, and begins a new window.
 
         Returns:
@@ -110,7 +104,7 @@ def train(
     config, begun, compiled = run.config, time.perf_counter(), 0.0
     start = int(state.step)
     key = run.parallel.replicate(rng.root_key(config.seed))
-    window = Window()
+    window = MetricsWindow()
     shown = config.progress and distributed.is_writer()
     with progress.Progress(run.num_steps, done=start, shown=shown) as bar:
         for now, batch in enumerate(run.batches(start), start + 1):
@@ -125,7 +119,7 @@ def train(
             stopping = stop.reached(now)
             if not (saving or stopping or now % config.log_every_steps == 0):
                 continue
-            row = _look(window, state, store)
+            row = _flush(window, state, store)
             seconds = writer.seconds + time.perf_counter() - begun - compiled
             writer.write(now, training_row(run, now, row, seconds))
             bar.update(now, {"loss": row["loss"], "images/s": row["images_per_second"]})
@@ -146,11 +140,11 @@ def train(
     return state, {"seconds_compile": compiled, "seconds_train": seconds}
 
 
-def _look(
-    window: Window, state: train_state.TrainState, store: checkpoints.Checkpoints
+def _flush(
+    window: MetricsWindow, state: train_state.TrainState, store: checkpoints.Checkpoints
 ) -> dict[str, float]:
     try:
-        return window.close()
+        return window.flush()
     except FloatingPointError as error:
         good = int(state.step)
         store.save(good, state, wait=True)
@@ -184,8 +178,7 @@ def finish(
       seconds: what `train` returned.
 
     Returns:
-      The summary: "test_*", "val_*", "train_*" and "quality_*" of the tested state, "steps",
-      "parameters" and the seconds, and what else is known of the labels.
+      The summary: "steps", "parameters", the seconds, and what each of `reports.REPORTS` measures.
     """
     tested = state
     if run.config.evaluate.checkpoint != "latest":
@@ -193,19 +186,8 @@ def finish(
     variables = train_state.evaluation_variables(tested)
     summary = {"steps": float(run.num_steps), "tested_step": float(tested.step), **seconds}
     summary["parameters"] = float(models.parameter_count(variables))
-    judged = ("train",) if run.config.evaluate.train else ()
-    for split in (*judged, "val", "test"):
-        if split in run.experiment.examples:
-            result = run.evaluate(variables, split)
-            evaluate.write(result, run.folder, split, run.experiment.rater_names)
-            summary |= {f"{split}_{name}": value for name, value in result.scalars.items()}
-    if run.experiment.skipped is not None:
-        summary["skipped_cases"] = float(sum(run.experiment.skipped.values()))
-    summary |= fusion_quality.measure(run.experiment)
-    summary |= noise_detection.measure(run.experiment, state)
-    noise_detection.write(run.experiment, state, run.folder, steps_per_epoch=run.steps_per_epoch)
-    judged = (run.experiment, run.parallel, variables, run.folder)
-    summary |= annotation_quality.write(*judged, batch_size=run.config.evaluate.batch_size)
+    for report in reports.REPORTS:
+        summary |= report(run, state, variables)
     config_and_summary.write_summary(run.folder, summary)
     return summary
 
@@ -241,9 +223,9 @@ def train_and_evaluate(
     config = config_fields.resolve(config)
     folder = pathlib.Path(workdir).absolute()
     written = [folder] if distributed.is_writer() else []
-    with out_of_memory.explained(config, folder / CHECKPOINTS), lock.held(written):
+    with out_of_memory.explained(config, folder / checkpoints.FOLDER), lock.held(written):
         for each in written:
-            files.check_writable(each / CHECKPOINTS)
+            files.check_writable(each / checkpoints.FOLDER)
         return _train_and_evaluate(config, config_and_summary.prepare(config, folder))
 
 
@@ -251,7 +233,7 @@ def _train_and_evaluate(
     config: ml_collections.ConfigDict, folder: pathlib.Path
 ) -> tuple[train_state.TrainState, dict[str, float]]:
     run = runs.set_up(config, folder)
-    store = checkpoints.Checkpoints(folder / CHECKPOINTS, keep=config.checkpoint.keep)
+    store = checkpoints.Checkpoints(folder / checkpoints.FOLDER, keep=config.checkpoint.keep)
     with signals.StopRequest() as stop, store:
         restored = store.restore(jax.eval_shape(run.init))
         if restored is None or not (folder / data_facts.FILE).exists():
@@ -266,126 +248,3 @@ def _train_and_evaluate(
             summary = finish(run, state, store, seconds)
         stop.obey()
     return state, summary
-
-
-class Trained(NamedTuple):
-    """What a run has come to, without its data.
-
-    Attributes:
-      config: the run's config.
-      facts: of its data.
-      method: the method, which predicts whole images.
-      variables: those to evaluate with.
-    """
-
-    config: ml_collections.ConfigDict
-    facts: data_facts.DataFacts
-    method: base.Method
-    variables: Any
-
-
-def _config(folder: pathlib.Path) -> ml_collections.ConfigDict:
-    """Reads the config of a run that has checkpoints."""
-    config = config_and_summary.load_config(folder)
-    if not (folder / CHECKPOINTS).is_dir():
-        raise FileNotFoundError(f"{folder / CHECKPOINTS}: not there, the run has no checkpoint yet")
-    return config
-
-
-def _restored(
-    folder: pathlib.Path, init: Callable[[], train_state.TrainState], checkpoint: str
-) -> train_state.TrainState:
-    """Reads a checkpoint of a run, and changes nothing."""
-    # Nothing is written, so that it does not matter how many are kept.
-    with checkpoints.Checkpoints(folder / CHECKPOINTS, keep=1, read_only=True) as store:
-        restored = store.restore(jax.eval_shape(init), which=checkpoint)
-    if restored is None:
-        raise FileNotFoundError(f"{folder / CHECKPOINTS}: empty, the run has no checkpoint yet")
-    return restored
-
-
-def restore(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> tuple[runs.Run, Any]:
-    """Takes up a run that need not be finished, to look at it.
-
-    Args:
-      workdir: the run's working directory; nothing in it is changed.
-      checkpoint: "latest" or "best".
-
-    Returns:
-      (the run, the variables to evaluate with).
-
-    Raises:
-      FileNotFoundError: if there is no such run, or it has no checkpoint.
-      ValueError: if no validation has chosen a best checkpoint.
-    """
-    folder = pathlib.Path(workdir).absolute()
-    run = runs.set_up(_config(folder), folder)
-    restored = _restored(folder, run.init, checkpoint)
-    return run, train_state.evaluation_variables(run.parallel.replicate(restored))
-
-
-def restore_without_data(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> Trained:
-    """Takes up a run to predict with it, from its working directory alone.
-
-    Args:
-      workdir: the run's working directory; nothing in it is changed.
-      checkpoint: "latest" or "best".
-
-    Returns:
-      What was trained.
-
-    Raises:
-      FileNotFoundError: if there is no such run, it has no checkpoint, or it is from before the
-        facts of the data were kept.
-      ValueError: if no validation has chosen a best checkpoint.
-    """
-    folder = pathlib.Path(workdir).absolute()
-    config = _config(folder)
-    facts = data_facts.read(folder)
-    sizes = {"num_raters": len(facts.rater_names), "num_classes": len(facts.class_names)}
-    method = experiments.build_method(config, axis_name=None, **sizes)
-    method = experiments.with_strategy(config, method, num_examples=facts.num_examples)
-    state = _restored(folder, runs.start(config, method, facts).init, checkpoint)
-    return Trained(config, facts, method, train_state.evaluation_variables(state))
-
-
-def evaluate_run(
-    workdir: str | os.PathLike,
-    *,
-    split: str = "test",
-    checkpoint: str = "latest",
-    decisions: Sequence[str] = (),
-    output: str | os.PathLike | None = None,
-) -> evaluate.Evaluation:
-    """Evaluates a checkpoint of a run, which need not be finished.
-
-    Args:
-      workdir: the run's working directory; nothing of the run is changed.
-      split: "train", "val" or "test".
-      checkpoint: "latest" or "best".
-      decisions: how probabilities become masks, see `evaluate.case_values`; the run's if empty.
-      output: where the reports go, by default ``evaluations/<split>-<checkpoint>`` in the workdir.
-
-    Returns:
-      The evaluation.
-
-    Raises:
-      FileNotFoundError: if there is no such run, or it has no checkpoint.
-      ValueError: if there is no such split, or no validation has chosen a best checkpoint.
-    """
-    run, variables = restore(workdir, checkpoint=checkpoint)
-    judge = run.evaluate
-    if decisions:
-        given = run.config.evaluate
-        judge = evaluate.build(
-            run.experiment,
-            run.parallel,
-            batch_size=given.batch_size,
-            decisions=tuple(decisions),
-            surface=given.surface,
-            tolerance=given.tolerance,
-        )
-    result = judge(variables, split)
-    target = pathlib.Path(output) if output else run.folder / f"evaluations/{split}-{checkpoint}"
-    evaluate.write(result, target, split, run.experiment.rater_names)
-    return result

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
 from noisyjax.data.volumes import read_write
 from noisyjax.methods import base, sliding_window
-from noisyjax.train import loop, progress
+from noisyjax.train import progress, saved_runs
 from noisyjax.train.workdir import config_and_summary, data_facts
 
 # Where probabilities lie, in a folder for each class.
@@ -74,7 +74,7 @@ def predict_folder(
     images, output = pathlib.Path(images), pathlib.Path(output)
     if images.resolve() == output.resolve():
         raise ValueError(f"output: expected another folder than that of the images, got {output}")
-    trained = loop.restore_without_data(workdir, checkpoint=checkpoint)
+    trained = saved_runs.restore_without_data(workdir, checkpoint=checkpoint)
     about = trained.facts.about
     layout = nnunet_layout.read_images(
         images,
@@ -135,7 +135,7 @@ def _prepare(
 
 
 def _predictor(
-    trained: loop.Trained,
+    trained: saved_runs.Trained,
 ) -> Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S L"]]:
     """Returns the probabilities of a prepared image, which is filled up to a window at least."""
     facts, config = trained.facts, trained.config.evaluate
@@ -163,7 +163,10 @@ def _predictor(
 
 
 def _results(
-    probs: Float[np.ndarray, "*S L"], trained: loop.Trained, path: pathlib.Path, probabilities: bool
+    probs: Float[np.ndarray, "*S L"],
+    trained: saved_runs.Trained,
+    path: pathlib.Path,
+    probabilities: bool,
 ) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
     """Yields files and what is to be in them; the segmentation last, for it says that all is."""
     if probabilities:

@@ -47,8 +47,7 @@ class Run:
       facts: what is kept of the data in the working directory.
       parallel: how work is spread.
       init: ``() -> state`` before the first update.
-      update: ``(state, batch, key) -> (state, report)`` on one device's part of a batch, pure.
-      step: `update` on a whole batch, compiled; the state given is used up.
+      step: ``(state, batch, key) -> (state, report)``, compiled; the state given is used up.
       evaluate: ``(variables, split) -> Evaluation``.
       schedule: number of updates done to learning rate.
       steps_per_epoch: updates of an epoch.
@@ -60,7 +59,6 @@ class Run:
     facts: data_facts.DataFacts
     parallel: parallelism.Parallel
     init: Callable[[], train_state.TrainState]
-    update: Callable[..., tuple[train_state.TrainState, step.Report]]
     step: Callable[..., tuple[train_state.TrainState, step.Report]]
     evaluate: Callable[[Any, str], evaluate.Evaluation]
     schedule: optax.Schedule
@@ -174,7 +172,6 @@ def set_up(
         parallel=parallel,
         # Used once: full optimisation would take three times as long to compile, for the same bits.
         init=jax.jit(begin.init, compiler_options={"xla_backend_optimization_level": 1}),
-        update=update,
         step=parallel.step(update),
         evaluate=evaluate.build(
             experiment,

@@ -4,7 +4,7 @@ import runpy
 import pytest
 
 from noisyjax import train
-from noisyjax.train import loop
+from noisyjax.train import saved_runs
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cm_trace.py"
 
@@ -34,10 +34,12 @@ def test_real_pieces_train_and_are_evaluated(get_config, tmp_path):
     config = get_config("smoke")
     config.method = "mean"
     _, summary = train.train_and_evaluate(config, tmp_path)
-    result = loop.evaluate_run(tmp_path)
+    result = saved_runs.evaluate_run(tmp_path)
     assert result.scalars["dice"] == pytest.approx(summary["test_dice"], abs=1e-6)
     assert (tmp_path / "evaluations" / "test-latest" / "test_cases.csv").exists()
-    other = loop.evaluate_run(tmp_path, decisions=("argmax", "dice"), output=tmp_path / "both")
+    other = saved_runs.evaluate_run(
+        tmp_path, decisions=("argmax", "dice"), output=tmp_path / "both"
+    )
     assert other.scalars["dice"] == pytest.approx(result.scalars["dice"], abs=1e-6)
     assert 0 <= other.scalars["label_dice@dice"] <= 1
     assert (tmp_path / "both" / "test_cases.csv").exists()

@@ -16,7 +16,7 @@ import pytest
 
 from noisyjax.data.volumes import read_write
 from noisyjax.methods import base
-from noisyjax.train import config_fields, loop, predict, runs, train_state
+from noisyjax.train import config_fields, predict, runs, saved_runs, train_state
 from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def away(tmp_path_factory):
     assert 0 < found.mean() < 1
     examples.write(1, found, root / "found.nii.gz")
     shutil.copy(root / "data/imagesTr/c1_0000.nii.gz", root / "image.nii.gz")
-    with checkpoints.Checkpoints(folder / loop.CHECKPOINTS, keep=1) as store:
+    with checkpoints.Checkpoints(folder / checkpoints.FOLDER, keep=1) as store:
         store.save(0, state, wait=True)
     data_facts.write(folder, run.facts)
     shutil.rmtree(root / "data")
@@ -92,7 +92,7 @@ def workdir(away):
 @pytest.fixture
 def thresholded(workdir, monkeypatch):
     """Lets the run's network find what is brighter than the mean of its image, in the middle."""
-    trained = loop.restore_without_data(workdir)
+    trained = saved_runs.restore_without_data(workdir)
 
     def predict_bright(variables, image):
         bright = jax.nn.sigmoid(50 * image[..., 0])
@@ -100,7 +100,7 @@ def thresholded(workdir, monkeypatch):
 
     method = dataclasses.replace(trained.method, predict=predict_bright)
     trained = trained._replace(method=method)
-    monkeypatch.setattr(loop, "restore_without_data", lambda *_, **__: trained)
+    monkeypatch.setattr(saved_runs, "restore_without_data", lambda *_, **__: trained)
     return trained
 
 

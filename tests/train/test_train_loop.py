@@ -12,7 +12,7 @@ import train_fakes
 from noisyjax import train
 from noisyjax.data import pipeline, sources
 from noisyjax.metrics import tabulate
-from noisyjax.train import loop
+from noisyjax.train import loop, saved_runs
 from noisyjax.train.workdir import checkpoints, metrics_log
 
 EPOCHS, PER_EPOCH = 3, 4
@@ -66,10 +66,10 @@ def test_a_workdir_holds_everything(uninterrupted):
 
 def test_a_run_predicts_alike_without_its_data(uninterrupted, tmp_path, monkeypatch):
     folder = shutil.copytree(uninterrupted[0], tmp_path / "run")
-    run, variables = loop.restore(folder)
+    run, variables = saved_runs.restore(folder)
     batch = run.experiment.example_batch()
     monkeypatch.setattr(sources, "load", None)
-    trained = loop.restore_without_data(folder)
+    trained = saved_runs.restore_without_data(folder)
     assert trained.facts == run.facts
     assert_same(trained.variables, jax.device_get(variables))
     expected = run.experiment.method.predict(variables, batch["image"])
@@ -81,7 +81,7 @@ def test_a_finished_run_of_old_receives_the_facts_of_its_data(uninterrupted, tmp
     copy = shutil.copytree(folder, tmp_path / "run")
     (copy / "source.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"source.json: not there"):
-        loop.restore_without_data(copy)
+        saved_runs.restore_without_data(copy)
     monkeypatch.setattr(loop, "train", None)
     assert train.train_and_evaluate(train_fakes.config(), copy)[1] == summary
     assert (copy / "source.json").read_bytes() == (folder / "source.json").read_bytes()
@@ -183,7 +183,7 @@ def test_best_checkpoint_is_the_one_tested(tmp_path):
     rows = [r for r in metrics_log.read_metrics(tmp_path / "metrics.jsonl") if "val_dice" in r]
     best = max(rows, key=lambda row: (row["val_dice"], row["step"]))
     assert summary["val_dice"] == pytest.approx(best["val_dice"])
-    result = loop.evaluate_run(tmp_path, split="val", checkpoint="best")
+    result = saved_runs.evaluate_run(tmp_path, split="val", checkpoint="best")
     assert result.scalars["dice"] == pytest.approx(best["val_dice"])
     assert (tmp_path / "evaluations" / "val-best" / "val_cases.csv").exists()
 
@@ -215,7 +215,7 @@ def test_raters_who_are_not_the_same_person_are_warned_about(tmp_path, caplog):
 
 def test_evaluating_what_is_no_run_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="no working directory of a run"):
-        loop.evaluate_run(tmp_path)
+        saved_runs.evaluate_run(tmp_path)
 
 
 def test_unknown_criterion_is_refused_before_anything_is_done(tmp_path):

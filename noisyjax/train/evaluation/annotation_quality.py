@@ -1,12 +1,10 @@
 """The annotations of the training cases, ranked by what the method thinks of them.
 
-At the end of a run whose method judges annotations, ``quality.csv`` lists every training case, the
-one to look at again first.
+At the end of a run whose method assesses annotations, ``quality.csv`` lists every training case,
+the one to look at again first.
 """
 
 import math
-import os
-import pathlib
 from typing import Any
 
 import jax
@@ -18,7 +16,7 @@ from jaxtyping import Integer
 from noisyjax.core import files
 from noisyjax.data import source
 from noisyjax.metrics import confusion, overlap
-from noisyjax.train import experiments
+from noisyjax.train import experiments, runs, train_state
 from noisyjax.train.devices import distributed, parallelism
 from noisyjax.train.evaluation import map_examples
 
@@ -26,7 +24,7 @@ QUALITY_FILE = "quality.csv"
 SCORES = ("confidence", "agreement", "quality")
 
 # Share of cases of high quality below which a run is warned of.
-_FEW = 0.1
+_LOW_SHARE = 0.1
 
 # The truth that the method does not see.
 _KNOWN = "known_truth"
@@ -50,20 +48,8 @@ def truths(
     return source.read_several(experiment.data, batch["id"]).get("truth")
 
 
-def rank(
-    experiment: experiments.Experiment,
-    parallel: parallelism.Parallel,
-    variables: Any,
-    *,
-    batch_size: int,
-) -> dict[str, np.ndarray]:
-    """Judges the annotations of every training case.
-
-    Args:
-      experiment: the experiment; its method has `base.Method.assess`.
-      parallel: how work is spread.
-      variables: what the method has learnt.
-      batch_size: the largest number of images at once.
+def rank(run: runs.Run, variables: Any) -> dict[str, np.ndarray]:
+    """Assesses the annotations of every training case; the run's method has `base.Method.assess`.
 
     Returns:
       Columns of a table, N values each, the worst case first: that of the lowest quality, and of
@@ -71,54 +57,40 @@ def rank(
       "quality" as in `base.Assessment`; where the truth is known, which the method does not see,
       "dice", of the case's annotations to it, a mean over them and the classes of the foreground.
     """
-    examples = experiment.examples["train"]
-    found = _measure(experiment, parallel, variables, min(batch_size, len(examples)))
-    found = {"id": examples.ids, **found}
-    order = np.lexsort((-found["confidence"] - found["agreement"], found["quality"]))
-    return {name: values[order] for name, values in found.items()}
+    examples = run.experiment.examples["train"]
+    batch_size = min(run.config.evaluate.batch_size, len(examples))
+    columns = {"id": examples.ids, **_measure(run.experiment, run.parallel, variables, batch_size)}
+    order = np.lexsort((-columns["confidence"] - columns["agreement"], columns["quality"]))
+    return {name: values[order] for name, values in columns.items()}
 
 
-def write(
-    experiment: experiments.Experiment,
-    parallel: parallelism.Parallel,
-    variables: Any,
-    folder: str | os.PathLike,
-    *,
-    batch_size: int,
-) -> dict[str, float]:
-    """Writes ``quality.csv``, if the method judges annotations.
-
-    Args:
-      experiment: the experiment.
-      parallel: how work is spread.
-      variables: what the method has learnt.
-      folder: the working directory.
-      batch_size: the largest number of images at once.
+def report(run: runs.Run, state: train_state.TrainState, variables: Any) -> dict[str, float]:
+    """Writes ``quality.csv``, if the method assesses annotations.
 
     Returns:
       "quality_mean", of all cases; where the truth is known, "quality_confidence_rank" and
       "quality_agreement_rank", Spearman's correlation of a score, its sign turned, with the Dice of
       the annotations: 1 if it puts the cases in the order of the true quality. What is undefined is
-      left out. Empty if the method does not judge annotations.
+      left out. Empty if the method does not assess annotations.
     """
-    if experiment.method.assess is None:
+    if run.experiment.method.assess is None:
         return {}
-    table = rank(experiment, parallel, variables, batch_size=batch_size)
-    cases = [experiment.data.case_name(int(example_id)) for example_id in table["id"]]
+    table = rank(run, variables)
+    cases = [run.experiment.data.case_name(int(example_id)) for example_id in table["id"]]
     written = {"id": table["id"], "case": cases}
     for name in (*SCORES, "dice"):
         if name in table:
             written[name] = [f"{value:.9g}" for value in table[name]]
     rows = zip(*written.values(), strict=True)
     if distributed.is_writer():
-        files.write_text(pathlib.Path(folder) / QUALITY_FILE, files.to_csv(list(written), rows))
+        files.write_text(run.folder / QUALITY_FILE, files.to_csv(list(written), rows))
     values = {"quality_mean": float(table["quality"].mean())}
-    if values["quality_mean"] < _FEW:
+    if values["quality_mean"] < _LOW_SHARE:
         logging.warning(
             "%s: %.1f %% of the training cases are of high quality, and only they teach the "
             "network that predicts: raise the thresholds, or train longer before they count "
             "(confidence scores are at least %.2f, agreement scores %.2f)",
-            folder, 100 * values["quality_mean"], *(table[name].min() for name in SCORES[:2]),
+            run.folder, 100 * values["quality_mean"], *(table[name].min() for name in SCORES[:2]),
         )  # fmt: skip
     for name in SCORES[:2]:
         if "dice" in table:
@@ -133,7 +105,6 @@ def _measure(
     variables: Any,
     batch_size: int,
 ) -> dict[str, np.ndarray]:
-    """The scores of all training cases, in their own order."""
     method, num_classes = experiment.method, experiment.data.num_classes
     examples = experiment.examples["train"]
 
@@ -142,7 +113,7 @@ def _measure(
         each = overlap.dice(counts)[:, 1:].mean(axis=-1)
         return jnp.mean(each, where=rater_mask)
 
-    def judge(variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def assess(variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         seen = {name: array for name, array in batch.items() if name != _KNOWN}
         assessment = method.assess(variables, seen)
         values = {name: getattr(assessment, name) for name in SCORES}
@@ -155,7 +126,7 @@ def _measure(
         return {} if known is None else {_KNOWN: known}
 
     return map_examples.collect(
-        parallel.map(judge),
+        parallel.map(assess),
         parallel.localise(variables),
         examples,
         batch_size=batch_size,

@@ -1,6 +1,7 @@
 """How right the fused labels are that a network has been trained on."""
 
 import math
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,21 +9,22 @@ import numpy as np
 from noisyjax.data import source
 from noisyjax.data.labels import fuse
 from noisyjax.metrics import confusion, overlap
-from noisyjax.train import experiments
+from noisyjax.train import experiments, runs, train_state
 
-# So many cases tell enough, and a large data set is not fused a second time.
-_MOST = 1024
+# Enough cases; a large data set is not fused a second time.
+_MAX_CASES = 1024
+
+
+def report(run: runs.Run, state: train_state.TrainState, variables: Any) -> dict[str, float]:
+    """Returns what `measure` returns."""
+    return measure(run.experiment)
 
 
 def measure(experiment: experiments.Experiment) -> dict[str, float]:
     """Compares the fused labels of the training cases with their truth.
 
-    Of the networks' matrices it is asked what they say about images without labels; fusion has no
-    opinion there, so it is judged where it works, on the labels it has fused. Only the first 1,024
-    cases are looked at.
-
-    Args:
-      experiment: the experiment.
+    A network's matrices are judged on images without labels; fusion has no opinion there, so it is
+    judged on the labels it has fused, those of the first 1,024 cases.
 
     Returns:
       "fused_dice", the mean over cases and classes of the foreground, and "fused_cm_rmse" (see
@@ -33,7 +35,7 @@ def measure(experiment: experiments.Experiment) -> dict[str, float]:
     known = train.truths is not None or "truth" in source.read(experiment.data, int(train.ids[0]))
     if not name or not known:
         return {}
-    train = train.part(slice(0, _MOST), every_label=False, include_truth=True)
+    train = train.part(slice(0, _MAX_CASES), every_label=False, include_truth=True)
     truths = train.truths
     if truths is None:
         truths = source.read_several(experiment.data, train.ids)["truth"]
@@ -50,6 +52,6 @@ def measure(experiment: experiments.Experiment) -> dict[str, float]:
         return {"dice": overlap.dice(counts)[1:], "error": error, "count": count}
 
     cases = {"labels": train.labels, "truth": truths, "rater_mask": train.rater_masks}
-    found = fuse.map_cases(one, cases)
-    pooled = found["error"].sum(dtype=np.float64) / found["count"].sum(dtype=np.float64)
-    return {"fused_dice": float(found["dice"].mean()), "fused_cm_rmse": math.sqrt(pooled)}
+    values = fuse.map_cases(one, cases)
+    pooled = values["error"].sum(dtype=np.float64) / values["count"].sum(dtype=np.float64)
+    return {"fused_dice": float(values["dice"].mean()), "fused_cm_rmse": math.sqrt(pooled)}

@@ -5,7 +5,6 @@ run ``detection.csv`` has it epoch by epoch, and ``suspects.csv`` lists every tr
 """
 
 import math
-import os
 import pathlib
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from noisyjax.core import files
 from noisyjax.methods import adl, noise_rate
 from noisyjax.metrics import detection
-from noisyjax.train import experiments, train_state
+from noisyjax.train import experiments, runs, train_state
 from noisyjax.train.devices import distributed
 from noisyjax.train.workdir import metrics_log
 
@@ -47,10 +46,6 @@ def _records(state: train_state.TrainState) -> dict[str, np.ndarray] | None:
 def measure(experiment: experiments.Experiment, state: train_state.TrainState) -> dict[str, float]:
     """Measures what a strategy takes for noisy.
 
-    Args:
-      experiment: the experiment.
-      state: a run's state.
-
     Returns:
       "noise_removed", the number of examples that the coming epoch leaves out, and
       "noise_estimated_rate", told from the losses on record. Where it is known which labels have
@@ -66,18 +61,11 @@ def measure(experiment: experiments.Experiment, state: train_state.TrainState) -
     replaced = experiment.examples["train"].replaced
     if replaced is not None:
         values |= _judge(losses, removed, jnp.asarray(replaced))
-    found = {f"{_PREFIX}{name}": float(value) for name, value in jax.device_get(values).items()}
-    return {name: value for name, value in found.items() if not math.isnan(value)}
+    numbers = {f"{_PREFIX}{name}": float(value) for name, value in jax.device_get(values).items()}
+    return {name: value for name, value in numbers.items() if not math.isnan(value)}
 
 
-@distributed.writes
-def write(
-    experiment: experiments.Experiment,
-    state: train_state.TrainState,
-    folder: str | os.PathLike,
-    *,
-    steps_per_epoch: int,
-) -> None:
+def report(run: runs.Run, state: train_state.TrainState, variables: Any) -> dict[str, float]:
     """Writes ``detection.csv`` and ``suspects.csv``, if the run has a strategy.
 
     The first has a row for each validation: the epochs done and what `measure` returned then. The
@@ -85,28 +73,29 @@ def write(
     probability that it is noisy (`methods.noise_rate`), whether it is left out at the end, and,
     where they are known, whether its label was replaced and the overlap of the two.
 
-    Args:
-      experiment: the experiment.
-      state: the final state.
-      folder: the working directory, with ``metrics.jsonl``.
-      steps_per_epoch: updates of an epoch.
+    Returns what `measure` returns of the final state.
     """
+    _write(run, state)
+    return measure(run.experiment, state)
+
+
+@distributed.writes
+def _write(run: runs.Run, state: train_state.TrainState) -> None:
     kept = _records(state)
     if kept is None:
         return
-    folder = pathlib.Path(folder)
-    rows = metrics_log.read_metrics(folder / metrics_log.METRICS_FILE)
+    rows = metrics_log.read_metrics(run.folder / metrics_log.METRICS_FILE)
     measured = [row for row in rows if f"{_PREFIX}removed" in row]
     columns = [name for name in _COLUMNS if any(f"{_PREFIX}{name}" in row for row in measured)]
     epochs = (
         [
-            f"{row['step'] / steps_per_epoch:g}",
+            f"{row['step'] / run.steps_per_epoch:g}",
             *(_number(row.get(_PREFIX + name, math.nan)) for name in columns),
         ]
         for row in measured
     )
-    files.write_text(folder / DETECTION_FILE, files.to_csv(["epoch", *columns], epochs))
-    _write_suspects(experiment, kept, folder / SUSPECTS_FILE)
+    files.write_text(run.folder / DETECTION_FILE, files.to_csv(["epoch", *columns], epochs))
+    _write_suspects(run.experiment, kept, run.folder / SUSPECTS_FILE)
 
 
 def _write_suspects(

@@ -23,6 +23,8 @@ from noisyjax.train.devices import distributed
 
 Tree = Any
 
+FOLDER = "checkpoints"
+
 _SCORE = "score"
 
 

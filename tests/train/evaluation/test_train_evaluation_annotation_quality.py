@@ -81,10 +81,11 @@ def test_a_run_ranks_its_training_cases(judging, tmp_path):
 
 def _write(config, folder, *, devices=1):
     """What is written of a run before its first update."""
+    config.evaluate.batch_size = 5
     run = runs.set_up(config, folder, devices=jax.devices()[:devices])
-    variables = train_state.evaluation_variables(run.parallel.replicate(run.init()))
-    judged = (run.experiment, run.parallel, variables, folder)
-    return run, annotation_quality.write(*judged, batch_size=5)
+    state = run.parallel.replicate(run.init())
+    variables = train_state.evaluation_variables(state)
+    return run, annotation_quality.report(run, state, variables)
 
 
 def test_without_a_truth_only_the_scores_are_written(judging, tmp_path):

@@ -1,0 +1,136 @@
+"""Read-only access to runs: restoring what was trained, and evaluating it again."""
+
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from noisyjax.methods import base
+from noisyjax.train import experiments, runs, train_state
+from noisyjax.train.evaluation import evaluate
+from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts
+
+
+class Trained(NamedTuple):
+    """A trained method without the run's data.
+
+    Attributes:
+      config: the run's config.
+      facts: of its data.
+      method: the method, which predicts whole images.
+      variables: those to evaluate with.
+    """
+
+    config: ml_collections.ConfigDict
+    facts: data_facts.DataFacts
+    method: base.Method
+    variables: Any
+
+
+def _config(folder: pathlib.Path) -> ml_collections.ConfigDict:
+    """Reads the config of a run that has checkpoints."""
+    config = config_and_summary.load_config(folder)
+    if not (folder / checkpoints.FOLDER).is_dir():
+        raise FileNotFoundError(
+            f"{folder / checkpoints.FOLDER}: not there, the run has no checkpoint yet"
+        )
+    return config
+
+
+def _restored(
+    folder: pathlib.Path, init: Callable[[], train_state.TrainState], checkpoint: str
+) -> train_state.TrainState:
+    """Reads a checkpoint of a run, and changes nothing."""
+    path = folder / checkpoints.FOLDER
+    # Nothing is written, so that it does not matter how many are kept.
+    with checkpoints.Checkpoints(path, keep=1, read_only=True) as store:
+        restored = store.restore(jax.eval_shape(init), which=checkpoint)
+    if restored is None:
+        raise FileNotFoundError(f"{path}: empty, the run has no checkpoint yet")
+    return restored
+
+
+def restore(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> tuple[runs.Run, Any]:
+    """Restores a run, which need not be finished, to look at it.
+
+    Args:
+      workdir: the run's working directory; nothing in it is changed.
+      checkpoint: "latest" or "best".
+
+    Returns:
+      (the run, the variables to evaluate with).
+
+    Raises:
+      FileNotFoundError: if there is no such run, or it has no checkpoint.
+      ValueError: if no validation has chosen a best checkpoint.
+    """
+    folder = pathlib.Path(workdir).absolute()
+    run = runs.set_up(_config(folder), folder)
+    restored = _restored(folder, run.init, checkpoint)
+    return run, train_state.evaluation_variables(run.parallel.replicate(restored))
+
+
+def restore_without_data(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> Trained:
+    """Restores what a run has trained, from its working directory alone.
+
+    Args:
+      workdir: the run's working directory; nothing in it is changed.
+      checkpoint: "latest" or "best".
+
+    Raises:
+      FileNotFoundError: if there is no such run, no checkpoint, or the facts of its data are gone.
+      ValueError: if no validation has chosen a best checkpoint.
+    """
+    folder = pathlib.Path(workdir).absolute()
+    config = _config(folder)
+    facts = data_facts.read(folder)
+    sizes = {"num_raters": len(facts.rater_names), "num_classes": len(facts.class_names)}
+    method = experiments.build_method(config, axis_name=None, **sizes)
+    method = experiments.with_strategy(config, method, num_examples=facts.num_examples)
+    state = _restored(folder, runs.start(config, method, facts).init, checkpoint)
+    return Trained(config, facts, method, train_state.evaluation_variables(state))
+
+
+def evaluate_run(
+    workdir: str | os.PathLike,
+    *,
+    split: str = "test",
+    checkpoint: str = "latest",
+    decisions: Sequence[str] = (),
+    output: str | os.PathLike | None = None,
+) -> evaluate.Evaluation:
+    """Evaluates a checkpoint of a run, which need not be finished.
+
+    Args:
+      workdir: the run's working directory; nothing of the run is changed.
+      split: "train", "val" or "test".
+      checkpoint: "latest" or "best".
+      decisions: how probabilities become masks, see `evaluate.case_values`; the run's if empty.
+      output: where the reports go, by default ``evaluations/<split>-<checkpoint>`` in the workdir.
+
+    Returns:
+      The evaluation.
+
+    Raises:
+      FileNotFoundError: if there is no such run, or it has no checkpoint.
+      ValueError: if there is no such split, or no validation has chosen a best checkpoint.
+    """
+    run, variables = restore(workdir, checkpoint=checkpoint)
+    evaluate_split = run.evaluate
+    if decisions:
+        given = run.config.evaluate
+        evaluate_split = evaluate.build(
+            run.experiment,
+            run.parallel,
+            batch_size=given.batch_size,
+            decisions=tuple(decisions),
+            surface=given.surface,
+            tolerance=given.tolerance,
+        )
+    result = evaluate_split(variables, split)
+    target = pathlib.Path(output) if output else run.folder / f"evaluations/{split}-{checkpoint}"
+    evaluate.write(result, target, split, run.experiment.rater_names)
+    return result
