@@ -178,7 +178,7 @@ def run_here(
                 slot, work = free.pop(0), waiting.popleft()
                 work.cores = sorted(cores[slot])
                 executor.update_parameters(visible_gpus=gpus[slot])
-                running[slot] = work, _submit_apart(executor, work)
+                running[slot] = work, _submit_shielded(executor, work)
             if told < len(asked):
                 told += 1
                 for _, job in running.values():
@@ -220,7 +220,7 @@ def _gpu_shares(workers: int, each: int) -> list[list[int]]:
     return [gpus[worker * each : (worker + 1) * each] for worker in range(workers)]
 
 
-def _submit_apart(executor: submitit.LocalExecutor, work: Work) -> submitit.Job:
+def _submit_shielded(executor: submitit.LocalExecutor, work: Work) -> submitit.Job:
     # Ctrl-C reaches all processes of a terminal; submitit's would give cells a second to end.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -356,7 +356,7 @@ def main(argv: list[str]) -> int:
         failed += _say(work, job, workdir)
     if failed:
         print(f"{len(failed)} not finished; the same command runs them again")
-    print(f"tables and pictures, once all cells are finished:\n  {_study_command()}")
+    print(f"tables and figures, once all cells are finished:\n  {_study_command()}")
     return int(bool(failed))
 
 

@@ -6,7 +6,7 @@
 Every entry runs on one core and on all of them; training steps with every way in which glibc can
 treat their temporary memory (`noisyjax.core.memory`). It reads that when a process starts, so every
 side runs in a fresh process. The sides take turns; the time of a side is its median. Compilation is
-apart. The entry conv3d_xla has our own network with XLA's convolutions as its peer.
+not part of it. The entry conv3d_xla has our own network with XLA's convolutions as its peer.
 """
 
 import importlib.util

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(str(error)) from error
     console = rich.console.Console()
     if not console.is_terminal:
-        # A file has no width that the table would have to bow to.
+        # A file has no width.
         console.width = 160
     if not problems:
         console.print(f"{root}: no problem found", markup=False)

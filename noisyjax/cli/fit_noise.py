@@ -49,16 +49,16 @@ def main(argv: list[str]) -> None:
         truths = noise_levels.truths(loaded, count=given.images)
         for dice in given.dice:
             print(f"{given.source}: {len(truths)} truths, mean Dice {dice}")
-            for name, found in noise_levels.solve(key, truths, dice=dice).items():
-                print(f"  {name:16s} strength {found.strength:.4g}, Dice {found.dice:.4f}")
+            for name, solved in noise_levels.solve(key, truths, dice=dice).items():
+                print(f"  {name:16s} strength {solved.strength:.4g}, Dice {solved.dice:.4f}")
         return
     for data in loaded:
-        found = noise_fit.fit(key, data, range(min(given.images, len(data.examples))))
+        fitted = noise_fit.fit(key, data, range(min(given.images, len(data.examples))))
         sides = data.examples[0]["image"].shape[:-1]
         print(
-            f"{data.name}: a {found.a:.4f} ({found.a * sides[0]:.2f} of {sides[0]} voxels), "
-            f"b {found.b:.3f}; Dice of two raters: real {found.real_dice:.3f}, "
-            f"simulated {found.simulated_dice:.3f} ({found.images} images)"
+            f"{data.name}: a {fitted.a:.4f} ({fitted.a * sides[0]:.2f} of {sides[0]} voxels), "
+            f"b {fitted.b:.3f}; Dice of two raters: real {fitted.real_dice:.3f}, "
+            f"simulated {fitted.simulated_dice:.3f} ({fitted.images} images)"
         )
 
 

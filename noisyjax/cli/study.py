@@ -1,4 +1,4 @@
-"""Runs a study: a grid of trainings, their table and their pictures.
+"""Runs a study: a grid of trainings, their table and figures.
 
 Example:
   python -m noisyjax.cli.study --config=configs/quickstart.py --workdir=runs/quickstart

@@ -1,1 +1,1 @@
-"""A paper's table as a grid of runs: the cells, their table, their pictures."""
+"""A paper's table as a grid of runs: the cells, their table, their figures."""

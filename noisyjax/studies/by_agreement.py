@@ -33,7 +33,7 @@ _Values = dict[str, dict[str, float]]
 
 
 class Line(NamedTuple):
-    """What one choice of levels comes to.
+    """The results of one choice of levels.
 
     Attributes:
       levels: axis name to level.
@@ -66,23 +66,15 @@ def divide(values: Mapping[Hashable, float]) -> Division:
     known = {case: value for case, value in values.items() if not math.isnan(value)}
     if not known:
         return {}
-    _, place, counts = np.unique(list(known.values()), return_inverse=True, return_counts=True)
+    _, position, counts = np.unique(list(known.values()), return_inverse=True, return_counts=True)
     # Twice the rank of the middle of each number's cases, a whole number.
     middles = 2 * np.cumsum(counts) - counts
     thirds = len(GROUPS) * middles // (2 * len(known))
-    return {case: GROUPS[thirds[p]] for case, p in zip(known, place, strict=True)}
+    return {case: GROUPS[thirds[p]] for case, p in zip(known, position, strict=True)}
 
 
 def groups(rows: Iterable[tabulate.Row], metric: str = AGREEMENT) -> dict[str, str]:
-    """Divides the cases of one evaluation.
-
-    Args:
-      rows: of the evaluation, see `noisyjax.metrics.tabulate`.
-      metric: the number to go by.
-
-    Returns:
-      Case to one of `GROUPS`; cases without the number are left out.
-    """
+    """Divides the cases of one evaluation by a metric; those without it are left out."""
     return divide({row.case: row.value for row in rows if row.metric == metric})
 
 
@@ -130,20 +122,20 @@ def _line(
     divisions: Mapping[str, Division],
 ) -> Line:
     """Puts the cases of the repetitions `cells` into their groups."""
-    found: dict[str, dict[str, list[float]]] = {
+    values_of: dict[str, dict[str, list[float]]] = {
         metric: {group: [] for group in GROUPS} for metric in (AGREEMENT, *metrics)
     }
     for cell in cells:
         division = divisions[_data_set(cell)]
-        for metric, of_group in found.items():
+        for metric, of_group in values_of.items():
             for case, value in values[cell.folder].get(metric, {}).items():
                 if (cell.seed, case) in division:
                     of_group[division[cell.seed, case]].append(value)
     summaries = {
         metric: {group: tabulate.summarise(v) for group, v in of_group.items()}
-        for metric, of_group in found.items()
+        for metric, of_group in values_of.items()
     }
-    highest = {group: max(v, default=math.nan) for group, v in found[AGREEMENT].items()}
+    highest = {group: max(v, default=math.nan) for group, v in values_of[AGREEMENT].items()}
     shown = {metric: summaries[metric] for metric in metrics}
     return Line(levels, summaries[AGREEMENT], highest, shown)
 
@@ -225,10 +217,10 @@ def _bars(
     axes: matplotlib.axes.Axes, lines: Sequence[Line], metric: str, names: Sequence[str]
 ) -> None:
     width = 0.8 / len(lines)
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         of_group = [line.metrics[metric][group] for group in GROUPS]
         axes.bar(
-            np.arange(len(GROUPS)) + width * (place - (len(lines) - 1) / 2),
+            np.arange(len(GROUPS)) + width * (index - (len(lines) - 1) / 2),
             [summary.mean for summary in of_group],
             0.9 * width,
             yerr=np.nan_to_num([summary.sd for summary in of_group]),
@@ -250,11 +242,7 @@ def report(
 ) -> tuple[list[str], list[list[str]], matplotlib.figure.Figure]:
     """Reports how good methods are at low, medium and high agreement of the raters.
 
-    Args:
-      workdir: the study's folder.
-      rows: the outcomes of its cells.
-      metrics: metrics of ``test_cases.csv``.
-      repeats: axes whose levels are repetitions.
+    Arguments are those of `summarise`.
 
     Returns:
       (headings, rows, figure). Numbers are mean ± standard deviation over the cases of a group;

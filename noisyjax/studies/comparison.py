@@ -57,15 +57,15 @@ def compare(
         again = (*(cell.levels[a] for a in repeats), cell.seed)
         group = runs.setdefault(tuple(fixed.items()), {})
         group.setdefault(cell.levels[axis], {})[again] = summary[field]
-    found = []
+    tests = []
     for fixed, group in runs.items():
         for first, second in pairs:
             one, other = group.get(first, {}), group.get(second, {})
             shared = [again for again in one if again in other]
             values = [one[again] for again in shared], [other[again] for again in shared]
-            found.append((dict(fixed), first, second, statistics.paired(*values, test=test)))
-    adjusted = statistics.holm([result.p_value for *_, result in found])
-    return [Row(*row, float(p)) for row, p in zip(found, adjusted, strict=True)]
+            tests.append((dict(fixed), first, second, statistics.paired(*values, test=test)))
+    adjusted = statistics.holm([result.p_value for *_, result in tests])
+    return [Row(*row, float(p)) for row, p in zip(tests, adjusted, strict=True)]
 
 
 def rows(compared: Sequence[Row], form: str = ".4f") -> list[list[str]]:

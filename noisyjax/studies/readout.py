@@ -1,6 +1,6 @@
 """Several rows of a table from one training.
 
-A trained network can be asked in more than one way: the mask that is best for accuracy or for Dice.
+A trained network gives more than one result: the mask that is best for accuracy or for Dice.
 A study's config then names an axis of its table that no training depends on::
 
     config.readouts = (
@@ -11,7 +11,7 @@ A study's config then names an axis of its table that no training depends on::
         )),
     )
 
-Here the axis "method" takes the place of "loss"; a row names the level whose runs it reads, and
+Here the axis "method" replaces "loss"; a row names the level whose runs it reads, and
 which of their numbers it calls by what name.
 """
 
@@ -58,11 +58,11 @@ def read(
 
 def _in_order(outcomes: Sequence[grid.Outcome]) -> list[grid.Outcome]:
     """Sorts as the cells of a grid: each axis by first appearance, the first axis outermost."""
-    places: dict[tuple[str, str], int] = {}
+    order: dict[tuple[str, str], int] = {}
     for outcome in outcomes:
         for level in outcome.cell.levels.items():
-            places.setdefault(level, len(places))
-    return sorted(outcomes, key=lambda o: [places[level] for level in o.cell.levels.items()])
+            order.setdefault(level, len(order))
+    return sorted(outcomes, key=lambda o: [order[level] for level in o.cell.levels.items()])
 
 
 def _renamed(
@@ -74,6 +74,6 @@ def _renamed(
     }
     summary = outcome.summary
     if summary is not None:
-        found = {new: summary[field] for new, field in fields.items() if field in summary}
-        summary = {**summary, **found}
+        renamed = {new: summary[field] for new, field in fields.items() if field in summary}
+        summary = {**summary, **renamed}
     return outcome._replace(cell=outcome.cell._replace(levels=levels), summary=summary)

@@ -1,4 +1,4 @@
-"""One study from its config to its table and pictures."""
+"""One study from its config to its tables and figures."""
 
 import itertools
 import json
@@ -12,6 +12,7 @@ import rich.progress
 
 from noisyjax import train
 from noisyjax.core import checks, files
+from noisyjax.metrics import tabulate
 from noisyjax.studies import by_agreement, comparison, grid, readout, table
 from noisyjax.studies.figures import of_run, plots
 from noisyjax.studies.noise_ratio import report
@@ -33,9 +34,9 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     The workdir receives ``table.md`` (mean ± sd over the repetitions), ``table.csv`` (every number
     of every run), ``comparisons.md`` (paired tests), ``consensus.md`` and ``consensus.png`` (the
     metrics of ``config.consensus`` where the raters agree little, more and much), a plot per entry
-    of ``config.plots``, ``curves.png``, for each entry of ``config.showcases`` the pictures of
+    of ``config.plots``, ``curves.png``, for each entry of ``config.showcases`` the figures of
     `of_run.figures`, and for each name in ``config.reports`` its tables ``<name>.md`` and its
-    pictures.
+    figures.
 
     Args:
       config: a study's config, see `study_fields.new`.
@@ -60,7 +61,7 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     for name, write_report in reports.items():
         _report(name, write_report, workdir, outcomes, console)
     _plot(config, workdir, rows)
-    console.print(f"tables and pictures: {workdir}")
+    console.print(f"tables and figures: {workdir}")
     return outcomes
 
 
@@ -78,8 +79,8 @@ def _tabulate(
         column = table.Column(field, heading, form)
         parts.append((heading, *table.pivot(rows, column, axis, config.repeats)))
     files.write_text(workdir / "table.csv", table.tidy_csv(rows))
-    texts = [table.markdown(head, body)]
-    texts += [f"\n{title}\n\n{table.markdown(head, body)}" for title, head, body in parts[1:]]
+    texts = [_markdown(head, body)]
+    texts += [f"\n{title}\n\n{_markdown(head, body)}" for title, head, body in parts[1:]]
     files.write_text(workdir / "table.md", "".join(texts))
     for part in parts:
         console.print(table.terminal(*part))
@@ -93,14 +94,14 @@ def _compare(
 ) -> None:
     texts = []
     for field, heading, axis, pairs, test in config.comparisons:
-        found = comparison.compare(
+        compared = comparison.compare(
             rows, field=field, axis=axis, pairs=pairs, repeats=config.repeats, test=test
         )
-        if found:
-            head, body = [*found[0].levels, *comparison.HEADINGS], comparison.rows(found)
+        if compared:
+            head, body = [*compared[0].levels, *comparison.HEADINGS], comparison.rows(compared)
             title = f"{heading}, paired {test} test, p-values as they are and after Holm"
             console.print(table.terminal(title, head, body))
-            texts.append(f"{title}\n\n{table.markdown(head, body)}")
+            texts.append(f"{title}\n\n{_markdown(head, body)}")
     if texts:
         files.write_text(workdir / "comparisons.md", "\n".join(texts))
 
@@ -119,7 +120,7 @@ def _group(
     if body:
         title = "Cases by the agreement of their raters, mean ± sd over cases"
         console.print(table.terminal(title, head, body))
-        files.write_text(workdir / "consensus.md", f"{title}\n\n{table.markdown(head, body)}")
+        files.write_text(workdir / "consensus.md", f"{title}\n\n{_markdown(head, body)}")
         plots.save(figure, workdir / "consensus.png")
 
 
@@ -206,13 +207,17 @@ def _report(
     for note, group in itertools.groupby(parts, key=lambda part: part.note):
         for title, head, body, _ in group:
             console.print(table.terminal(title, head, body))
-            texts.append(f"## {title}\n\n{table.markdown(head, body)}")
+            texts.append(f"## {title}\n\n{_markdown(head, body)}")
         console.print(f"{note}\n")
         texts.append(f"{note}\n")
     if texts:
         files.write_text(workdir / f"{name}.md", "\n".join(texts))
     for kind, figure in figures.items():
         plots.save(figure, workdir / f"{name}-{kind}.png")
+
+
+def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    return tabulate.markdown_table(head, body, aligned=False)
 
 
 def _history(path: pathlib.Path, field: str) -> tuple[list, list]:

@@ -1,13 +1,13 @@
 """From the outcomes of a study to its tables: every seed as CSV, mean ± sd as Markdown."""
 
 import math
-import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import rich.table
 
 from noisyjax.core import files
+from noisyjax.metrics import tabulate
 from noisyjax.studies import grid
 
 
@@ -78,14 +78,14 @@ def pivot(
     """
     across = list(dict.fromkeys(outcome.cell.levels[axis] for outcome in outcomes))
     axes = _axes(outcomes, repeats)
-    place = axes.index(axis)
+    index = axes.index(axis)
     body: dict[tuple[str, ...], dict[str, str]] = {}
     for levels, group in _groups(outcomes, repeats).items():
         values = [o.summary.get(column.field, math.nan) for o in group if o.summary is not None]
-        row = body.setdefault((*levels[:place], *levels[place + 1 :]), {})
-        row[levels[place]] = _mean_sd(values, column.format)
+        row = body.setdefault((*levels[:index], *levels[index + 1 :]), {})
+        row[levels[index]] = _mean_sd(values, column.format)
     lines = [[*rest, *(row.get(name, "–") for name in across)] for rest, row in body.items()]
-    return [*axes[:place], *axes[place + 1 :], *across], lines
+    return [*axes[:index], *axes[index + 1 :], *across], lines
 
 
 def _axes(outcomes: Sequence[grid.Outcome], repeats: Sequence[str]) -> list[str]:
@@ -96,7 +96,7 @@ def _axes(outcomes: Sequence[grid.Outcome], repeats: Sequence[str]) -> list[str]
 def _groups(
     outcomes: Sequence[grid.Outcome], repeats: Sequence[str]
 ) -> dict[tuple[str, ...], list[grid.Outcome]]:
-    """Puts together what differs by its repetition only."""
+    """Groups the outcomes that differ by their repetition only."""
     groups: dict[tuple[str, ...], list[grid.Outcome]] = {}
     axes = _axes(outcomes, repeats)
     for outcome in outcomes:
@@ -105,36 +105,13 @@ def _groups(
     return groups
 
 
-def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Writes a table as Markdown.
-
-    Example:
-      >>> print(markdown(["method", "Dice"], [["oracle", "0.976"]]), end="")
-      | method | Dice |
-      | --- | --- |
-      | oracle | 0.976 |
-    """
-    lines = [head, ["---"] * len(head), *body]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def terminal(title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> rich.table.Table:
     """Builds the table that the terminal shows."""
-    table = rich.table.Table(title=title)
-    for heading in head:
-        table.add_column(heading)
+    table = rich.table.Table(*head, title=title)
     for line in body:
         table.add_row(*line)
     return table
 
 
 def _mean_sd(values: Sequence[float], form: str) -> str:
-    known = [value for value in values if not math.isnan(value)]
-    if not known:
-        return "–"
-    text = format(statistics.fmean(known), form)
-    if len(known) > 1:
-        text += f" ± {format(statistics.stdev(known), form)}"
-    if len(known) < len(values):
-        text += f" ({len(known)} of {len(values)})"
-    return text
+    return tabulate.mean_sd(tabulate.summarise(values), form=form, missing="of")

@@ -1,1 +1,1 @@
-"""The pictures of runs and studies."""
+"""The figures of runs and studies."""

@@ -1,4 +1,4 @@
-"""What a method that judges annotations thinks of them: the worst cases, and where they are wrong.
+"""Estimated quality of annotations: the worst cases, and where they are wrong.
 
 UMA-Net, section IV: its Figure 7 shows uncertainty and calibration maps.
 """
@@ -16,6 +16,7 @@ from jaxtyping import Float, Num
 
 from noisyjax import train
 from noisyjax.methods import base
+from noisyjax.studies import run_tables
 from noisyjax.studies.figures import case_sheet, outlines, plots
 from noisyjax.train import runs
 from noisyjax.train.evaluation import annotation_quality
@@ -28,18 +29,7 @@ _TRUTH_COLOUR = outlines.TRUTH_COLOUR
 
 
 def worst(workdir: str | os.PathLike, *, count: int = 20) -> matplotlib.figure.Figure:
-    """Draws the training cases whose annotations a finished run trusts least.
-
-    Args:
-      workdir: the run's folder.
-      count: how many cases.
-
-    Returns:
-      The figure of `contact_sheet`.
-
-    Raises:
-      FileNotFoundError: if the folder has no ``quality.csv``.
-    """
+    """Draws the training cases of the lowest quality in a finished run; see `contact_sheet`."""
     return contact_sheet(*train.restore(workdir), count=count)
 
 
@@ -72,7 +62,7 @@ def maps(run: runs.Run, variables: Any, *, count: int = 2) -> matplotlib.figure.
 
     Shown are the best and the worst training cases of ``quality.csv``, in three rows each: the
     annotations on the image, their uncertainty, and their calibration maps, one column for each
-    rater (empty where he gave none). Before them stand the prediction, with the truth where it is
+    rater (empty where it is missing). Before them stand the prediction, with the truth where it is
     known, its probability, and the mean of the calibration maps. Of several classes of the
     foreground a map shows the largest value. Of a volume the slice with most of the annotated
     foreground is shown.
@@ -110,12 +100,12 @@ def maps(run: runs.Run, variables: Any, *, count: int = 2) -> matplotlib.figure.
     colours = {"annotation": _ANNOTATION_COLOUR, "prediction": case_sheet.PREDICTION_COLOUR}
     if truths is not None:
         colours["truth"] = _TRUTH_COLOUR
-    case_sheet.legend(figure, colours)
+    plots.legend(figure, colours)
     return figure
 
 
 def _read(run: runs.Run) -> list[dict[str, str]]:
-    return case_sheet.read(
+    return run_tables.read(
         run.folder / annotation_quality.QUALITY_FILE,
         missing="the method judges no annotations or the run has not been finished",
     )
@@ -154,7 +144,7 @@ def _draw(
     axes = np.stack(axes, axis=1)
     for one in axes.flat:
         one.set(xticks=[], yticks=[])
-    case_sheet.background(axes[0, 0], image)
+    plots.background(axes[0, 0], image)
     axes[0, 0].set_title("prediction", fontsize=7, pad=2)
     if truth is not None:
         outlines.outline(axes[0, 0], truth[plane], _TRUTH_COLOUR, linewidths=2.0)
@@ -169,7 +159,7 @@ def _draw(
             for one in column:
                 one.set_axis_off()
             continue
-        case_sheet.background(column[0], image)
+        plots.background(column[0], image)
         outlines.outline(column[0], labels[rater][plane], _ANNOTATION_COLOUR, linewidths=1.4)
         _map(column[1], sigma[rater], _UNCERTAINTY_COLOURS)
         _map(column[2], calibration[rater], _CALIBRATION_COLOURS)

@@ -1,14 +1,11 @@
 """Training cases side by side: each with its labels and with what a network takes for the truth."""
 
-import csv
-import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import matplotlib.axes
 import matplotlib.figure
-import matplotlib.lines
 import matplotlib.patheffects
 import numpy as np
 from jaxtyping import Integer, Num
@@ -37,25 +34,6 @@ class Entry(NamedTuple):
     marked: bool = False
 
 
-def read(path: pathlib.Path, *, missing: str) -> list[dict[str, str]]:
-    """Reads a table of a run's training cases.
-
-    Args:
-      path: the CSV file.
-      missing: why it may not be there.
-
-    Returns:
-      Its rows, each a column's name to a text.
-
-    Raises:
-      FileNotFoundError: if it is not there.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: not there, {missing}")
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def take(run: runs.Run, example_id: int) -> dict[str, np.ndarray]:
     """Returns the batch of one training example."""
     cases = run.experiment.examples["train"]
@@ -65,7 +43,7 @@ def take(run: runs.Run, example_id: int) -> dict[str, np.ndarray]:
 def draw(run: runs.Run, variables: Any, entries: Sequence[Entry]) -> matplotlib.figure.Figure:
     """Draws training cases in the order given.
 
-    Each with its label (of every rater in a colour of his own, if there are several) and with what
+    Each with its label (one colour per rater, if there are several) and with what
     the network takes for the truth. Of a volume the slice is shown in which the two differ most.
 
     Args:
@@ -93,31 +71,12 @@ def draw(run: runs.Run, variables: Any, entries: Sequence[Entry]) -> matplotlib.
         )
     for axes in all_axes[len(entries) :]:
         axes.set_axis_off()
-    legend(figure, {**colours, "prediction": PREDICTION_COLOUR})
+    plots.legend(figure, {**colours, "prediction": PREDICTION_COLOUR})
     return figure
 
 
-def legend(figure: matplotlib.figure.Figure, colours: dict[str, Any]) -> None:
-    """Names the colours of lines below a figure, on grey, as they lie on images."""
-    handles = [
-        matplotlib.lines.Line2D([], [], color=colour, label=name)
-        for name, colour in colours.items()
-    ]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(len(handles), 6), fontsize=8,
-        facecolor="0.3", labelcolor="white",
-    )  # fmt: skip
-
-
-def background(axes: matplotlib.axes.Axes, image: Num[np.ndarray, "H W"]) -> None:
-    """Shows an image, ready for outlines."""
-    axes.imshow(plots.scaled(image), cmap="gray", vmin=0, vmax=1)
-    # Contours would widen the limits by the frame around them.
-    axes.set(autoscale_on=False, xticks=[], yticks=[])
-
-
 def _colours(run: runs.Run) -> dict[str, str]:
-    """The colour of each rater's label by his name; of a single one only that it is the label."""
+    """Name to colour of each rater's label; a single one is called "label"."""
     names = run.experiment.rater_names
     if len(names) == 1:
         return {"label": LABEL_COLOUR}
@@ -132,7 +91,7 @@ def _draw(
     guess: Integer[np.ndarray, "*S"],
 ) -> None:
     plane = plots.plane(labels[0][1], guess)
-    background(axes, image[plane])
+    plots.background(axes, image[plane])
     # The prediction is thin and above, so that both show where they agree.
     style = {"effects": [_RIM], "linewidths": 2.4} if len(labels) == 1 else {"linewidths": 1.2}
     for colour, label in labels:

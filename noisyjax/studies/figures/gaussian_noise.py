@@ -67,19 +67,19 @@ def figure(
     Returns:
       A figure of four rows.
     """
-    column = jax.jit(lambda a: rows(key, label, a=a, b=b, samples=samples))
-    columns = np.stack([column(jnp.float32(a)) for a in strengths])
+    compute = jax.jit(lambda a: rows(key, label, a=a, b=b, samples=samples))
+    columns = np.stack([compute(jnp.float32(a)) for a in strengths])
     if label.ndim == 3:
         columns = columns[:, :, int(np.asarray(label).sum((1, 2)).argmax())]
     figure = matplotlib.figure.Figure(figsize=(1.6 * len(strengths) + 0.5, 6.6))
     axes = figure.subplots(len(ROWS), len(strengths), squeeze=False)
     for row, name in enumerate(ROWS):
         axes[row, 0].set_ylabel(name, fontsize=8)
-        for place, a in enumerate(strengths):
-            axes[row, place].imshow(columns[place, row], cmap="gray", vmin=0, vmax=1)
-            axes[row, place].set_xticks([])
-            axes[row, place].set_yticks([])
+        for column, a in enumerate(strengths):
+            one = axes[row, column]
+            one.imshow(columns[column, row], cmap="gray", vmin=0, vmax=1)
+            one.set(xticks=[], yticks=[])
             if row == 0:
-                axes[row, place].set_title(f"a = {a:g}", fontsize=8)
+                one.set_title(f"a = {a:g}", fontsize=8)
     figure.tight_layout(pad=0.4)
     return figure

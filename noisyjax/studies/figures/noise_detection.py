@@ -1,4 +1,4 @@
-"""The labels that a run with a strategy suspects: the worst of them, and how well it finds them."""
+"""Detection of noisy labels by a run with a strategy: the suspects, and how well it works."""
 
 import os
 import pathlib
@@ -10,6 +10,7 @@ import matplotlib.figure
 import numpy as np
 
 from noisyjax import train
+from noisyjax.studies import run_tables
 from noisyjax.studies.figures import case_sheet
 from noisyjax.train import runs
 from noisyjax.train.evaluation import noise_detection
@@ -25,18 +26,7 @@ _SHARES = {
 
 
 def worst(workdir: str | os.PathLike, *, count: int = 20) -> matplotlib.figure.Figure:
-    """Draws the training cases of highest loss of a finished run with a strategy.
-
-    Args:
-      workdir: the run's folder.
-      count: how many cases.
-
-    Returns:
-      The figure of `contact_sheet`.
-
-    Raises:
-      FileNotFoundError: if the folder has no ``suspects.csv``.
-    """
+    """Draws the training cases of the highest loss in a finished run; see `contact_sheet`."""
     return contact_sheet(*train.restore(workdir), count=count)
 
 
@@ -73,7 +63,7 @@ def curves(workdir: str | os.PathLike) -> matplotlib.figure.Figure:
     Returns:
       Three plots. Over the epochs: AUC, precision, recall and the estimated share, as far as they
       are known, with the true share as a dashed line; and the number of labels left out. Then the
-      last losses, replaced labels apart from the others where they are known.
+      last losses, those of replaced labels separately where they are known.
 
     Raises:
       FileNotFoundError: if one of the tables is not there.
@@ -107,7 +97,7 @@ def curves(workdir: str | os.PathLike) -> matplotlib.figure.Figure:
 
 
 def _read(path: pathlib.Path) -> list[dict[str, str]]:
-    return case_sheet.read(path, missing="the run has no strategy or has not been finished")
+    return run_tables.read(path, missing="the run has no strategy or has not been finished")
 
 
 def _numbers(rows: Sequence[dict[str, str]], column: str) -> np.ndarray:

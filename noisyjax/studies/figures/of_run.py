@@ -21,7 +21,7 @@ _MARGIN = 8
 
 
 def figures(workdir: str | os.PathLike, *, count: int = 3) -> dict[str, matplotlib.figure.Figure]:
-    """Draws what a finished run has found out about its labels.
+    """Draws what a finished run says about its labels.
 
     Args:
       workdir: the run's folder.
@@ -29,21 +29,21 @@ def figures(workdir: str | os.PathLike, *, count: int = 3) -> dict[str, matplotl
 
     Returns:
       For a run with a strategy "suspects", the training cases of highest loss
-      (`noise_detection.contact_sheet`), and "detection", how well it finds noisy labels
+      (`noise_detection.contact_sheet`), and "detection", how well it detects noisy labels
       (`noise_detection.curves`).
 
-      For a method that judges annotations "quality", the training cases to look at again
+      For a method that assesses annotations "quality", the training cases to look at again
       (`annotation_quality.contact_sheet`), and "maps", where it trusts them
       (`annotation_quality.maps`).
 
       For a method that estimates confusion matrices "raters": where each rater errs in the first
-      cases, and where he is expected to, see `plots.raters`; "contours": what he outlined and
-      what he was expected to (`outlines.contours`); "matrices": his matrix, counted and
-      estimated, over all test cases (`outlines.matrices`).
+      cases, and where the method expects it (`plots.raters`); "contours": the outlines and the
+      expected ones (`outlines.contours`); "matrices": each rater's matrix, counted and estimated,
+      over all test cases (`outlines.matrices`).
 
     Raises:
-      ValueError: if the run has no strategy, and its method neither confusion matrices nor a
-        judgement of annotations; or it has matrices and its images are volumes.
+      ValueError: if the run has no strategy, and its method neither confusion matrices nor an
+        assessment of annotations; or it has matrices and its images are volumes.
     """
     run, variables = train.restore(workdir)
     drawn = {}

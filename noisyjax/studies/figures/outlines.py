@@ -1,13 +1,9 @@
-"""Raters drawn beside what a method takes them for: matrices and contours.
-
-Pure matplotlib on arrays; what the arrays come from is the caller's business.
-"""
+"""Raters beside a method's estimates of them: confusion matrices and contours."""
 
 from collections.abc import Sequence
 
 import matplotlib.axes
 import matplotlib.figure
-import matplotlib.lines
 import matplotlib.patheffects
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Num
@@ -31,7 +27,7 @@ def matrices(
     *,
     titles: tuple[str, str] = ("true", "estimated"),
 ) -> matplotlib.figure.Figure:
-    """Draws each rater's mean true confusion matrix above his mean estimated one.
+    """Draws each rater's mean true confusion matrix above the mean estimated one.
 
     Zhang et al. 2020, Figure 5, summed up over pixels and images. Entry (i, j) is the probability
     that the rater says i where j is true, so that columns add up to one.
@@ -73,9 +69,9 @@ def _matrix(axes: matplotlib.axes.Axes, cm: np.ndarray, classes: Sequence[str]) 
         text = "–" if np.isnan(value) else f"{value:.2f}"
         colour = "white" if value < _DARK else "black"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
-    places = range(len(classes))
-    axes.set_xticks(places, classes, fontsize=7, rotation=90 if max(map(len, classes)) > 2 else 0)
-    axes.set_yticks(places, classes, fontsize=7)
+    ticks = range(len(classes))
+    axes.set_xticks(ticks, classes, fontsize=7, rotation=90 if max(map(len, classes)) > 2 else 0)
+    axes.set_yticks(ticks, classes, fontsize=7)
 
 
 def contours(
@@ -93,13 +89,13 @@ def contours(
 ) -> matplotlib.figure.Figure:
     """Draws, per image, the contours of the raters' labels and of what a method predicts for them.
 
-    Zhang et al. 2020, Figure 7. Each rater has a colour of his own, the truth and the estimated
-    truth another. Of several classes each is outlined. Who outlined nothing is named in the corner.
+    Zhang et al. 2020, Figure 7. Each rater has one colour, the truth and the estimated truth
+    another. Every class is outlined. Raters without an outline are named in the corner.
 
     Args:
       images: ``[N, H, W, K]``.
-      labels: what the raters said, ``[N, R, H, W]``.
-      rater_predictions: what they would say by the method, ``[N, R, H, W]``.
+      labels: of the raters, ``[N, R, H, W]``.
+      rater_predictions: the labels that the method expects of them, ``[N, R, H, W]``.
       truth: the truth, or the labels fused, ``[N, H, W]``.
       estimated: the truth by the method, ``[N, H, W]``.
       names: the raters' names, R of them.
@@ -123,15 +119,9 @@ def contours(
         _panel(row[2], estimated[n], rater_predictions[n], (_ESTIMATED, *names), everyone)
     for axes, title in zip(every_axes[0], ("image", "raters", "predicted raters"), strict=True):
         axes.set_title(title, fontsize=9)
-    colours = [*(_colour(r) for r in range(len(names))), TRUTH_COLOUR]
-    lines = [
-        matplotlib.lines.Line2D([], [], color=colour, label=name)
-        for colour, name in zip(colours, (*names, f"{truth_name}, {_ESTIMATED}"), strict=True)
-    ]
-    figure.legend(
-        handles=lines, loc="outside lower center", ncols=min(len(lines), 5), fontsize=8,
-        facecolor="0.3", labelcolor="white",
-    )  # fmt: skip
+    colours = {name: _colour(r) for r, name in enumerate(names)}
+    colours[f"{truth_name}, {_ESTIMATED}"] = TRUTH_COLOUR
+    plots.legend(figure, colours, columns=5)
     return figure
 
 
@@ -182,9 +172,9 @@ def _panel(
         for name, mask, colour, width in everything
         if not outline(axes, mask, colour, linewidths=width)
     ]
-    for place, (name, colour) in enumerate(reversed(missing)):
+    for row, (name, colour) in enumerate(reversed(missing)):
         axes.text(
-            0.03, 0.03 + 0.085 * place, f"nothing: {name}", transform=axes.transAxes, color=colour,
+            0.03, 0.03 + 0.085 * row, f"nothing: {name}", transform=axes.transAxes, color=colour,
             fontsize=7, bbox={"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1.5},
         )  # fmt: skip
 
@@ -195,9 +185,7 @@ def _colour(rater: int) -> str:
 
 def _show(axes: matplotlib.axes.Axes, image: np.ndarray, view: tuple[slice, slice]) -> None:
     rows, columns = view
-    axes.imshow(plots.scaled(image), cmap="gray", vmin=0, vmax=1)
-    # Contours would widen the limits by the frame around them.
-    axes.set(autoscale_on=False, xticks=[], yticks=[])
+    plots.background(axes, image)
     axes.set_xlim(columns.start - 0.5, columns.stop - 0.5)
     axes.set_ylim(rows.stop - 0.5, rows.start - 0.5)
 
@@ -205,10 +193,10 @@ def _show(axes: matplotlib.axes.Axes, image: np.ndarray, view: tuple[slice, slic
 def _view(masks: np.ndarray, margin: int | None) -> tuple[slice, slice]:
     """The rows and columns that are shown: a square around all masks, within the image."""
     height, width = masks.shape[1:]
-    found = np.argwhere(masks.any(axis=0))
-    if margin is None or not len(found):
+    points = np.argwhere(masks.any(axis=0))
+    if margin is None or not len(points):
         return slice(0, height), slice(0, width)
-    low, high = found.min(axis=0), found.max(axis=0) + 1
+    low, high = points.min(axis=0), points.max(axis=0) + 1
     side = int((high - low).max()) + 2 * margin
     starts = [
         int(np.clip((a + b - side) // 2, 0, max(size - side, 0)))

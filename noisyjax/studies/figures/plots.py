@@ -1,10 +1,12 @@
-"""The pictures of a study: raters and their confusion matrices, learning curves."""
+"""Figures of arrays: raters and their confusion matrices, learning curves, and shared parts."""
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.axes
 import matplotlib.figure
+import matplotlib.lines
 import matplotlib.patches
 import numpy as np
 from jaxtyping import Float, Integer, Num
@@ -26,7 +28,7 @@ def error_map(
     """Colours each pixel by what a rater does there, as Zhang et al. 2020, Figure 5.
 
     The colours are mixed by the joint probability ``A[i, j] p[j]`` of "the truth is (not)
-    foreground" and "the rater says (not) foreground", so a doubtful pixel is a blend. Class 0 is
+    foreground" and "the label is (not) foreground", so a doubtful pixel is a blend. Class 0 is
     the background, all others are foreground.
 
     Args:
@@ -112,7 +114,7 @@ def raters(
         for row, (title, shown) in enumerate(first):
             _show(axes[3 * n + row, 0], shown, title)
         for r, name in enumerate(names):
-            # Of a simulated rater one column is known: the true class becomes what he said.
+            # Of a simulated rater one column is known: the true class becomes the label.
             true_cms = np.repeat(one_hot[labels[n, r]][..., None], num_classes, axis=-1)
             _show(axes[3 * n, 1 + r], _grey(labels[n, r] / (num_classes - 1)), name)
             _show(axes[3 * n + 1, 1 + r], error_map(true_probs, true_cms), "true CM")
@@ -138,9 +140,6 @@ def curves(
       histories: method to its seeds' ``(x, y)``.
       xlabel: label of the x axis.
       ylabel: label of the y axis.
-
-    Returns:
-      The figure.
     """
     figure = matplotlib.figure.Figure(figsize=(6, 3.6))
     axes = figure.subplots()
@@ -179,16 +178,16 @@ def lines(
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (title, drawn) in zip(all_axes, panels.items(), strict=True):
         levels = list(dict.fromkeys(level for line in drawn.values() for level, _ in line))
-        places = _places(levels)
+        at = _positions(levels)
         # Side by side, or error bars of lines that agree would hide each other.
-        step = 0.012 * (max(places.values()) - min(places.values()))
+        step = 0.012 * (max(at.values()) - min(at.values()))
         for index, (name, line) in enumerate(drawn.items()):
             shift = step * (index - (len(drawn) - 1) / 2)
-            x = np.array([places[level] + shift for level, _ in line])
+            x = np.array([at[level] + shift for level, _ in line])
             mean = np.array([np.mean(values) for _, values in line])
             sd = [np.std(values, ddof=1) if len(values) > 1 else 0.0 for _, values in line]
             axes.errorbar(x, mean, sd, label=name, marker="o", markersize=3, capsize=2)
-        axes.set_xticks(list(places.values()), levels)
+        axes.set_xticks(list(at.values()), levels)
         axes.set_xlabel(xlabel)
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
@@ -199,13 +198,7 @@ def lines(
 
 
 def scaled(image: Num[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
-    """Returns an image of any intensities for display: the middle 98 % of them fill 0 to 1.
-
-    Args:
-      image: ``[H, W]``.
-
-    Returns:
-      ``[H, W]`` in [0, 1].
+    """Returns an image ``[H, W]`` in [0, 1] for display: the middle 98 % of its values fill that.
 
     >>> scaled(np.array([[2.0, 3.0, 4.0]])).round()
     array([[0., 0., 1.]])
@@ -236,17 +229,38 @@ def plane(one: Integer[np.ndarray, "*S"], other: Integer[np.ndarray, "*S"]) -> t
     return (int((differing + 1e-3 * (other > 0).sum(axis=across)).argmax()),)
 
 
+def background(axes: matplotlib.axes.Axes, image: Num[np.ndarray, "H W"]) -> None:
+    """Shows an image, ready for outlines."""
+    axes.imshow(scaled(image), cmap="gray", vmin=0, vmax=1)
+    # Contours would widen the limits by the frame around them.
+    axes.set(autoscale_on=False, xticks=[], yticks=[])
+
+
+def legend(
+    figure: matplotlib.figure.Figure, colours: Mapping[str, Any], *, columns: int = 6
+) -> None:
+    """Names the colours of lines below a figure, on grey, as they lie on images."""
+    handles = [
+        matplotlib.lines.Line2D([], [], color=colour, label=name)
+        for name, colour in colours.items()
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), columns), fontsize=8,
+        facecolor="0.3", labelcolor="white",
+    )  # fmt: skip
+
+
 def save(figure: matplotlib.figure.Figure, path: str | os.PathLike) -> None:
     """Writes a figure as PNG."""
     with files.replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=150)
 
 
-def _places(levels: Sequence[str]) -> dict[str, float]:
+def _positions(levels: Sequence[str]) -> dict[str, float]:
     try:
         return {level: float(level) for level in levels}
     except ValueError:
-        return {level: float(place) for place, level in enumerate(levels)}
+        return {level: float(index) for index, level in enumerate(levels)}
 
 
 def _grey(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The pictures of a study of noisy annotations, after Figures 1 and 4 to 8 of Yu et al. 2020."""
+"""Figures of a study of noisy annotations, after Figures 1 and 4 to 8 of Yu et al. 2020."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _LEGEND = (
 # Of the rows of stars above a panel, in points.
 _FIRST_ROW, _NEXT_ROW = 4, 10
 _NEUTRAL = "0.75"
-# What a rater draws too much is a false positive, what he leaves out a false negative.
+# What a rater draws too much is a false positive, what they leave out a false negative.
 _COLOURS = {
     "deleted": plots.COLOURS["false positive"],
     "added": plots.COLOURS["false negative"],
@@ -44,32 +44,32 @@ def stars(p_value: float) -> str:
     return next((mark for limit, mark in _STARS if p_value < limit), "ns")
 
 
-def evaluations(found: scores.Found) -> matplotlib.figure.Figure:
+def evaluations(results: scores.Results) -> matplotlib.figure.Figure:
     """Draws every metric of every evaluation over the ratio, as Figures 5, 6 and 7.
 
     Error bars are standard deviations over the cases, small dots the means of the runs. The stars
     above, a row per test, say where a ratio differs from 0 % (`scores.compare`).
 
     Args:
-      found: the scores; there must be some.
+      results: the scores; there must be some.
 
     Returns:
       The figure, a row per metric and a column per evaluation.
     """
-    metrics = [m for m in METRICS if any(m in lines for lines in found.values())]
+    metrics = [m for m in METRICS if any(m in lines for lines in results.values())]
     figure = matplotlib.figure.Figure(
-        figsize=(3.6 * len(found) + 0.8, 2.7 * len(metrics) + 0.8), layout="constrained"
+        figsize=(3.6 * len(results) + 0.8, 2.7 * len(metrics) + 0.8), layout="constrained"
     )
-    table = figure.subplots(len(metrics), len(found), squeeze=False, sharex=True, sharey="row")
-    tests = _defined(found)
+    table = figure.subplots(len(metrics), len(results), squeeze=False, sharex=True, sharey="row")
+    tests = _defined(results)
     for row, metric in zip(table, metrics, strict=True):
-        for axes, lines in zip(row, found.values(), strict=True):
+        for axes, lines in zip(row, results.values(), strict=True):
             _over_ratio(axes, lines.get(metric, []), METRICS[metric][1])
             _mark(axes, lines.get(metric, []), tests)
         row[0].set_ylabel(METRICS[metric][0])
-        for place, test in enumerate(tests):
-            _above(row[0], (-0.02, "axes fraction"), place, test, ha="right")
-    for axes, evaluation in zip(table[0], found, strict=True):
+        for index, test in enumerate(tests):
+            _above(row[0], (-0.02, "axes fraction"), index, test, ha="right")
+    for axes, evaluation in zip(table[0], results, strict=True):
         height = _FIRST_ROW + _NEXT_ROW * len(tests) + 4
         axes.set_title(evaluation.title, fontsize=10, pad=height)
     for axes in table[-1]:
@@ -91,26 +91,26 @@ def _over_ratio(axes: matplotlib.axes.Axes, lines: Sequence[scores.Scores], scal
     axes.grid(alpha=0.3)
     if not lines:
         return
-    places = [line.ratio for line in lines]
+    ratios = [line.ratio for line in lines]
     summaries = [tabulate.summarise(line.cases.values()) for line in lines]
     means = [scale * summary.mean for summary in summaries]
     sds = np.nan_to_num([scale * summary.sd for summary in summaries])
     if lines[0].ratio == 0:
         axes.axhline(means[0], color="0.45", linestyle=":", linewidth=1)
-    axes.errorbar(places, means, sds, color="C0", marker="o", markersize=4, capsize=2)
+    axes.errorbar(ratios, means, sds, color="C0", marker="o", markersize=4, capsize=2)
     # Beside the error bar, which would hide them.
-    shift = 0.02 * max(max(places) - min(places), 1.0)
-    for place, line in zip(places, lines, strict=True):
+    shift = 0.02 * max(max(ratios) - min(ratios), 1.0)
+    for ratio, line in zip(ratios, lines, strict=True):
         values = [scale * value for value in line.runs.values()]
-        axes.plot([place + shift] * len(values), values, ".", color="0.45", markersize=4)
-    axes.set_xticks(places, [f"{place:g}" for place in places], fontsize=8)
+        axes.plot([ratio + shift] * len(values), values, ".", color="0.45", markersize=4)
+    axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios], fontsize=8)
 
 
-def _defined(found: scores.Found) -> list[str]:
+def _defined(results: scores.Results) -> list[str]:
     """The tests that there are, from the panel upwards; over runs there may be none."""
     differences = [
         difference
-        for lines in found.values()
+        for lines in results.values()
         for of_metric in lines.values()
         for difference in scores.compare(of_metric)
     ]
@@ -123,8 +123,8 @@ def _defined(found: scores.Found) -> list[str]:
 
 def _mark(axes: matplotlib.axes.Axes, lines: Sequence[scores.Scores], tests: Sequence[str]) -> None:
     for difference in scores.compare(lines):
-        for place, test in enumerate(tests):
-            _above(axes, (difference.ratio, "data"), place, stars(difference.adjusted[test]))
+        for index, test in enumerate(tests):
+            _above(axes, (difference.ratio, "data"), index, stars(difference.adjusted[test]))
 
 
 def _above(
@@ -137,45 +137,39 @@ def _above(
     )  # fmt: skip
 
 
-def voxels(found: scores.Labels) -> matplotlib.figure.Figure:
+def voxels(labels: scores.Labels) -> matplotlib.figure.Figure:
     """Draws the sizes of the organ and of what a correction keeps, deletes and adds, as Figure 1.
-
-    Args:
-      found: the labels.
 
     Returns:
       The figure, a violin each with median (solid) and quartiles (dotted).
     """
     figure = matplotlib.figure.Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.subplots()
-    _violins(axes, found.voxels)
+    _violins(axes, labels.voxels)
     axes.set_ylabel("voxels of a case")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    _count(axes, len(found.voxels["organ"]), found.title)
+    _count(axes, len(labels.voxels["organ"]), labels.title)
     return figure
 
 
-def quality(found: scores.Labels) -> matplotlib.figure.Figure:
+def quality(labels: scores.Labels) -> matplotlib.figure.Figure:
     """Draws how good the noisy labels are against the clean ones, as Figure 8.
-
-    Args:
-      found: the labels.
 
     Returns:
       The figure, a violin for Dice and one for the false discovery rate.
     """
     figure = matplotlib.figure.Figure(figsize=(4.6, 3.6), layout="constrained")
     axes = figure.subplots()
-    _violins(axes, {METRICS[name][0]: values for name, values in found.quality.items()})
-    low = int((found.quality["dice"] < scores.LOW_DICE).sum())
+    _violins(axes, {METRICS[name][0]: values for name, values in labels.quality.items()})
+    low = int((labels.quality["dice"] < scores.LOW_DICE).sum())
     axes.axhline(scores.LOW_DICE, color="0.45", linestyle=":", linewidth=1, zorder=0)
     axes.set_ylabel("to the clean labels")
     axes.set_ylim(0, 1)
     _count(
         axes,
-        len(found.quality["dice"]),
-        f"{found.title}; {low} below a Dice of {scores.LOW_DICE:g}",
+        len(labels.quality["dice"]),
+        f"{labels.title}; {low} below a Dice of {scores.LOW_DICE:g}",
     )
     return figure
 
@@ -200,11 +194,8 @@ def _violins(axes: matplotlib.axes.Axes, groups: Mapping[str, Float[np.ndarray, 
     axes.set_xticks(range(len(known)), known)
 
 
-def losses(found: scores.Losses) -> matplotlib.figure.Figure:
+def losses(curves: scores.Losses) -> matplotlib.figure.Figure:
     """Draws training and validation losses and the checkpoint that was chosen, as Figure 4.
-
-    Args:
-      found: the losses.
 
     Returns:
       The figure, with a logarithmic axis of losses.
@@ -212,14 +203,14 @@ def losses(found: scores.Losses) -> matplotlib.figure.Figure:
     figure = matplotlib.figure.Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     red = plots.COLOURS["false positive"]
-    axes.plot(*found.train, color="C0", linewidth=0.9, label="training")
-    axes.plot(*found.val, "o", color=red, markersize=4, fillstyle="none", label="validation")
-    at = [loss for step, loss in zip(*found.val, strict=True) if step == found.chosen]
-    label = f"chosen: step {found.chosen:,.0f}" + (f", loss {at[0]:.2g}" if at else "")
-    axes.axvline(found.chosen, color="0.3", linestyle="--", linewidth=0.9, label=label)
-    axes.plot([found.chosen] * len(at), at, "o", color=red, markeredgecolor="black", markersize=6)
+    axes.plot(*curves.train, color="C0", linewidth=0.9, label="training")
+    axes.plot(*curves.val, "o", color=red, markersize=4, fillstyle="none", label="validation")
+    at = [loss for step, loss in zip(*curves.val, strict=True) if step == curves.chosen]
+    label = f"chosen: step {curves.chosen:,.0f}" + (f", loss {at[0]:.2g}" if at else "")
+    axes.axvline(curves.chosen, color="0.3", linestyle="--", linewidth=0.9, label=label)
+    axes.plot([curves.chosen] * len(at), at, "o", color=red, markeredgecolor="black", markersize=6)
     axes.set(xlabel="step", ylabel="loss", yscale="log")
-    axes.set_title(found.title, fontsize=9)
+    axes.set_title(curves.title, fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
     return figure

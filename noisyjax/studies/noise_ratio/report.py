@@ -1,4 +1,4 @@
-"""What a study of noisy annotations comes to: its tables and its pictures.
+"""Tables and figures of a study of noisy annotations.
 
 Yu et al. 2020, section 3: networks are trained with growing ratios of noisy cases, and it is asked
 from which ratio on they are worse than one that has learnt from clean labels.
@@ -66,7 +66,7 @@ def report(
     """Reports on a study with the axis "ratio".
 
     What is missing, because runs have failed or not finished, is left out: ratios, tests without
-    0 %, pictures of labels without a noisy one.
+    0 %, figures of labels without a noisy one.
 
     Args:
       workdir: the study's folder.
@@ -100,17 +100,17 @@ def report(
 def _report(
     workdir: str | os.PathLike, outcomes: Sequence[grid.Outcome]
 ) -> tuple[list[Part], dict[str, matplotlib.figure.Figure]]:
-    found = scores.read(workdir, outcomes)
+    results = scores.read(workdir, outcomes)
     labels = scores.labels(workdir, outcomes)
     losses = scores.losses(workdir, outcomes)
     parts, drawings = [], {}
-    for evaluation, lines in found.items():
+    for evaluation, lines in results.items():
         parts.append(_scores(evaluation, lines))
-    for evaluation, lines in found.items():
+    for evaluation, lines in results.items():
         tests = _tests(evaluation, lines)
         parts += [tests] if tests.body else []
-    if found:
-        drawings["ratio"] = figures.evaluations(found)
+    if results:
+        drawings["ratio"] = figures.evaluations(results)
     if losses is not None:
         drawings["losses"] = figures.losses(losses)
     if labels is not None:
@@ -156,11 +156,11 @@ def _tests(evaluation: scores.Evaluation, lines: scores.Lines) -> Part:
     body = []
     for metric, of_metric in lines.items():
         heading, scale = _COLUMNS[metric]
-        for found in scores.compare(of_metric):
-            difference = scale * found.tests["two-sample"].difference
-            row = [heading, found.level, _number(difference, "+.3f")]
+        for compared in scores.compare(of_metric):
+            difference = scale * compared.tests["two-sample"].difference
+            row = [heading, compared.level, _number(difference, "+.3f")]
             for test in scores.TESTS:
-                p, adjusted = found.tests[test].p_value, found.adjusted[test]
+                p, adjusted = compared.tests[test].p_value, compared.adjusted[test]
                 row.append("–" if math.isnan(p) else f"{_p_value(p)} ({_p_value(adjusted)})")
             body.append(row)
     head = ["metric", scores.AXIS, "difference", *(f"p, {t}" for t in scores.TESTS)]
@@ -171,20 +171,20 @@ def _p_value(value: float) -> str:
     return "<.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _labels(found: scores.Labels) -> Part:
+def _labels(labels: scores.Labels) -> Part:
     """The table of the noisy labels."""
     body = []
-    quality = zip(("Dice", "FDR"), found.quality.values(), strict=True)
+    quality = zip(("Dice", "FDR"), labels.quality.values(), strict=True)
     for name, values, digits in (
-        *((f"voxels {name}", values, 0) for name, values in found.voxels.items()),
+        *((f"voxels {name}", values, 0) for name, values in labels.voxels.items()),
         *((name, values, 3) for name, values in quality),
     ):
         low, median, high = np.nanquantile(values, (0.25, 0.5, 0.75))
         summary = tabulate.mean_sd(tabulate.summarise(values), digits=digits)
         form = f".{digits}f"
         body.append([name, summary, format(median, form), f"{low:{form}} to {high:{form}}"])
-    dice = found.quality["dice"]
+    dice = labels.quality["dice"]
     limit = scores.LOW_DICE
     body.append([f"cases with Dice < {limit:g}", f"{(dice < limit).sum()} of {len(dice)}", "", ""])
-    note = _LABELS_NOTE.format(title=found.title)
+    note = _LABELS_NOTE.format(title=labels.title)
     return Part("Noisy labels", ["", "mean ± sd", "median", "quartiles"], body, note)

@@ -1,11 +1,10 @@
 """The numbers of a study of noisy annotations, read from the folders of its runs.
 
 Its axis "ratio" has the levels "0 %", "10 %", ...: the share of training cases with a noisy label.
-A run is judged three times: on the test cases, on the training cases by the labels that it learnt
-from, and on the training cases by the clean labels.
+A run is evaluated three times: on the test cases, on the training cases against the labels that it
+learnt from, and on the training cases against the clean labels.
 """
 
-import csv
 import math
 import os
 import pathlib
@@ -16,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from noisyjax.metrics import statistics, tabulate
-from noisyjax.studies import grid
+from noisyjax.studies import grid, run_tables
 from noisyjax.train.workdir import metrics_log
 
 AXIS = "ratio"
@@ -27,7 +26,7 @@ TESTS = ("two-sample", "paired", "runs")
 
 
 class Evaluation(NamedTuple):
-    """One of the ways in which a run is judged.
+    """One of the ways in which a run is evaluated.
 
     Attributes:
       title: what it is called.
@@ -112,7 +111,7 @@ class Losses(NamedTuple):
 
 # Of one evaluation: metric to its scores at each ratio.
 Lines = dict[str, list[Scores]]
-Found = dict[Evaluation, Lines]
+Results = dict[Evaluation, Lines]
 
 
 def ratio(level: str) -> float:
@@ -133,7 +132,7 @@ def ratio(level: str) -> float:
     raise ValueError(f"{AXIS}: expected a level such as '10 %', got {level!r}")
 
 
-def read(workdir: str | os.PathLike, outcomes: Sequence[grid.Outcome]) -> Found:
+def read(workdir: str | os.PathLike, outcomes: Sequence[grid.Outcome]) -> Results:
     """Reads the cases of all finished runs.
 
     Args:
@@ -152,15 +151,15 @@ def read(workdir: str | os.PathLike, outcomes: Sequence[grid.Outcome]) -> Found:
                 if measured:
                     levels = values.setdefault((evaluation, metric), {})
                     levels.setdefault(cell.levels[AXIS], {})[cell.seed] = measured
-    found: Found = {}
+    results: Results = {}
     for (evaluation, metric), levels in values.items():
         lines = [_scores(level, runs) for level, runs in levels.items()]
-        found.setdefault(evaluation, {})[metric] = lines
-    return found
+        results.setdefault(evaluation, {})[metric] = lines
+    return results
 
 
 def _cases(folder: pathlib.Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Returns split to metric to case to value; a split that was not judged has no metrics."""
+    """Returns split to metric to case to value; a split that was not evaluated has no metrics."""
     names = {evaluation.prefix + metric for evaluation in EVALUATIONS for metric in METRICS}
     paths = {e.split: folder / f"{e.split}_cases.csv" for e in EVALUATIONS}
     return {
@@ -178,14 +177,14 @@ def _finished(outcomes: Sequence[grid.Outcome]) -> list[grid.Outcome]:
 
 
 def _scores(level: str, runs: Mapping[int, Mapping[str, float]]) -> Scores:
-    together: dict[str, list[float]] = {}
+    of_case: dict[str, list[float]] = {}
     for cases in runs.values():
         for case, value in cases.items():
-            together.setdefault(case, []).append(value)
+            of_case.setdefault(case, []).append(value)
     return Scores(
         level,
         ratio(level),
-        {case: tabulate.summarise(values).mean for case, values in together.items()},
+        {case: tabulate.summarise(values).mean for case, values in of_case.items()},
         {seed: tabulate.summarise(cases.values()).mean for seed, cases in runs.items()},
     )
 
@@ -195,11 +194,8 @@ def compare(lines: Sequence[Scores]) -> list[Difference]:
 
     Three tests: "two-sample", Student's t-test over the cases as if they were others at every
     ratio, which is what the paper does; "paired", the t-test over the same cases; "runs", Student's
-    over the means of the runs. The first two take the trained networks for given: that another run
-    would come out otherwise only the third knows.
-
-    Args:
-      lines: the scores at each ratio, of one metric.
+    over the means of the runs. The first two take the trained networks as fixed; only the third
+    accounts for the variation between runs.
 
     Returns:
       A difference (ratio less 0 %) for each ratio but 0 %; none without runs at 0 %.
@@ -234,20 +230,12 @@ def _tests(line: Scores, base: Scores) -> dict[str, statistics.Comparison]:
 def labels(workdir: str | os.PathLike, outcomes: Sequence[grid.Outcome]) -> Labels | None:
     """Reads how good the noisy labels are, from the first run at the highest ratio.
 
-    Args:
-      workdir: the study's folder; ``replaced.csv`` of the run is read.
-      outcomes: of the study's cells.
-
-    Returns:
-      The labels; None if no run has a noisy one.
+    ``replaced.csv`` of the run is read; None if no run has a noisy label.
     """
     for cell, _, _ in _highest_first(outcomes):
         path = pathlib.Path(workdir) / cell.folder / "replaced.csv"
-        rows = []
-        if path.exists():
-            with open(path, encoding="utf-8", newline="") as file:
-                rows = [row for row in csv.DictReader(file) if row["replaced"] == "1"]
-        if rows:
+        table = run_tables.read(path, missing="") if path.exists() else []
+        if rows := [row for row in table if row["replaced"] == "1"]:
             names = ("overlap", "kept", "deleted", "added")
             dice, kept, deleted, added = (np.array([float(r[n]) for r in rows]) for n in names)
             drawn = kept + deleted
@@ -263,12 +251,7 @@ def labels(workdir: str | os.PathLike, outcomes: Sequence[grid.Outcome]) -> Labe
 def losses(workdir: str | os.PathLike, outcomes: Sequence[grid.Outcome]) -> Losses | None:
     """Reads the losses of the first run at the highest ratio.
 
-    Args:
-      workdir: the study's folder; ``metrics.jsonl`` of the run is read.
-      outcomes: of the study's cells.
-
-    Returns:
-      The losses; None if no run has finished.
+    ``metrics.jsonl`` of the run is read; None if no run has finished.
     """
     for cell, summary, _ in _highest_first(outcomes)[:1]:
         rows = metrics_log.read_metrics(

@@ -20,7 +20,7 @@ from noisyjax.noise import gaussian_field
 
 
 class Fitted(NamedTuple):
-    """What came out for a data set.
+    """The noise of a data set.
 
     Attributes:
       a: strength, fractions of the side.
@@ -64,9 +64,6 @@ def fit(key: Key[Array, ""], data: source.Source, ids: Sequence[int]) -> Fitted:
       data: a source with raters of its own; all classes of the foreground count as one.
       ids: the images to use.
 
-    Returns:
-      The fit.
-
     Raises:
       ValueError: if the source has no raters, or no image has two labels to compare.
     """
@@ -88,7 +85,7 @@ def fit(key: Key[Array, ""], data: source.Source, ids: Sequence[int]) -> Fitted:
 
 
 def _labels(data: source.Source, ids: Sequence[int]) -> Iterator[tuple[int, Array]]:
-    """Yields (id, labels ``[R, *S]`` of 0 and 1) where at least two raters found something."""
+    """Yields (id, labels ``[R, *S]`` of 0 and 1) where at least two raters have foreground."""
     for i in ids:
         example = data.examples[int(i)]
         masks = (example["labels"] > 0) & example["rater_mask"].reshape(

@@ -36,16 +36,16 @@ def truths(data: Sequence[source.Source], *, count: int) -> Integer[np.ndarray, 
     Raises:
       ValueError: if a source knows no truth, or the shapes differ.
     """
-    found = []
+    arrays = []
     for one in data:
         if "truth" not in one.examples[0]:
             raise ValueError(f"{one.name}: the truth is asked for, but it is not known")
         ids = np.arange(min(count, len(one.examples)))
-        found.append(source.take(one.examples, ids)["truth"])
-    shapes = {part.shape[1:] for part in found}
+        arrays.append(source.take(one.examples, ids)["truth"])
+    shapes = {part.shape[1:] for part in arrays}
     if len(shapes) > 1:
         raise ValueError(f"data: expected truths of one shape, got {sorted(shapes)}")
-    return np.concatenate(found)
+    return np.concatenate(arrays)
 
 
 def solve(
@@ -88,10 +88,10 @@ def measure(
       For each level a noise to its mean Dice.
     """
     masks = jnp.asarray(truths != 0, jnp.uint8)
-    found = {
+    means = {
         name: severity.mean_dice(
             annotation.NOISES[name], masks, [level[name] for level in levels], key, draws=draws
         )
         for name, draws in _DRAWS.items()
     }
-    return [{name: dice[place] for name, dice in found.items()} for place in range(len(levels))]
+    return [{name: dice[index] for name, dice in means.items()} for index in range(len(levels))]

@@ -20,10 +20,11 @@ WORST = 3
 _KINDS = ("sensitivity", "specificity")
 
 _LEGEND = """\
-Sensitivity and specificity over the voxels of all his images; Dice to the estimated truth, volume
-ratio (log2: 1 is twice too much, -1 half of it; undefined where one volume is zero) and Dice to the
-other raters as mean ± sd over images. Missed: images where he found nothing and the estimate did;
-added: the other way round. Trace / L: how often he is right, by his matrix, classes counting alike.
+Sensitivity and specificity over the voxels of all images of the rater; Dice to the estimated truth,
+volume ratio (log2: 1 is twice too much, -1 half of it; undefined where one volume is zero) and Dice
+to the other raters as mean ± sd over images. Missed: images with foreground in the estimate only;
+added: in the label only. Trace / L: how often the rater is right, by the matrix, classes counting
+alike.
 """
 
 

@@ -15,8 +15,8 @@ from noisyjax.metrics import confusion, overlap, raters, tabulate
 from noisyjax.studies.raters import references
 
 NOT_PERSISTENT = (
-    "the raters of {name} are not the same persons in every image: a row says how the labels at "
-    "its place do, and nothing about a person"
+    "the raters of {name} are not the same persons in every image: a row says how the labels in "
+    "its position do, and nothing about a person"
 )
 
 
