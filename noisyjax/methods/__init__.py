@@ -1,7 +1,8 @@
 """Methods by name: one file per family, one line per row of a results table.
 
-`METHODS[name](segmenter, num_raters=R, num_classes=L, **options)` returns a `base.Method`; the
-family's options are documented by its `build`.
+`METHODS[name](segmenter, num_raters=R, num_classes=L, **options)` returns a `base.Method` of a
+network of `noisyjax.models`; the family's options, with their defaults, are documented by its
+`build`.
 """
 
 import functools

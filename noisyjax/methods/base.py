@@ -44,7 +44,7 @@ class Assessment(NamedTuple):
 
     Attributes:
       uncertainty: how little each annotation is to be trusted, in [0, 1], ``[B, R, *S, C]``.
-      calibration: what each annotation says of the truth in view of that, ``[B, R, *S, C]``.
+      calibration: the truth by each annotation in view of that, ``[B, R, *S, C]``.
       confidence: how undecided the calibration maps of an image are, ``[B]``, 0 is decided.
       agreement: how much they contradict each other, ``[B]``, 0 is agreement.
       quality: weight of the image among those of high quality, in [0, 1], ``[B]``.
@@ -129,13 +129,10 @@ def segment(probs: Float[Array, "*S L"], *, decision: str = "argmax") -> Int[Arr
     Args:
       probs: probability of each class, ``[*S, L]``.
       decision: a key of `decisions.DECISIONS`: the most probable class, or the mask that is best
-        for accuracy or for Dice.
+        for accuracy or for Dice; another one is a ValueError.
 
     Returns:
       Class ids, ``[*S]``.
-
-    Raises:
-      ValueError: if the decision is unknown.
     """
     return decisions.decide(probs, decision)
 
@@ -170,13 +167,6 @@ def sample_rater(
 
 def ramp(step: Int[Array, ""], ramp_steps: int) -> Float[Array, ""]:
     """Returns the share of the largest weight after some updates: sigmoid-shaped, from 0.007 to 1.
-
-    Args:
-      step: number of updates done, ``[]``.
-      ramp_steps: updates until the weight is there.
-
-    Returns:
-      ``[]``.
 
     >>> [round(float(ramp(jnp.int32(step), 100)), 4) for step in (0, 50, 100, 900)]
     [0.0067, 0.2865, 1.0, 1.0]

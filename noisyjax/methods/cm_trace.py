@@ -69,9 +69,6 @@ def build(
     """Builds the method; its defaults were chosen on the validation images of `configs/example.py`.
 
     Args:
-      segmenter: a network of `noisyjax.models`.
-      num_raters: R.
-      num_classes: L.
       annotators: "spatial" (a matrix per annotator, image and pixel), "low_rank", "global" (one
         matrix per annotator), or "oracle" (the true matrices are given, only p is learnt, by the
         likelihood alone).

@@ -33,9 +33,6 @@ def build(
     smallest losses is kept, at least one example; the number is rounded up.
 
     Args:
-      segmenter: a network of `noisyjax.models`.
-      num_raters: R; nothing depends on it.
-      num_classes: L.
       loss: one of `fused.LOSSES`.
       target: "mean", "majority" or "sampled", see `fused.TARGETS`.
       forget_rate: tau, about the share of noisy examples, in ``[0, 1)``.

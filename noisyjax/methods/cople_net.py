@@ -53,9 +53,6 @@ def build(
     """Builds the method.
 
     Args:
-      segmenter: a network of `noisyjax.models`.
-      num_raters: R; nothing depends on it.
-      num_classes: L.
       target: one of `fused.TARGETS`.
       gamma: of the noise-robust Dice loss, in ``[1, 2]``.
       power: of the terms below in that loss, 2 as in the paper or 1.
@@ -142,15 +139,7 @@ def _batch_mean(losses: Array, weight: Array, axis_name: str | None) -> Array:
 def squared_distance(
     logits: Float[Array, "B *S L"], others: Float[Array, "B *S L"]
 ) -> Float[Array, "B"]:
-    """Returns the mean squared distance of the probabilities of two networks.
-
-    Args:
-      logits: ``[B, *S, L]``.
-      others: ``[B, *S, L]``.
-
-    Returns:
-      ``[B]``, of voxels and classes.
-    """
+    """Mean squared distance of two networks' probabilities, by their logits ``[B, *S, L]``."""
     squares = jnp.square(jax.nn.softmax(logits) - jax.nn.softmax(others))
     return squares.mean(tuple(range(1, squares.ndim)))
 

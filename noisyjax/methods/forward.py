@@ -44,9 +44,6 @@ def build(
     that is rare has none among the most confident pixels of all.
 
     Args:
-      segmenter: a network of `noisyjax.models`.
-      num_raters: R; nothing depends on it.
-      num_classes: L.
       target: "mean", "majority" or "sampled", see `fused.TARGETS`.
       warmup_steps: updates of the first stage.
       estimate_steps: how many of them, at its end, the matrix is estimated from.

@@ -41,8 +41,6 @@ def build(
 
     Args:
       segmenter: a network of `noisyjax.models`; of its output the features are read.
-      num_raters: R.
-      num_classes: L.
       reconstruction_weight: share of the raters' reconstruction in the loss, in ``[0, 1]``; the
         paper's is 0.3.
       blur_sigma: standard deviation in voxels of the blur of the attention, 0 for none.

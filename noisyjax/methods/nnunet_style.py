@@ -43,15 +43,9 @@ def build(
     """Builds the method.
 
     Args:
-      segmenter: a network of `noisyjax.models`.
-      num_raters: R; nothing depends on it.
-      num_classes: L.
       target: one of `fused.TARGETS`.
       mirror: whether a prediction is the mean over all mirror images, of which there are 4 in 2-D
         and 8 in 3-D; it costs as many times as much.
-
-    Returns:
-      A `base.Method`.
 
     Raises:
       ValueError: if the target is unknown.

@@ -40,8 +40,6 @@ def build(
 
     Args:
       segmenter: a network of `noisyjax.models`, best with dropout.
-      num_raters: R; nothing depends on it.
-      num_classes: L.
       loss: one of `fused.LOSSES`.
       target: the label that is given, "mean", "majority" or "sampled", see `fused.TARGETS`.
       passes: K, at least 2.
@@ -50,9 +48,6 @@ def build(
       pixel_scale: factor on the variance of the passes, see `label_noise`; 0 keeps the labels.
       image_scale: how fast the weight of an image falls, see `image_weight`; 0 for weights of 1.
       warmup_steps: updates that learn from the labels alone, for at first all is uncertain.
-
-    Returns:
-      A `base.Method`.
 
     Raises:
       ValueError: if a name is unknown, a number out of its range, or the passes would be alike.

@@ -41,8 +41,6 @@ def build(
 
     Args:
       segmenter: a network of `noisyjax.models`; of its output the features are read.
-      num_raters: R; nothing depends on it.
-      num_classes: L.
       beta: weight of the divergence.
       latent_size: Z.
       widths: channels of the levels of the prior and of the posterior network.

@@ -26,9 +26,6 @@ def build(
     network learns as if it were alone; a bound on the norm of the gradient is one for all of them.
 
     Args:
-      segmenter: a network of `noisyjax.models`.
-      num_raters: R.
-      num_classes: L.
       loss: one of `fused.LOSSES`.
 
     Returns:

@@ -127,25 +127,16 @@ def build(
 
 
 class _Setup(NamedTuple):
-    """What a method is made of.
-
-    Attributes:
-      modules: by name: the segmenter, and "auem" and "auxiliary" where they are on.
-      num_classes: L.
-      scores: `quality_scores` of a batch.
-      compare: `_compare` of a batch.
-      objective: one of the three functions below.
-      scored_from: number of the first update in which quality is told from the scores, or None.
-      consistency_weight: the largest alpha, or None without consistency.
-      ramp_steps: updates until alpha is there.
-    """
+    """What a method is made of: its modules by name, functions of a batch, and weights."""
 
     modules: dict[str, Any]
     num_classes: int
     scores: Callable[..., tuple[Array, Array, Array]]
     compare: Callable[..., tuple[Array, Array]]
     objective: Callable[..., tuple[Array, Array, Array]]
+    # The first update whose quality is that of the scores; None where all are of high quality.
     scored_from: int | None
+    # The largest alpha, or None without consistency.
     consistency_weight: float | int | None
     ramp_steps: int
 
