@@ -37,7 +37,7 @@ def _stream(key: Array, name: str) -> Array:
 def flip(
     image: Shaped[Array, "..."], axes: Sequence[int], flipped: Shaped[Array, "A"]
 ) -> Shaped[Array, "..."]:
-    """Mirrors ``[*S, ...]`` along those of A spatial axes that the bools ``[A]`` choose."""
+    """Mirrors an array ``[*S, ...]`` along those spatial axes that are chosen, bool ``[A]``."""
     for axis, chosen in zip(axes, flipped, strict=True):
         image = jnp.where(chosen, jnp.flip(image, axis), image)
     return image

@@ -109,11 +109,7 @@ def gather(
 ) -> Shaped[Array, "..."]:
     """Cuts patches ``[count, ..., *size, ...]`` out of an array ``[..., *S, ...]``.
 
-    Args:
-      array: with `leading` axes before the spatial ones.
-      corners: of `sample_corners`.
-      size: as there.
-      leading: number of axes before the spatial ones.
+    The corners are of `sample_corners`; `leading` axes are before the spatial ones.
     """
     before = array.shape[:leading]
     after = array.shape[leading + len(size) :]
@@ -140,18 +136,15 @@ def sample_batch(
     Args:
       batch: with ``image``, ``labels``, ``rater_mask``, ``id``, ``epoch`` and possibly others; B
         examples.
-      size: as in `sample_corners`.
+      size: as in `sample_corners`, like what follows, also its errors.
       count: patches of each example.
-      foreground_share: as in `sample_corners`.
+      foreground_share: the share of patches around a voxel of the foreground.
       seed: the run's seed or root key.
 
     Returns:
       A batch of ``B * count`` examples, the patches of one example next to each other, with its id
       and its weight. Image and labels are cut at the same corners, which depend on (seed, id,
       epoch) alone.
-
-    Raises:
-      ValueError: as in `sample_corners`.
     """
     key = rng.purpose_key(seed, "patches")
 

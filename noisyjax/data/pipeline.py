@@ -156,18 +156,9 @@ def eval_batches(
     threads: int = _THREADS,
     prefetch: int = _PREFETCH,
 ) -> Iterator[Batch]:
-    """Yields every example once, in order, the last batch filled up with weight 0.
+    """Yields every example once, in order, the last batch filled up with weight 0, in epoch 0.
 
-    Args:
-      examples: random access, N of them.
-      batch_size: examples per batch over all processes, B.
-      process_index: as in `train_batches`, like what follows.
-      process_count: number of processes.
-      threads: how many read ahead.
-      prefetch: batches read ahead.
-
-    Returns:
-      An iterator as of `train_batches`, with epoch 0.
+    Arguments and batches are as in `train_batches`.
 
     Raises:
       ValueError: if there are no examples, or the batch size is no multiple of the processes.

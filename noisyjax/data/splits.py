@@ -26,6 +26,15 @@ def check_fractions(fractions: Sequence[float]) -> None:
         )
 
 
+def _shuffled(groups: np.ndarray, seed: int) -> tuple[Int[np.ndarray, "N"], np.ndarray]:
+    """Returns ids with whole groups in a random order, and the position of each id's group."""
+    names, members = np.unique(groups, return_inverse=True)
+    position = np.empty(len(names), int)
+    position[order.permutation(len(names), seed=seed)] = np.arange(len(names))
+    ids = np.argsort(position[members], kind="stable").astype(np.int32)
+    return ids, position[members][ids]
+
+
 def split(
     num_examples: int,
     *,
@@ -58,17 +67,14 @@ def split(
     check_fractions(fractions)
     shares = np.asarray(fractions, float)
     groups = np.arange(num_examples) if groups is None else groups
-    _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    _, sizes = np.unique(groups, return_counts=True)
     shuffled = order.permutation(len(sizes), seed=seed)
     ends = np.cumsum(sizes[shuffled])
     # The small shift keeps a bound such as 0.7 + 0.1 from falling on the wrong side by rounding.
     bounds = np.cumsum(shares)[:2] * num_examples + 1e-6
-    part_of_group = np.empty(len(sizes), int)
-    part_of_group[shuffled] = np.searchsorted(bounds, ends - sizes[shuffled] / 2)
-    position = np.empty(len(sizes), int)
-    position[shuffled] = np.arange(len(sizes))
-    ids = np.argsort(position[members], kind="stable").astype(np.int32)
-    parts = {name: ids[part_of_group[members[ids]] == i] for i, name in enumerate(NAMES)}
+    part_of_position = np.searchsorted(bounds, ends - sizes[shuffled] / 2)
+    ids, positions = _shuffled(groups, seed)
+    parts = {name: ids[part_of_position[positions] == i] for i, name in enumerate(NAMES)}
     for share, (name, part) in zip(shares, parts.items(), strict=True):
         if share > 0 and not len(part):
             raise ValueError(
@@ -87,7 +93,7 @@ def cross_validation(
     fractions: Sequence[float] = (1.0, 0.0, 0.0),
     groups: Integer[np.ndarray, "N"] | None = None,
 ) -> Splits:
-    """Divides examples for one fold of a cross-validation, whole groups at a time.
+    """Divides examples for one fold of a cross-validation, whole groups at a time, like `split`.
 
     Every example tests in exactly one of the folds, whose sizes differ by a group at most.
 
@@ -99,9 +105,6 @@ def cross_validation(
       fractions: how the rest is divided into training and validation; no share is for testing.
       groups: as in `split`.
 
-    Returns:
-      As `split`.
-
     Raises:
       ValueError: if there is no such fold, a share of the rest tests, or a part is empty that
         should not be.
@@ -111,19 +114,17 @@ def cross_validation(
     [0, 1, 2, 3, 4, 5, 6, 7, 8]
     """
     groups = np.arange(num_examples) if groups is None else groups
-    names, members = np.unique(groups, return_inverse=True)
-    if not (1 < folds <= len(names) and 0 <= fold < folds):
+    num_groups = len(np.unique(groups))
+    if not (1 < folds <= num_groups and 0 <= fold < folds):
         raise ValueError(
-            f"fold: expected 0 <= fold < folds and 2 to {len(names)} folds, got {fold} of {folds}"
+            f"fold: expected 0 <= fold < folds and 2 to {num_groups} folds, got {fold} of {folds}"
         )
     if len(fractions) != 3 or fractions[2]:
         raise ValueError(
             f"fractions: expected those of training and validation and a zero, got {fractions}"
         )
-    position = np.empty(len(names), int)
-    position[order.permutation(len(names), seed=seed)] = np.arange(len(names))
-    ids = np.argsort(position[members], kind="stable").astype(np.int32)
-    tests = (position[members] % folds == fold)[ids]
+    ids, positions = _shuffled(groups, seed)
+    tests = positions % folds == fold
     rest = ids[~tests]
     parts = split(len(rest), seed=seed, fractions=fractions, groups=groups[rest])
     return {name: rest[part] for name, part in parts.items()} | {"test": ids[tests]}
@@ -139,12 +140,7 @@ def of_source(
 ) -> Splits:
     """Returns a source's own division, or a new one of `split` or `cross_validation`.
 
-    Args:
-      data: the source.
-      seed: as in `split`.
-      fractions: as in `split`; empty for the source's own division.
-      folds: as in `cross_validation`; 0 for a single division.
-      fold: likewise.
+    Without fractions and folds it is the source's own; 0 folds are a single division.
 
     Raises:
       ValueError: if the source has no division and no fractions are given.

@@ -77,22 +77,22 @@ def test_quarter_turns_of_an_oblong_plane_raise():
 
 
 def test_affine_displacement_when_worked_by_hand():
-    place = jax.jit(functools.partial(augment.affine_displacement, (3, 3), spacing=(1.0, 1.0)))
+    displace = jax.jit(functools.partial(augment.affine_displacement, (3, 3), spacing=(1.0, 1.0)))
     zero, one = jnp.zeros(2), jnp.float32(1)
-    np.testing.assert_array_equal(place(jnp.zeros(1), zero, one), np.zeros((2, 3, 3)))
-    moved = place(jnp.zeros(1), jnp.array([1.0, -2.0]), one)
+    np.testing.assert_array_equal(displace(jnp.zeros(1), zero, one), np.zeros((2, 3, 3)))
+    moved = displace(jnp.zeros(1), jnp.array([1.0, -2.0]), one)
     np.testing.assert_array_equal(moved, np.full((2, 3, 3), [[[-1.0]], [[2.0]]]))
-    larger = place(jnp.zeros(1), zero, jnp.float32(2))
+    larger = displace(jnp.zeros(1), zero, jnp.float32(2))
     np.testing.assert_array_equal(larger[0, :, 0], [0.5, 0.0, -0.5])
     # A quarter turn: the corner (0, 0) takes its value from the corner (0, 2).
-    turned = place(jnp.array([jnp.pi / 2]), zero, one)
+    turned = displace(jnp.array([jnp.pi / 2]), zero, one)
     np.testing.assert_allclose(turned[:, 0, 0], [0.0, 2.0], atol=1e-6)
 
 
 def test_rotation_is_rigid_in_millimetres():
     spacing = (2.0, 1.0, 0.5)
-    place = jax.jit(functools.partial(augment.affine_displacement, (4, 6, 5), spacing=spacing))
-    displacement = place(jnp.array([0.3, -0.2, 0.5]), jnp.zeros(3), jnp.float32(1))
+    displace = jax.jit(functools.partial(augment.affine_displacement, (4, 6, 5), spacing=spacing))
+    displacement = displace(jnp.array([0.3, -0.2, 0.5]), jnp.zeros(3), jnp.float32(1))
     grid = np.stack(np.meshgrid(*[np.arange(s) for s in (4, 6, 5)], indexing="ij"))
     millimetres = np.array(spacing).reshape(-1, 1)
     before = (grid.reshape(3, -1) - np.array([[1.5], [2.5], [2.0]])) * millimetres
@@ -338,10 +338,10 @@ def test_gamma_raises_the_intensities_of_each_channel_to_a_power():
     exponents = []
     for seed in range(20):
         result = transform(jax.random.key(seed), example)
-        found = np.asarray(result["image"])
-        np.testing.assert_array_equal(found[..., 1], 4.0)
+        bent_image = np.asarray(result["image"])
+        np.testing.assert_array_equal(bent_image[..., 1], 4.0)
         low, high = image[..., 0].min(), image[..., 0].max()
-        unit, bent = ((array[..., 0] - low) / (high - low) for array in (image, found))
+        unit, bent = ((array[..., 0] - low) / (high - low) for array in (image, bent_image))
         inside = (unit > 0.05) & (unit < 0.95)
         powers = np.log(bent[inside]) / np.log(unit[inside])
         np.testing.assert_allclose(powers, powers[0], rtol=1e-3)

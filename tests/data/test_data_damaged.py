@@ -117,11 +117,11 @@ def test_a_folder_of_files_is_used_without_its_damaged_cases(tmp_path):
     options = {"root": str(root), "fractions": (0.5, 0.25, 0.25)}
     with pytest.raises(ValueError, match="case_04"):
         sources.load("folder", **options)
-    found = sources.load("folder", skip_damaged=True, **options)
-    assert len(found.examples) == 6
-    errors = damaged.find(found, np.arange(6, dtype=np.int32))
+    data = sources.load("folder", skip_damaged=True, **options)
+    assert len(data.examples) == 6
+    errors = damaged.find(data, np.arange(6, dtype=np.int32))
     assert list(errors) == [2, 4]
     assert "case_02_0000.nii.gz" in errors[2]
     assert "no label" in errors[4]
-    parts = splits.of_source(found, seed=0)
+    parts = splits.of_source(data, seed=0)
     assert sum(map(len, damaged.without(parts, errors).values())) == 4

@@ -53,7 +53,7 @@ def test_uniform_patches_begin_everywhere_within_the_volume_equally_often():
     corners = _drawn(0.0).reshape(-1, 2)
     counts = np.zeros((7, 9))
     np.add.at(counts, tuple(corners.T), 1)
-    # Every one of the 63 places, 127 times on average: chi squared has 62 degrees of freedom.
+    # Every one of the 63 positions, 127 times on average: chi squared has 62 degrees of freedom.
     expected = len(corners) / counts.size
     assert ((counts - expected) ** 2 / expected).sum() < stats.chi2.ppf(0.999, counts.size - 1)
 
@@ -65,9 +65,9 @@ def test_patches_of_the_foreground_hold_it_and_lie_around_each_voxel_equally_oft
     mask = np.asarray(_foreground())
     assert all(mask[y : y + 4, x : x + 5].any() for y, x in corners[::50])
     wanted = np.clip(np.argwhere(mask) - (2, 2), 0, (6, 8))
-    places, times = np.unique(wanted, axis=0, return_counts=True)
-    found, counts = np.unique(corners, axis=0, return_counts=True)
-    np.testing.assert_array_equal(found, places)
+    expected, times = np.unique(wanted, axis=0, return_counts=True)
+    drawn, counts = np.unique(corners, axis=0, return_counts=True)
+    np.testing.assert_array_equal(drawn, expected)
     np.testing.assert_allclose(counts / len(corners), times / len(wanted), atol=0.02)
 
 
@@ -104,31 +104,31 @@ def _batch():
     }
 
 
-def test_a_batch_becomes_patches_of_image_and_labels_at_the_same_places():
+def test_a_batch_becomes_patches_of_image_and_labels_at_the_same_corners():
     batch, options = _batch(), {"size": (3, 4, 5), "count": 2, "foreground_share": 0.5}
     sample = jax.jit(functools.partial(patches.sample_batch, seed=1, **options))
-    found = sample(batch)
-    assert found["image"].shape == (6, 3, 4, 5, 2)
-    assert found["labels"].shape == (6, 2, 3, 4, 5)
-    np.testing.assert_array_equal(found["id"], [4, 4, 9, 9, 2, 2])
-    np.testing.assert_array_equal(found["weight"], [1, 1, 1, 1, 0, 0])
-    assert found["rater_mask"].shape == (6, 2)
-    np.testing.assert_array_equal(found["truth"], found["image"][..., 0] > 0.5)
-    np.testing.assert_array_equal(found["labels"][:, 0], found["truth"])
-    np.testing.assert_array_equal(found["labels"][:, 1], 1 - found["truth"])
+    cut = sample(batch)
+    assert cut["image"].shape == (6, 3, 4, 5, 2)
+    assert cut["labels"].shape == (6, 2, 3, 4, 5)
+    np.testing.assert_array_equal(cut["id"], [4, 4, 9, 9, 2, 2])
+    np.testing.assert_array_equal(cut["weight"], [1, 1, 1, 1, 0, 0])
+    assert cut["rater_mask"].shape == (6, 2)
+    np.testing.assert_array_equal(cut["truth"], cut["image"][..., 0] > 0.5)
+    np.testing.assert_array_equal(cut["labels"][:, 0], cut["truth"])
+    np.testing.assert_array_equal(cut["labels"][:, 1], 1 - cut["truth"])
     # Neither the company nor the order of the examples plays a part; the epoch does.
     turned = sample(jax.tree.map(lambda x: x[::-1], batch))
-    np.testing.assert_array_equal(turned["image"][4:], found["image"][:2])
+    np.testing.assert_array_equal(turned["image"][4:], cut["image"][:2])
     later = sample({**batch, "epoch": batch["epoch"] + 1})
-    assert not np.array_equal(later["image"], found["image"])
+    assert not np.array_equal(later["image"], cut["image"])
 
 
 def test_only_raters_who_are_there_make_foreground():
     batch = _batch()
     batch["labels"] = jnp.zeros_like(batch["labels"]).at[:, 0, 0, 0, 0].set(1).at[:, 1].set(1)
     options = {"size": (2, 2, 2), "count": 3, "foreground_share": 1, "seed": 0}
-    found = jax.jit(functools.partial(patches.sample_batch, **options))(batch)
-    assert np.all(found["labels"][:, 0].sum(axis=(1, 2, 3)) == 1)
+    cut = jax.jit(functools.partial(patches.sample_batch, **options))(batch)
+    assert np.all(cut["labels"][:, 0].sum(axis=(1, 2, 3)) == 1)
 
 
 def test_patches_that_cannot_be():

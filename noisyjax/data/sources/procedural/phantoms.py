@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from noisyjax.core import checks, rng
+from noisyjax.core import checks
 from noisyjax.data import source
 from noisyjax.data.sources import hounsfield
 from noisyjax.data.sources.procedural import mandible, solids, tissues
@@ -304,13 +304,10 @@ def load(
     """
     window = checks.lookup("organ", organ, ORGANS).window
     checks.positive("count", count)
-    keys = rng.example_keys(rng.purpose_key(seed, "sample"), np.arange(count))
+    draw = functools.partial(_chunk, shape=(size,) * 3, organ=organ, teeth=teeth)
     images = np.empty((count, size, size, size, 1), np.uint8)
     truths = np.empty((count, size, size, size), np.uint8)
-    # Every chunk has the same length, so that one program serves all counts.
-    for start in range(0, count, _CHUNK):
-        ids = np.minimum(np.arange(start, start + _CHUNK), count - 1)
-        image, truth = _chunk(keys[ids], (size,) * 3, organ, teeth)
+    for ids, (image, truth) in solids.draw_cases(draw, count, seed=seed, chunk=_CHUNK):
         images[ids, ..., 0] = hounsfield.to_bytes(np.asarray(image), window=window)
         truths[ids] = np.asarray(truth)
     return source.Source(

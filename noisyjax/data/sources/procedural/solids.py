@@ -6,12 +6,14 @@ the surface and approximate away from it.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
+
+from noisyjax.core import rng
 
 # A Python number or a traced one.
 Scalar = float | int | Float[Array, ""]
@@ -25,6 +27,17 @@ def uniform(
     """Draws a number for each name, uniform in its range."""
     unit = jax.random.uniform(key, (len(ranges),))
     return {name: low + (high - low) * u for (name, (low, high)), u in zip(ranges.items(), unit)}
+
+
+def draw_cases(
+    draw: Callable[[Array], tuple[Array, Array]], count: int, *, seed: int, chunk: int
+) -> Iterator[tuple[np.ndarray, tuple[Array, Array]]]:
+    """Yields ids of cases and their images and truths, which `draw` makes of keys ``[chunk]``."""
+    keys = rng.example_keys(rng.purpose_key(seed, "sample"), np.arange(count))
+    # Every chunk has the same length, so that one program serves all counts.
+    for start in range(0, count, chunk):
+        ids = np.minimum(np.arange(start, start + chunk), count - 1)
+        yield ids, draw(keys[ids])
 
 
 def grid(shape: Sequence[int], *, spacing: float) -> Float[Array, "n *S"]:

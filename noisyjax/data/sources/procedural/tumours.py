@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-from noisyjax.core import checks, rng
+from noisyjax.core import checks
 from noisyjax.data import source
 from noisyjax.data.sources.procedural import solids
 
@@ -232,13 +232,11 @@ def load(*, count: int = 400, size: int = 64, dimensions: int = 2, seed: int = 0
     checks.positive("count", count)
     checks.one_of("dimensions", dimensions, (2, 3))
     shape = (size,) * dimensions
-    keys = rng.example_keys(rng.purpose_key(seed, "sample"), np.arange(count))
+    draw = functools.partial(_chunk, shape=shape)
     images = np.empty((count, *shape, len(CHANNELS)), np.float16)
     truths = np.empty((count, *shape), np.uint8)
-    # Every chunk has the same length, so that one program serves all counts.
-    for start in range(0, count, _CHUNK):
-        ids = np.minimum(np.arange(start, start + _CHUNK), count - 1)
-        images[ids], truths[ids] = _chunk(keys[ids], shape)
+    for ids, (image, truth) in solids.draw_cases(draw, count, seed=seed, chunk=_CHUNK):
+        images[ids], truths[ids] = image, truth
     return source.Source(
         name="tumours",
         examples=source.ArrayExamples(images, truths=truths),
