@@ -46,12 +46,9 @@ def flip(
 def quarter_turns(
     image: Shaped[Array, "..."], plane: Sequence[int], turns: Integer[Array, ""]
 ) -> Shaped[Array, "..."]:
-    """Turns ``[*S, ...]`` by right angles, like `jax.numpy.rot90` with a traced number of turns.
+    """Turns an array by right angles, like `jax.numpy.rot90` with a traced number of turns, 0 to 3.
 
-    Args:
-      image: as long along the first axis of the plane as along the second.
-      plane: two spatial axes; a turn goes from the first towards the second.
-      turns: 0, 1, 2 or 3.
+    The array is ``[*S, ...]``; a turn goes from the first of two spatial axes towards the second.
 
     Raises:
       ValueError: if the plane is not square.

@@ -20,13 +20,9 @@ def around(
     *,
     fill: float | int = 0,
 ) -> Shaped[np.ndarray, "..."]:
-    """Returns the patch ``[*size]`` of ``[*S]``, or ``[*size, K]`` of ``[*S, K]``, around a point.
+    """Returns the patch ``[*size, ...]`` around a point in voxels, filled up beyond the volume.
 
-    Args:
-      volume: with or without channels.
-      centre: in voxels, one number per spatial axis; it becomes the voxel at index ``size // 2``.
-      size: voxels of the patch along each of them.
-      fill: the value outside of the volume.
+    The volume is ``[*S]`` or, with channels, ``[*S, K]``.
 
     >>> around(np.arange(5), (3.6,), (4,))
     array([2, 3, 4, 0])

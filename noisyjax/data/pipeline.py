@@ -24,12 +24,8 @@ _PREFETCH = 4
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     """Returns how many batches hold every example once; the last one may be padded.
 
-    Args:
-      num_examples: N, at least 1.
-      batch_size: examples per batch of the run (over all processes).
-
     Raises:
-      ValueError: if there is no example, or none in a batch.
+      ValueError: if there is no example or no room in a batch.
 
     >>> steps_per_epoch(11, 4)
     3

@@ -54,12 +54,10 @@ def split(
       groups: ``[N]``, the patient of each example; a patient is in one part only.
 
     Returns:
-      ``{"train": ids, "val": ids, "test": ids}``, int32, in random order, so that the first n are a
-      random sample.
+      Part to ids, int32, in random order, so that the first n are a random sample.
 
     Raises:
-      ValueError: if the fractions are not three that add up to one, or if a part that should hold
-        examples is empty.
+      ValueError: for other fractions, or if a part that should hold examples is empty.
 
     >>> {name: len(ids) for name, ids in split(10, seed=0, fractions=(0.7, 0.1, 0.2)).items()}
     {'train': 7, 'val': 1, 'test': 2}

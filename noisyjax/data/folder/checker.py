@@ -192,13 +192,8 @@ def check(
 ) -> list[problem_kinds.Problem]:
     """Lists every problem of a folder in the layout of `nnunet_layout`, reading case by case.
 
-    Args:
-      root: the folder.
-      ignore: kinds that are meant to be so.
-      max_bytes: the largest image or label map, unpacked.
-
-    Returns:
-      The problems, those of names first; none if the folder is clean.
+    Those of names come first. Kinds to `ignore` are meant to be so; `max_bytes` is the largest
+    image or label map, unpacked.
 
     Raises:
       ValueError: if a kind is unknown.

@@ -331,14 +331,8 @@ def read_images(
 ) -> Layout:
     """Lists the cases of a folder that has nothing but images, to be predicted.
 
-    Args:
-      folder: the folder.
-      ending: of its files.
-      class_names: the background first.
-      channel_names: one for each channel.
-
-    Returns:
-      The layout of the folder above it. Where there is one channel, CASE_0000 may be named CASE.
+    The layout is that of the folder above it, with the ending, the classes (the background first)
+    and the channels given. Where there is one channel, CASE_0000 may be named CASE.
     """
     folder = pathlib.Path(folder).resolve()
     problems = problem_kinds.Problems()

@@ -159,14 +159,9 @@ HARMLESS = (
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Something wrong with a folder.
+    """Something wrong with a folder: what (a key of `KINDS`), where, and how to mend it.
 
-    Attributes:
-      kind: a key of `KINDS`.
-      case: the case's name, or "".
-      file: the file, below the folder.
-      message: what is wrong.
-      remedy: how to mend it.
+    The case may be ""; the file is below the folder.
     """
 
     kind: str

@@ -67,12 +67,9 @@ class FolderExamples:
     def write(
         self, index: int, labels: Integer[np.ndarray, "*S"], path: str | pathlib.Path
     ) -> None:
-        """Writes a segmentation on the voxels of the case's own image, with its affine.
+        """Writes a segmentation ``[*S]`` of an example on the voxels of its image, with its affine.
 
-        Args:
-          index: of the example.
-          labels: ``[*S]``, in the axes and the size of the example.
-          path: the file; its ending says the format.
+        The ending of the path says the format.
 
         Raises:
           ValueError: if the shape is not that of the examples.

@@ -24,14 +24,10 @@ _LAYOUT = {
 def normalise(
     image: Integer[np.ndarray, "*S"], extent: Integer[np.ndarray, "n"]
 ) -> Float[np.ndarray, "*S"]:
-    """Returns a volume with mean 0 and standard deviation 1 within its true extent.
+    """Returns a volume ``[*S]`` with mean 0 and standard deviation 1 within its true extent.
 
-    Args:
-      image: intensities, ``[*S]``.
-      extent: the number of voxels along each axis that are not padding, ``[n]``.
-
-    Returns:
-      float32 ``[*S]``, 0 (the mean) in the padding; all zeros for a constant volume.
+    The extent is the number of voxels along each axis that are not padding; the padding becomes 0,
+    as does a constant volume.
 
     >>> normalise(np.array([1, 3, 0], np.uint8), np.array([2]))
     array([-1.,  1.,  0.], dtype=float32)

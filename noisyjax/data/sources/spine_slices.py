@@ -97,15 +97,10 @@ def resample(
     pixel: float | int,
     fill: float | int,
 ) -> Float[np.ndarray, "size size"]:
-    """Returns a square ``[size, size]`` of a plane at another resolution, interpolated linearly.
+    """Returns a square of a plane at another resolution, interpolated linearly.
 
-    Args:
-      plane: ``[H, W]``.
-      centre: the middle of the square in pixels of the plane.
-      spacing: size of a pixel of the plane along each axis in mm.
-      size: pixels of the square along each side.
-      pixel: their size in mm.
-      fill: the value outside of the plane.
+    The centre is in pixels of the plane ``[H, W]``; the plane's `spacing` and the square's `pixel`
+    in mm.
 
     >>> resample(np.eye(3), (1, 1), spacing=(2, 2), size=3, pixel=1.0, fill=0.0)
     array([[0.5 , 0.5 , 0.25],

@@ -321,13 +321,8 @@ def restore(
 ) -> Num[np.ndarray, "*S"]:
     """Brings a label map ``[*T]`` of a prepared case, before `fit`, back to its file's voxels.
 
-    Args:
-      labels: ``[*T]``.
-      grid: of `prepare`.
-      linear: whether to interpolate, for probabilities, or to take the nearest voxel.
-
-    Returns:
-      ``[*S]`` in RAS axes, 0 outside of the box.
+    The result is ``[*S]`` in RAS axes, 0 outside of the box; `linear` interpolates, for
+    probabilities, where else the nearest voxel is taken.
 
     Raises:
       ValueError: if the shape is not that of the prepared case.

@@ -49,14 +49,8 @@ def read(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> Volume:
     """Reads a file as it is, in its own orientation.
 
     Intensities that the header scales come as float32; everything else keeps the file's dtype. Two
-    or three axes are read; axes of length one beyond the third are dropped.
-
-    Args:
-      path: a file with one of the endings of `FORMATS`.
-      max_bytes: the largest array that may be allocated.
-
-    Returns:
-      The volume. A PNG or TIFF has voxels of 1 mm.
+    or three axes are read; axes of length one beyond the third are dropped. A PNG or TIFF has
+    voxels of 1 mm. No array larger than `max_bytes` is allocated.
 
     Raises:
       UnreadableError: naming the file and what is wrong with it; a `ValueError`.
@@ -93,10 +87,6 @@ def write(path: str | os.PathLike, volume: Volume) -> None:
     """Writes a volume, at once or not at all; dtype, affine and spacing stay, bool becomes uint8.
 
     A PNG or TIFF holds no affine; there it is left out.
-
-    Args:
-      path: the file; the end of its name is one of `FORMATS`.
-      volume: what to write.
 
     Raises:
       ValueError: if the format is unknown or cannot hold the dtype or the axes.

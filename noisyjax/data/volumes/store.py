@@ -41,11 +41,7 @@ def stored(
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Returns arrays from a folder, memory-mapped; makes and keeps them if one is not there.
 
-    Args:
-      folder: where they are kept, in files ``NAME.KEY.npy``; made if it is not there.
-      name: their digest.
-      keys: their names.
-      make: returns them.
+    Their files are ``NAME.KEY.npy``, with a `digest` as the name; `make` returns them by key.
     """
     paths = {key: pathlib.Path(folder) / f"{name}.{key}.npy" for key in keys}
     kept = {key: _read(path) for key, path in paths.items()}

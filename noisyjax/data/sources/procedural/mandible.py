@@ -223,11 +223,8 @@ def scene(
 ) -> tissues.Scene:
     """Paints a head around its lower jaw; the scene's teeth are the crowns of the lower jaw.
 
-    Args:
-      points: coordinates in mm, 0 in the middle of the jaw, ``[3, X, Y, Z]``.
-      brush: paints.
-      p: a number for each name of `RANGES`.
-      organ: there is one.
+    Points are in mm, 0 in the middle of the jaw, ``[3, X, Y, Z]``; `p` holds a number for each name
+    of `RANGES`; there is one organ.
     """
     del organ
     x, y, z = points

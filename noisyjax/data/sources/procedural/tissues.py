@@ -74,13 +74,9 @@ def spine(
 ) -> Float[Array, "X Y Z"]:
     """Paints vertebrae with discs, the canal, the arch behind it and the muscles beside it.
 
-    The canal's centre is 27 mm behind that of the vertebral bodies, which is at x = y = 0.
-
-    Args:
-      image: in HU, ``[X, Y, Z]``; the result is like it.
-      points: coordinates in mm, ``[3, X, Y, Z]``.
-      brush: paints.
-      p: a number for each name of `SPINE`.
+    The canal's centre is 27 mm behind that of the vertebral bodies, which is at x = y = 0. Points
+    are in mm, ``[3, X, Y, Z]``, the image in HU, ``[X, Y, Z]``; `p` has a number for each name of
+    `SPINE`.
     """
     x, y, z = points
     for side in (-1, 1):
