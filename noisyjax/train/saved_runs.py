@@ -108,7 +108,7 @@ def evaluate_run(
       workdir: the run's working directory; nothing of the run is changed.
       split: "train", "val" or "test".
       checkpoint: "latest" or "best".
-      decisions: how probabilities become masks, see `evaluate.case_values`; the run's if empty.
+      decisions: how probabilities become masks, see `case_metrics.case_values`; the run's if empty.
       output: where the reports go, by default ``evaluations/<split>-<checkpoint>`` in the workdir.
 
     Returns:

@@ -1,61 +1,15 @@
-"""The whole set of metrics of a split's segmentations, beside the usual overlaps.
+"""Distances between the surfaces of segmentations and truths, measured on the host.
 
-What JAX can do goes with the prediction (`case_values`); distances between surfaces are measured on
-the host, batch after batch, so that no more than a batch of segmentations is held.
+It is done batch after batch, so that no more than a batch of segmentations is held.
 """
 
 from collections.abc import Mapping
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Integer
+from jaxtyping import Integer
 
-from noisyjax.metrics import boundary, overlap, surface
-
-OVERLAPS = {
-    "accuracy": overlap.accuracy,
-    "precision": overlap.precision,
-    "recall": overlap.recall,
-    "specificity": overlap.specificity,
-}
-
-# Of every foreground class; distances in mm. Smaller is better for RVD and the distances.
-NAMES = (*OVERLAPS, "rvd", *boundary.Boundary._fields, *surface.Surface._fields)
-
-_SEGMENTATION = "segmentation"
-
-
-def case_values(
-    segmentation: Integer[Array, "*S"],
-    truth: Integer[Array, "*S"],
-    *,
-    num_classes: int,
-    suffix: str = "",
-) -> dict[str, Array]:
-    """Returns what is measured on one example together with its prediction.
-
-    Args:
-      segmentation: class ids, ``[*S]``.
-      truth: class ids, ``[*S]``.
-      num_classes: L.
-      suffix: what is put behind every name.
-
-    Returns:
-      The `OVERLAPS`, ``rvd``, ``dbd_g``, ``dbd_m``, ``sbd`` ``[L - 1]`` of the foreground classes,
-      NaN where they are 0/0, but for two empty masks, whose boundaries agree and whose volumes do
-      not differ; and the segmentation, for `measure`.
-    """
-    counts = overlap.counts(segmentation, truth, num_classes)
-
-    def edges(label: Integer[Array, ""]) -> boundary.Boundary:
-        return boundary.boundary_overlap(segmentation == label, truth == label, empty="one")
-
-    values = {name: measure_of(counts)[1:] for name, measure_of in OVERLAPS.items()}
-    values["rvd"] = overlap.relative_volume_difference(counts)[1:]
-    values |= jax.vmap(edges)(jnp.arange(1, num_classes))._asdict()
-    values[_SEGMENTATION] = segmentation.astype(jnp.uint8)
-    return {f"{name}{suffix}": value for name, value in values.items()}
+from noisyjax.metrics import surface
+from noisyjax.train.evaluation import case_metrics
 
 
 def measure(
@@ -69,7 +23,7 @@ def measure(
     """Replaces the segmentations of a batch by the distances of their surfaces to the truth's.
 
     Args:
-      values: name to values of B examples, among them those of `case_values`.
+      values: name to values of B examples, from `case_metrics.case_values`.
       truths: class ids, ``[B, *S]``.
       num_classes: L.
       spacing: size of a voxel along each axis, in mm.
@@ -81,12 +35,12 @@ def measure(
     """
     measured = {}
     for name, value in values.items():
-        if not name.startswith(_SEGMENTATION):
+        if not name.startswith(case_metrics.SEGMENTATION):
             measured[name] = value
             continue
-        found = surface.surface_metrics_of_cases(
+        distances = surface.surface_metrics_of_cases(
             value, truths, num_classes=num_classes, spacing=spacing, tolerance=tolerance
         )
-        suffix = name.removeprefix(_SEGMENTATION)
-        measured |= {f"{metric}{suffix}": array for metric, array in found._asdict().items()}
+        suffix = name.removeprefix(case_metrics.SEGMENTATION)
+        measured |= {f"{metric}{suffix}": array for metric, array in distances._asdict().items()}
     return measured

@@ -1,0 +1,385 @@
+"""What is measured of each case: one table, and one line in it for each metric.
+
+Everything else loops over `METRICS`: the rows of ``<split>_cases.csv``, the means of the report and
+the summary, and what a checkpoint can be chosen by. A metric of your own is one more entry::
+
+    "confidence": Metric(lambda case: case.probs.max(-1).mean(), better="high"),
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Integer
+
+from noisyjax.methods import base
+from noisyjax.metrics import (
+    boundary,
+    calibration,
+    confusion,
+    distribution,
+    overlap,
+    surface,
+    tabulate,
+)
+
+Values = dict[str, Array]
+
+SEGMENTATION = "segmentation"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """An example with its prediction and a decision, and what several metrics share.
+
+    Attributes:
+      prediction: of the example, without the batch axis.
+      batch: the example: ``labels`` ``[R, *S]``, ``rater_mask`` ``[R]`` and, where it is known,
+        ``truth`` ``[*S]``.
+      num_classes: L.
+      decision: a key of `decisions.DECISIONS`.
+    """
+
+    prediction: base.Prediction
+    batch: Any
+    num_classes: int
+    decision: str = "argmax"
+
+    @property
+    def probs(self) -> Float[Array, "*S L"]:
+        """Of each class."""
+        return self.prediction.probs
+
+    @property
+    def truth(self) -> Integer[Array, "*S"] | None:
+        """Class ids, or None where it is not known."""
+        return self.batch.get("truth")
+
+    @property
+    def rater_probs(self) -> Float[Array, "#R *S L"]:
+        """The raters' predicted labels, one for all if they are not modelled."""
+        probs = self.prediction.rater_probs
+        return self.probs[None] if probs is None else probs
+
+    @functools.cached_property
+    def segmentation(self) -> Integer[Array, "*S"]:
+        """The class ids that the decision makes of the probabilities."""
+        return base.segment(self.probs, decision=self.decision)
+
+    @functools.cached_property
+    def counts(self) -> overlap.Counts:
+        """Of the segmentation and the truth."""
+        return overlap.counts(self.segmentation, self.truth, self.num_classes)
+
+    @functools.cached_property
+    def label_counts(self) -> overlap.Counts:
+        """Of the segmentation and each rater's label."""
+        return jax.vmap(lambda labels: overlap.counts(self.segmentation, labels, self.num_classes))(
+            self.batch["labels"]
+        )
+
+    @functools.cached_property
+    def edges(self) -> boundary.Boundary:
+        """Of the segmentation and the truth, ``[L - 1]``."""
+
+        def of_class(label: Integer[Array, ""]) -> boundary.Boundary:
+            return boundary.boundary_overlap(
+                self.segmentation == label, self.truth == label, empty="one"
+            )
+
+        return jax.vmap(of_class)(jnp.arange(1, self.num_classes))
+
+
+class Metric(NamedTuple):
+    """One metric of a case.
+
+    Attributes:
+      compute: ``[]`` of a case, ``[R]`` of its raters or ``[L - 1]`` of its foreground classes, or
+        None where it is not defined; None for what is computed on the host (`surfaces`, `derive`).
+      axis: "case", "rater" or "class".
+      mean: "all" for the mean over cases, and with "class" their standard deviation; "rater" for a
+        mean of each rater; "" for none.
+      better: "high" or "low" if a checkpoint can be chosen by it.
+      by_decision: whether it depends on the decision.
+      surface: whether it is measured with ``evaluate.surface`` only.
+      derive: makes the metric of the sums that `case_values` returns: of each case ``[B]`` with
+        ``axis=1``, of all without.
+    """
+
+    compute: Callable[[Case], Array | None] | None
+    axis: str = "case"
+    mean: str = "all"
+    better: str = ""
+    by_decision: bool = False
+    surface: bool = False
+    derive: Callable[..., Any] | None = None
+
+
+def label_nll(
+    probs: Float[Array, "#R *S L"], labels: Integer[Array, "R *S"], rater_mask: Bool[Array, "R"]
+) -> Float[Array, ""]:
+    """Returns the mean negative log-likelihood of the labels that the raters gave to one image.
+
+    It needs no truth. With ``probs = A p`` it is the data term of Zhang et al. 2020, Eq. 3.
+
+    Args:
+      probs: predicted for each rater, ``[R, *S, L]``, R may be 1.
+      labels: what they gave, ``[R, *S]``.
+      rater_mask: who labelled the image, ``[R]``.
+
+    Returns:
+      ``[]``, over pixels and raters; NaN if nobody labelled the image.
+    """
+    probs = jnp.broadcast_to(probs, (*labels.shape, probs.shape[-1]))
+    given = jnp.take_along_axis(probs, labels.astype(jnp.int32)[..., None], axis=-1)[..., 0]
+    nll = -jnp.log(jnp.maximum(given, jnp.finfo(probs.dtype).tiny))
+    return jnp.mean(nll, where=rater_mask.reshape(-1, *[1] * (labels.ndim - 1)))
+
+
+def _nll(case: Case) -> Array:
+    return label_nll(case.rater_probs, case.batch["labels"], case.batch["rater_mask"])
+
+
+def _ged2(case: Case) -> Array:
+    samples = case.prediction.samples
+    drawn = distribution.rater_samples(case.rater_probs if samples is None else samples)
+    return distribution.ged_squared(
+        drawn,
+        case.batch["labels"],
+        num_classes=case.num_classes,
+        rater_mask=case.batch["rater_mask"],
+    )
+
+
+def _rater_iou(case: Case) -> Array:
+    return distribution.agreement(case.batch["labels"], rater_mask=case.batch["rater_mask"])
+
+
+def _trace(case: Case) -> Array | None:
+    return None if case.prediction.cms is None else confusion.mean_trace(case.prediction.cms)
+
+
+def _mean_dice(counts: overlap.Counts) -> Float[Array, "R"]:
+    return overlap.dice(counts)[:, 1:].mean(axis=-1)
+
+
+def _rater_dice(case: Case) -> Array | None:
+    """Of each rater's label and the truth, a mean over classes."""
+    if case.truth is None:
+        return None
+    count = functools.partial(overlap.counts, num_classes=case.num_classes)
+    return _mean_dice(jax.vmap(lambda labels: count(labels, case.truth))(case.batch["labels"]))
+
+
+def _own_dice(case: Case) -> Array:
+    """Of the label predicted for a rater and the one that they gave, NaN where they gave none."""
+    labels = case.batch["labels"]
+    predicted = jnp.broadcast_to(distribution.rater_samples(case.rater_probs), labels.shape)
+    count = functools.partial(overlap.counts, num_classes=case.num_classes)
+    dice = _mean_dice(jax.vmap(count)(predicted, labels))
+    return jnp.where(case.batch["rater_mask"], dice, jnp.nan)
+
+
+def _ece(case: Case) -> Array | None:
+    if case.truth is None:
+        return None
+
+    def of_class(label: Integer[Array, ""], probs: Float[Array, "*S"]) -> Float[Array, ""]:
+        bins = calibration.bin_probabilities(probs, case.truth == label)
+        return calibration.expected_calibration_error(bins)
+
+    labels, probs = jnp.arange(1, case.num_classes), jnp.moveaxis(case.probs, -1, 0)[1:]
+    return jax.vmap(of_class)(labels, probs)
+
+
+def _cm_rmse(values: Mapping[str, np.ndarray], **how: Any) -> Any:
+    # Of all it is pooled over pixels, images and raters: not the mean of the cases' errors.
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(values["cm_error"].sum(**how) / values["cm_count"].sum(**how))
+
+
+def of_truth(measure: Callable[[overlap.Counts], Array], **how: Any) -> Metric:
+    """Returns a metric of the segmentation and the truth, of each foreground class.
+
+    Args:
+      measure: counts to ``[L]``.
+      **how: more fields of `Metric`.
+    """
+
+    def compute(case: Case) -> Array | None:
+        return None if case.truth is None else measure(case.counts)[1:]
+
+    return Metric(compute, "class", by_decision=True, **how)
+
+
+def of_labels(measure: Callable[[overlap.Counts], Array]) -> Metric:
+    """Returns a metric of the segmentation and the given labels, a mean over their raters."""
+
+    def compute(case: Case) -> Array:
+        given = case.batch["rater_mask"][:, None]
+        return jnp.mean(measure(case.label_counts)[:, 1:], axis=0, where=given)
+
+    return Metric(compute, "class", by_decision=True)
+
+
+def _of_edges(name: str) -> Metric:
+    def compute(case: Case) -> Array | None:
+        return None if case.truth is None else getattr(case.edges, name)
+
+    return Metric(compute, "class", by_decision=True, surface=True)
+
+
+_ON_HOST = Metric(None, "class", by_decision=True, surface=True)
+
+METRICS: dict[str, Metric] = {
+    # Of the segmentation. False positives are once a share of all that is not the class, which
+    # falls with the size of the image, and once of what was predicted.
+    "dice": of_truth(overlap.dice, better="high"),
+    "jaccard": of_truth(overlap.jaccard, better="high"),
+    "false_positive_rate": of_truth(overlap.false_positive_rate),
+    "false_discovery_rate": of_truth(overlap.false_discovery_rate),
+    "label_dice": of_labels(overlap.dice),
+    "label_false_positive_rate": of_labels(overlap.false_positive_rate),
+    "label_false_discovery_rate": of_labels(overlap.false_discovery_rate),
+    "accuracy": of_truth(overlap.accuracy, surface=True),
+    "precision": of_truth(overlap.precision, surface=True),
+    "recall": of_truth(overlap.recall, surface=True),
+    "specificity": of_truth(overlap.specificity, surface=True),
+    "rvd": of_truth(overlap.relative_volume_difference, surface=True),
+    **{name: _of_edges(name) for name in boundary.Boundary._fields},
+    # Distances in mm.
+    **dict.fromkeys(surface.Surface._fields, _ON_HOST),
+    # Of the probabilities: the expected calibration error.
+    "ece": Metric(_ece, "class", better="low"),
+    "nll": Metric(_nll, better="low"),
+    "ged2": Metric(_ged2, better="low"),
+    # Of the raters: their agreement, matrices, Dice to the truth, Dice of what is predicted.
+    "rater_iou": Metric(_rater_iou, mean=""),
+    "trace": Metric(_trace, "rater", mean="rater"),
+    "rater_dice": Metric(_rater_dice, "rater", mean=""),
+    "own_dice": Metric(_own_dice, "rater"),
+    "cm_rmse": Metric(None, better="low", derive=_cm_rmse),
+}
+
+
+def suffixes(decisions: Sequence[str]) -> dict[str, str]:
+    """Returns what is put behind a metric's name for each decision: nothing for the first.
+
+    >>> suffixes(("accuracy", "dice"))
+    {'accuracy': '', 'dice': '@dice'}
+    """
+    return {name: f"@{name}" if position else "" for position, name in enumerate(decisions)}
+
+
+def case_values(
+    prediction: base.Prediction,
+    batch: Values,
+    *,
+    num_classes: int,
+    decisions: Sequence[str] = ("argmax",),
+    surface: bool = False,
+) -> Values:
+    """Returns what is measured on one example on the device.
+
+    Args:
+      prediction: of the example, without the batch axis.
+      batch: the example, see `Case`.
+      num_classes: L.
+      decisions: keys of `decisions.DECISIONS`. The metrics of the first have plain names, those of
+        another, for example, ``dice@accuracy``.
+      surface: whether to add, where there is a truth, the metrics with `Metric.surface`, and the
+        segmentation for `surfaces.measure`.
+
+    Returns:
+      Name to value: the `METRICS` that are defined; with matrices ``cm_sum`` ``[R, L, L]`` and
+      ``cm_weight`` ``[L]``, with a truth too ``cm_error`` and ``cm_count`` ``[R]``.
+    """
+    values = {}
+    for decision, suffix in suffixes(decisions).items():
+        case = Case(prediction, batch, num_classes, decision)
+        for name, metric in METRICS.items():
+            wanted = (surface or not metric.surface) and (metric.by_decision or not suffix)
+            value = metric.compute(case) if metric.compute and wanted else None
+            if value is not None:
+                values[f"{name}{suffix}"] = value
+        if surface and case.truth is not None:
+            values[f"{SEGMENTATION}{suffix}"] = case.segmentation.astype(jnp.uint8)
+    return values | _matrix_sums(prediction, batch)
+
+
+def _matrix_sums(prediction: base.Prediction, batch: Values) -> Values:
+    if prediction.cms is None:
+        return {}
+    # A column counts where its class is believed to be; elsewhere no label shapes it.
+    total, weight = confusion.cm_sums(prediction.cms, probs=prediction.probs)
+    sums = {"cm_sum": total, "cm_weight": weight}
+    if "truth" in batch:
+        sums["cm_error"], sums["cm_count"] = confusion.true_column_error(
+            prediction.cms, batch["truth"], batch["labels"], rater_mask=batch["rater_mask"]
+        )
+    return sums
+
+
+def _measured(values: Mapping[str, np.ndarray]) -> dict[str, Metric]:
+    """Returns the metrics that there are values of: those of classes by name, then the others."""
+    names = [name for name in values if name.partition("@")[0] in METRICS]
+    names += [name for name, metric in METRICS.items() if metric.derive and "cm_error" in values]
+    metrics = {name: METRICS[name.partition("@")[0]] for name in names}
+    table = list(METRICS.values())
+
+    def order(name: str) -> tuple[int, str]:
+        metric = metrics[name]
+        return (-1 if metric.axis == "class" else table.index(metric), name)
+
+    return {name: metrics[name] for name in sorted(names, key=order)}
+
+
+def rows(
+    values: Mapping[str, np.ndarray],
+    cases: Sequence[str],
+    classes: Sequence[str],
+    raters: Sequence[str],
+) -> list[tabulate.Row]:
+    """Returns the table of cases: per class, per case and per rater.
+
+    Args:
+      values: name to values of B cases.
+      cases: B names.
+      classes: L - 1 names.
+      raters: R names.
+    """
+    table = []
+    for name, metric in _measured(values).items():
+        if metric.axis == "class":
+            table += tabulate.case_rows(name, values[name], cases, classes)
+        elif metric.axis == "rater":
+            for index, rater in enumerate(raters):
+                table += tabulate.case_rows(f"{name}_{rater}", values[name][:, index], cases)
+        else:
+            of_cases = metric.derive(values, axis=1) if metric.derive else values[name]
+            table += tabulate.case_rows(name, of_cases, cases)
+    return table
+
+
+def scalars(values: Mapping[str, np.ndarray], raters: Sequence[str]) -> dict[str, float]:
+    """Returns name to mean over the cases; numbers of each rater come last."""
+    means, of_raters = {}, {}
+    for name, metric in _measured(values).items():
+        if metric.mean == "rater":
+            each = values[name].mean(axis=0)
+            of_raters |= {f"{name}_{r}": float(x) for r, x in zip(raters, each, strict=True)}
+        elif metric.mean and metric.derive:
+            means[name] = float(metric.derive(values, dtype=np.float64))
+        elif metric.mean and metric.axis == "class":
+            summary = tabulate.summarise(values[name].mean(axis=1).tolist())
+            means |= {name: summary.mean, f"{name}_sd": summary.sd}
+        elif metric.mean:
+            means[name] = tabulate.summarise(values[name].ravel().tolist()).mean
+    if {"trace", "rater_dice"} <= values.keys():
+        traces, skill = (values[name].mean(axis=0) for name in ("trace", "rater_dice"))
+        of_raters["rater_ranking"] = confusion.ranking_agreement(traces, skill)
+    return means | of_raters
