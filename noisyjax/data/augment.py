@@ -244,14 +244,10 @@ _CHANGES = tuple(n for n in OPTIONS if n not in ("spacing", "image_fill", "proba
 
 
 def build(options: Mapping[str, Any]) -> Transform | None:
-    """Returns the augmentation of one example that a config describes.
+    """Returns the augmentation of one example that a config describes, by options of `augment`.
 
-    Args:
-      options: of `augment`; those left out are off.
-
-    Returns:
-      ``f(key, example) -> example`` that changes ``image``, ``labels`` and, where present,
-      ``truth`` and ``target``; None if no option that changes anything is on.
+    ``f(key, example) -> example`` changes ``image``, ``labels`` and, where present, ``truth`` and
+    ``target``; None if no option that changes anything is on.
 
     Raises:
       ValueError: if an option is unknown.

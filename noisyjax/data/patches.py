@@ -74,8 +74,7 @@ def sample_corners(
       First voxel of each patch, ``[count, n]`` int32; all patches lie within the volume.
 
     Raises:
-      ValueError: if a patch is larger than the volume, the count is not positive or the share is
-        not in [0, 1].
+      ValueError: if a patch is larger than the volume, or count or share are out of range.
 
     >>> volume = jnp.zeros((9, 9), bool)
     >>> sample_corners(jax.random.key(0), volume, size=(4, 9), count=3)[:, 1]

@@ -11,10 +11,8 @@ def with_foreground(
 ) -> Int[np.ndarray, "..."]:
     """Returns the slices of a volume that show enough of the structure, int64, rising.
 
-    Args:
-      areas: pixels of the structure in each slice, ``[D]``.
-      least: how many of them a slice must have, at least 1.
-      every: take every n-th of those slices.
+    `areas` are its pixels in each slice, ``[D]``, of which a slice needs `least`; of those slices
+    every n-th is taken.
 
     >>> with_foreground(np.array([0, 3, 9, 8, 2]), least=3)
     array([1, 2, 3])
@@ -28,15 +26,10 @@ def blocks(slices: Integer[np.ndarray, "M"], *, length: int, gap: int = 0) -> In
     """Divides the slices of a volume into blocks of neighbours, for splits that never divide one.
 
     Neighbouring slices are nearly the same image: one to train with and the next to test by would
-    test nothing. The gap separates the ends of two blocks.
-
-    Args:
-      slices: numbers of slices, rising, ``[M]``.
-      length: planes of a block; 0 for one block.
-      gap: planes left out after each block.
+    test nothing. So `gap` planes are left out after each block of `length` planes (0: one block).
 
     Returns:
-      The block of each slice, ``[M]`` int64, or -1 for a slice that is left out.
+      The block of each of the rising slices, ``[M]`` int64, or -1 for one that is left out.
 
     >>> blocks(np.array([4, 5, 6, 7, 8, 9, 11]), length=3, gap=1)
     array([ 0,  0,  0, -1,  1,  1, -1])

@@ -65,16 +65,20 @@ class Volume:
         return tuple(float(length) for length in np.linalg.norm(columns, axis=0))
 
 
+def _check_allowed(path: str, size: int, max_bytes: int, header: str) -> None:
+    if size > max_bytes:
+        raise UnreadableError(
+            path, "too_large", f"expected at most {max_bytes} bytes, its header says {header}"
+        )
+
+
 def _check_size(path: str, shape: tuple, itemsize: int, max_bytes: int, offset: int = 0) -> None:
     """Raises for a size that is absurd, not allowed, or more than the file can hold."""
     if not shape or min(shape) < 1:
         raise UnreadableError(path, "format", f"expected axes of at least one voxel, got {shape}")
     # Python's integers do not overflow.
     size = math.prod(int(n) for n in shape) * itemsize
-    if size > max_bytes:
-        raise UnreadableError(
-            path, "too_large", f"expected at most {max_bytes} bytes, its header says {size} {shape}"
-        )
+    _check_allowed(path, size, max_bytes, f"{size} {shape}")
     packed = os.path.getsize(path)
     if size + offset > packed * (_MOST_DEFLATED if path.lower().endswith(".gz") else 1):
         raise UnreadableError(
@@ -228,10 +232,7 @@ def _open_simpleitk(path: str, max_bytes: int):
         raise UnreadableError(path, "format", "expected one number for each voxel, got several")
     shape = tuple(int(n) for n in reader.GetSize())
     # float64 is the widest.
-    if math.prod(shape) * 8 > max_bytes:
-        raise UnreadableError(
-            path, "too_large", f"expected at most {max_bytes} bytes, its header says {shape}"
-        )
+    _check_allowed(path, math.prod(shape) * 8, max_bytes, f"{shape}")
     # The data may be deflated.
     if math.prod(shape) > os.path.getsize(path) * _MOST_DEFLATED:
         raise _cut_off(path, ValueError(f"its header says {shape}"))
@@ -283,12 +284,8 @@ def _pages(path: str, max_bytes: int, *, whole: bool) -> list[np.ndarray]:
                 raise UnreadableError(path, "format", f"expected one {what}, got {count}")
             size, colours = image.size, _COLOUR.get(image.mode, ())
             shape = (image.height, image.width, *colours)
-            if count * math.prod(shape) * 4 > max_bytes:
-                raise UnreadableError(
-                    path,
-                    "too_large",
-                    f"expected at most {max_bytes} bytes, its header says {count} pages of {shape}",
-                )
+            size_in_bytes = count * math.prod(shape) * 4
+            _check_allowed(path, size_in_bytes, max_bytes, f"{count} pages of {shape}")
             # A pixel takes a bit at least.
             if png and math.prod(shape) > 8 * _MOST_DEFLATED * os.path.getsize(path):
                 raise _cut_off(path, ValueError(f"its header says {shape}"))

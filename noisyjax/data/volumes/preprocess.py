@@ -51,16 +51,12 @@ def resample(
       array: ``[*S]``.
       spacing: of the volume, in mm.
       to: the new one.
-      linear: whether to interpolate between voxels (images) or to take the nearest (labels, which
-        thus keep their values).
-      shape: of the result; by default that of `resampled_shape`.
-
-    Returns:
-      ``[*T]`` of the same dtype; float32 for integers that are interpolated.
+      linear: whether to interpolate between voxels (images, as float32 if they were integers) or to
+        take the nearest (labels, which thus keep their values).
+      shape: of the result ``[*T]``; by default that of `resampled_shape`.
 
     Raises:
-      ValueError: if a spacing is not positive or does not fit the axes, or the result is absurdly
-        large.
+      ValueError: if a spacing does not fit, or the result is absurdly large.
 
     >>> resample(np.array([0.0, 2.0]), spacing=(1.0,), to=(0.5,), linear=True)
     array([0. , 0.5, 1.5, 2. ])

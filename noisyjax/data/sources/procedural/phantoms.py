@@ -248,11 +248,8 @@ def phantom(
 ) -> tuple[Float[Array, "X Y Z"], Bool[Array, "X Y Z"]]:
     """Draws one patch: image in HU and the organ's mask, both ``[X, Y, Z]``.
 
-    Args:
-      key: a typed key, ``[]``.
-      shape: ``(X, Y, Z)``; the voxels are cubes, and the longest side is `FIELD_OF_VIEW`.
-      organ: a key of `ORGANS`.
-      teeth: whether crowns of teeth count as the organ; the image does not depend on it.
+    The voxels are cubes, and the longest side is `FIELD_OF_VIEW`. With `teeth` their crowns count
+    as the organ; the image does not depend on it.
 
     Raises:
       ValueError: if the organ is unknown or has no teeth, or the shape is not that of a volume.

@@ -75,10 +75,7 @@ def smooth_fields(
 def ellipsoid(points: Float[Array, "n *S"], centre: Point, radii: Point) -> Volume:
     """Returns the signed distance in mm ``[*S]`` to an ellipsoid along the axes.
 
-    Args:
-      points: coordinates in mm, ``[n, *S]``.
-      centre: n coordinates in mm.
-      radii: n semi-axes in mm; arrays ``[*S]`` where they change from voxel to voxel.
+    Points ``[n, *S]``, the centre and the n semi-axes are in mm; these may be arrays ``[*S]``.
     """
     offsets = [(p - c) / r for p, c, r in zip(points, centre, radii, strict=True)]
     scaled = jnp.sqrt(sum(jnp.square(o) for o in offsets))

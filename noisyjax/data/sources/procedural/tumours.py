@@ -161,10 +161,7 @@ def tumour(
 ) -> tuple[Float[Array, "*S 4"], UInt8[Array, "*S"]]:
     """Draws one case.
 
-    Args:
-      key: a typed key, ``[]``.
-      shape: ``(H, W)`` or three sizes; the voxels are squares or cubes, and the longest side is
-        `FIELD_OF_VIEW`.
+    The voxels are squares or cubes, and the longest side is `FIELD_OF_VIEW`.
 
     Returns:
       The image ``[*S, 4]``, each of `CHANNELS` with mean 0 and standard deviation 1 within the
