@@ -44,6 +44,7 @@ class Source:
       num_classes: L, the background included.
       class_names: L names, the background first.
       spacing: size of a voxel along each spatial axis, in mm; ones where there is no unit.
+      has_truth: whether examples have ``truth``.
       rater_names: names of the source's own raters, in the order of ``labels``; empty if it has
         none.
       persistent_raters: whether rater r is the same person in every example. Where not, a
@@ -61,6 +62,7 @@ class Source:
     num_classes: int
     class_names: tuple[str, ...]
     spacing: tuple[float, ...]
+    has_truth: bool = True
     rater_names: tuple[str, ...] = ()
     persistent_raters: bool = True
     case_names: Sequence[str] | None = None

@@ -17,7 +17,7 @@ import ml_collections
 from noisyjax import methods, models
 from noisyjax.core import checks
 from noisyjax.data import sources
-from noisyjax.data.labels import fuse, panels
+from noisyjax.data.labels import frozen, fuse
 from noisyjax.methods import base
 from noisyjax.train import config_sections, optimiser
 from noisyjax.train.devices import parallelism
@@ -112,7 +112,7 @@ FIELDS = {
     # ---- the data: source, raters, labels, splits
     "data.name": Field("digits", _one_of(sources.SOURCES)),
     # Simulated raters, in the order of their labels; () for the source's own, or some of them.
-    "data.panel": Field(("good", "over", "under", "wrong", "blank"), _each_of(panels.NAMES)),
+    "data.panel": Field(("good", "over", "under", "wrong", "blank"), _each_of(frozen.NAMES)),
     "data.raters": Field((), _several),
     # Whether the panel labels anew in each epoch, in place of once.
     "data.resample": Field(False, _any),

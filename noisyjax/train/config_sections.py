@@ -7,7 +7,7 @@ from collections.abc import Callable
 from noisyjax import methods, models
 from noisyjax.core import checks
 from noisyjax.data import augment, sources
-from noisyjax.data.labels import panels
+from noisyjax.data.labels import frozen
 from noisyjax.methods import adl
 
 Options = dict[str, inspect.Parameter]
@@ -38,7 +38,7 @@ def source(name: str) -> Options:
 
 def raters() -> Options:
     """Returns the options of a panel of simulated raters."""
-    return _options(panels.annotators.panel, "names", "num_classes", "spacing")
+    return _options(frozen.annotators.panel, "names", "num_classes", "spacing")
 
 
 def augmentation() -> Options:

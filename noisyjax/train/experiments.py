@@ -16,7 +16,7 @@ from jaxtyping import Array, Int
 from noisyjax import methods, models
 from noisyjax.core import checks
 from noisyjax.data import augment, damaged, patches, pipeline, source, sources, splits
-from noisyjax.data.labels import frozen, fuse, panels, replace
+from noisyjax.data.labels import assemble, frozen, replace
 from noisyjax.methods import adl, base, sliding_window
 from noisyjax.train import config_sections
 from noisyjax.train.devices import distributed
@@ -47,7 +47,7 @@ class Experiment:
     """
 
     data: source.Source
-    examples: dict[str, frozen.Annotated]
+    examples: dict[str, assemble.Labelled]
     rater_names: tuple[str, ...]
     method: base.Method
     transform: Callable[[Batch, Array], Batch]
@@ -152,53 +152,28 @@ def _rater_names(config: Config, data: source.Source) -> tuple[str, ...]:
     return tuple(f"{name}_{rater}" for rater, name in enumerate(names))
 
 
-def _annotate(
+def _label(
     config: Config,
     data: source.Source,
     parts: dict[str, np.ndarray],
     panel: frozen.Panel | None,
     method: base.Method,
-) -> dict[str, frozen.Annotated]:
+) -> dict[str, assemble.Labelled]:
     """Returns each split's labelled examples."""
-    gold = config.data.gold
-    train_truth = method.needs_truth or config.data.resample or config.evaluate.train
-    every = np.concatenate(list(parts.values()))
-    known = len(every) > 0 and "truth" in source.read(data, int(every[0]))
-    read_truth = not gold and (known or train_truth)
-    # All at once, for the panel is slow to compile.
-    whole = frozen.annotate(
+    settings = config.data
+    return assemble.assemble(
         data,
-        every,
+        parts,
         panel=panel,
         seed=config.seed,
-        raters=tuple(config.data.raters),
-        labels_per_image=config.data.labels_per_image,
-        input_noise=float(config.data.input_noise),
-        include_truth=read_truth,
+        raters=tuple(settings.raters),
+        labels_per_image=settings.labels_per_image,
+        input_noise=float(settings.input_noise),
+        gold=settings.gold,
+        target=method.target,
+        replacement=settings.replacement.to_dict() if settings.replacement.share else None,
+        train_truth=method.needs_truth or settings.resample or config.evaluate.train,
     )
-    sizes = {"num_classes": data.num_classes}
-    if gold:
-        truths = fuse.gold_standard(whole.labels, whole.labelled, name=gold, **sizes)
-        whole = dataclasses.replace(whole, truths=truths)
-    examples, end = {}, 0
-    for split, ids in parts.items():
-        place = slice(end, end + len(ids))
-        end = place.stop
-        if len(ids):
-            # What is held back from training is still there to test by.
-            examples[split] = whole.part(
-                place,
-                every_label=split == "test",
-                include_truth=train_truth if split == "train" else bool(gold) or read_truth,
-            )
-    if config.data.replacement.share:
-        options = config.data.replacement.to_dict()
-        examples["train"] = replace.replace(examples["train"], seed=config.seed, **options)
-    if method.target:
-        train = examples["train"]
-        targets = fuse.targets(train.labels, train.rater_masks, name=method.target, **sizes)
-        examples["train"] = dataclasses.replace(train, targets=targets)
-    return examples
 
 
 def _transform(
@@ -339,7 +314,7 @@ def build(
     method = build_method(
         config, num_raters=len(names), num_classes=data.num_classes, axis_name=axis_name
     )
-    panel = panels.build(
+    panel = frozen.panel(
         _panel_names(config),
         num_classes=data.num_classes,
         spacing=data.spacing,
@@ -348,9 +323,10 @@ def build(
     transform = _transform(config, panel, data.spacing, method)
     # Not before, for it leaves files in the folder.
     parts, skipped = distributed.in_turn(lambda: _parts(config, data, folder), SPLITS_FILE)
-    examples = _annotate(config, data, parts, panel, method)
-    if folder and distributed.is_writer() and examples["train"].replaced is not None:
-        replace.save(folder / REPLACED_FILE, examples["train"])
+    examples = _label(config, data, parts, panel, method)
+    train = examples["train"]
+    if folder and distributed.is_writer() and train.replacement is not None:
+        replace.save(folder / REPLACED_FILE, train.replacement, data=data, ids=train.ids)
     method = with_strategy(config, method, num_examples=len(examples["train"]))
     method = with_windows(config, method)
     return Experiment(data, examples, names, method, transform, skipped)

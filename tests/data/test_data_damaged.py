@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from noisyjax.data import damaged, source, sources, splits
-from noisyjax.data.labels import frozen
+from noisyjax.data.labels import assemble
 
 IDS = np.arange(8, dtype=np.int32)
 
@@ -90,8 +90,8 @@ def test_a_split_of_which_nothing_is_left_is_refused():
 def test_without_leaving_out_the_first_one_is_named():
     options = {"panel": None, "seed": 0, "include_truth": True}
     with pytest.raises(source.UnreadableCase, match="case 2: expected a case that can be read"):
-        frozen.annotate(data(), IDS[1:], **options)
-    kept = frozen.annotate(data(), np.array([0, 1]), **options)
+        assemble.label(data(), IDS[1:], **options)
+    kept = assemble.label(data(), np.array([0, 1]), **options)
     with pytest.raises(source.UnreadableCase, match="case 2: .*OSError: cut off"):
         source.read_several(kept.data, np.array([0, 2]))
 

@@ -32,6 +32,7 @@ def load(*, size=22, poison=-1, persistent=True, truth=True):
         num_classes=2,
         class_names=("background", "blob"),
         spacing=(1.0, 1.0),
+        has_truth=truth,
         rater_names=RATERS,
         persistent_raters=persistent,
     )

@@ -8,7 +8,7 @@ from bad_inputs import Bad
 from noisyjax import decisions, fusion, losses, metrics
 from noisyjax.core import blur, distance, morphology, warp
 from noisyjax.data import patches, source, splits
-from noisyjax.data.labels import frozen, fuse
+from noisyjax.data.labels import assemble, fuse
 from noisyjax.losses import entropy, ssim, uncertainty
 from noisyjax.metrics import (
     boundary,
@@ -48,6 +48,7 @@ def _source(**changes):
         num_classes=2,
         class_names=("background", "organ"),
         spacing=(1.0, 1.0),
+        has_truth=arrays["truths"] is not None,
         rater_names=("anna", "bert"),
     )
 
@@ -55,7 +56,7 @@ def _source(**changes):
 def annotated(**changes):
     """The labelled examples of a toy source with some arrays replaced."""
     options = {"panel": None, "seed": 0, "include_truth": True}
-    return frozen.annotate(_source(**changes), np.arange(4), **options)
+    return assemble.label(_source(**changes), np.arange(4), **options)
 
 
 def _row(name, call, match, error=ValueError):

@@ -23,7 +23,7 @@ from configs import (
 )
 from noisyjax import methods, models
 from noisyjax.data import source, sources
-from noisyjax.data.labels import panels
+from noisyjax.data.labels import frozen
 from noisyjax.data.sources import digits
 from noisyjax.methods import sliding_window
 from noisyjax.train import config_fields, experiments, optimiser
@@ -299,7 +299,7 @@ ROWS = [
     ),
     *group(
         "registry",
-        lambda names: panels.build(names, num_classes=2, spacing=(1.0, 1.0)),
+        lambda names: frozen.panel(names, num_classes=2, spacing=(1.0, 1.0)),
         [("unknown annotator", lambda _: ("evil",), "names: expected one of .*, got 'evil'")],
     ),
     *group(

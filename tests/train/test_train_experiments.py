@@ -34,6 +34,10 @@ def digits(**changes):
     return config_fields.resolve(config)
 
 
+def _labels(examples):
+    return examples.take(np.arange(len(examples)))["labels"]
+
+
 def test_splits_are_kept_in_the_folder(tmp_path):
     first = experiments.build(train_fakes.config(), tmp_path)
     assert {name: len(e) for name, e in first.examples.items()} == {
@@ -62,7 +66,7 @@ def test_fewer_raters_and_fewer_examples():
     experiment = experiments.build(train_fakes.config(**changes))
     assert len(experiment.examples["val"]) == 1
     assert experiment.rater_names == ("bert",)
-    assert experiment.examples["train"].labels.shape[:2] == (5, 1)
+    assert _labels(experiment.examples["train"]).shape[:2] == (5, 1)
 
 
 def test_raters_of_the_same_name_are_told_apart():
@@ -123,7 +127,7 @@ def test_all_labels_fused_judge_in_place_of_the_truth():
     changes = {"data.gold": "staple", "data.labels_per_image": 1, "options": {"truth": False}}
     experiment = experiments.build(train_fakes.config(**changes))
     test = experiment.examples["test"]
-    labels = jnp.asarray(test.labels[1])
+    labels = jnp.asarray(_labels(test)[1])
     expected = fusion.staple(labels).probs.argmax(-1)
     np.testing.assert_array_equal(test[1]["truth"], expected)
     assert "truth" not in experiment.examples["train"][0]
@@ -131,7 +135,7 @@ def test_all_labels_fused_judge_in_place_of_the_truth():
 
 def test_labels_are_held_back_from_training_and_selection_not_from_the_test():
     experiment = experiments.build(train_fakes.config(**{"data.labels_per_image": 1}))
-    kept = {name: e.rater_masks.sum(axis=1) for name, e in experiment.examples.items()}
+    kept = {name: e.rater_masks().sum(axis=1) for name, e in experiment.examples.items()}
     assert (kept["train"] == 1).all()
     assert (kept["val"] == 1).all()
     assert (kept["test"] == 2).all()
@@ -166,15 +170,15 @@ def test_a_share_of_the_training_labels_is_replaced(tmp_path):
     experiment = experiments.build(replacing(), tmp_path)
     assert experiment.rater_names == ("good",)
     train, truth = experiment.examples["train"], experiment.data.examples.truths
-    assert train.labels.shape[1] == 1
-    assert train.replaced.sum() == 8
-    other = (train.labels[:, 0] != truth[train.ids]).any(axis=(1, 2))
-    assert not other[~train.replaced].any()
-    assert other[train.replaced].sum() >= 6
+    assert _labels(train).shape[1] == 1
+    assert train.replacement.replaced.sum() == 8
+    other = (_labels(train)[:, 0] != truth[train.ids]).any(axis=(1, 2))
+    assert not other[~train.replacement.replaced].any()
+    assert other[train.replacement.replaced].sum() >= 6
     for split in ("val", "test"):
         kept = experiment.examples[split]
-        assert kept.replaced is None
-        np.testing.assert_array_equal(kept.labels[:, 0], truth[kept.ids])
+        assert kept.replacement is None
+        np.testing.assert_array_equal(_labels(kept)[:, 0], truth[kept.ids])
     lines = (tmp_path / "replaced.csv").read_text().splitlines()
     assert lines[0] == "id,case,replaced,kind,overlap,kept,deleted,added"
     assert [line.split(",")[0] for line in lines[1:]] == [str(i) for i in train.ids]
@@ -185,21 +189,21 @@ def test_the_truth_of_training_cases_is_kept_to_judge_by_and_the_method_does_not
     train, truth = experiment.examples["train"], experiment.data.examples.truths
     batch = train.take(np.arange(len(train)))
     np.testing.assert_array_equal(batch["truth"], truth[train.ids])
-    np.testing.assert_array_equal(batch["labels"], train.labels)
+    np.testing.assert_array_equal(batch["labels"], _labels(train))
     batch = jax.tree.map(jnp.asarray, {**batch, "epoch": np.int32(0)})
     assert "truth" not in experiment.transform(batch, rng.root_key(0))
 
 
 def test_nothing_is_replaced_by_default(tmp_path):
     experiment = experiments.build(train_fakes.config(), tmp_path)
-    assert experiment.examples["train"].replaced is None
+    assert experiment.examples["train"].replacement is None
     assert not (tmp_path / "replaced.csv").exists()
 
 
 def test_replaced_labels_are_the_target_of_a_fusion(monkeypatch):
     monkeypatch.setitem(methods.METHODS, "fake", fused_method)
     train = experiments.build(replacing()).examples["train"]
-    row = int(np.flatnonzero(train.replaced)[0])
+    row = int(np.flatnonzero(train.replacement.replaced)[0])
     example = train[row]
     np.testing.assert_allclose(example["target"][..., 1], example["labels"][0], atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Fuses the labels of each case, once for a run: targets to train on, or a gold standard."""
+"""Fuses the labels of each case: targets to train on, or a gold standard."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -6,39 +6,48 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer
 
 from noisyjax import fusion
 from noisyjax.core import checks
 
 NAMES = tuple(fusion.FUSIONS)
 
-# Cases that are fused at once; one shape of chunk is one compilation.
+# Cases that are looked at at once; one shape of chunk is one compilation.
 _CHUNK = 64
 
 
-def map_cases(
-    f: Callable[[dict[str, Any]], Any], cases: Mapping[str, np.ndarray], *, chunk: int = _CHUNK
+def map_examples(
+    f: Callable[[dict[str, Any]], Any],
+    take: Callable[[Integer[np.ndarray, "B"]], Mapping[str, np.ndarray]],
+    size: int,
+    *,
+    chunk: int = _CHUNK,
 ) -> Any:
-    """Maps a function over cases, jitted and some at a time, and returns its results on the host.
+    """Maps a function over examples, jitted and some at a time, and returns its results.
 
     Args:
-      f: of one case, a dict of arrays, to a tree of arrays.
-      cases: the cases' arrays, each ``[N, ...]``.
-      chunk: how many cases at once.
+      f: of one example, a dict of arrays, to a tree of arrays.
+      take: ``f(indices [B]) -> arrays`` of several examples, ``[B, ...]`` each.
+      size: how many examples there are, N.
+      chunk: how many examples at once.
 
     Returns:
-      The tree, its arrays ``[N, ...]``.
+      The tree on the host, its arrays ``[N, ...]``.
     """
-    size = len(next(iter(cases.values())))
     chunk = min(chunk, size)
     run = jax.jit(jax.vmap(f))
     parts = []
     for start in range(0, size, chunk):
-        # The last chunk is filled up with cases from the beginning.
-        places = np.arange(start, start + chunk) % size
-        parts.append(jax.device_get(run({name: array[places] for name, array in cases.items()})))
+        # The last chunk is filled up with examples from the beginning.
+        parts.append(jax.device_get(run(take(np.arange(start, start + chunk) % size))))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays)[:size], *parts)
+
+
+def map_cases(f: Callable[[dict[str, Any]], Any], cases: Mapping[str, np.ndarray]) -> Any:
+    """Maps a function over cases whose arrays ``[N, ...]`` are at hand; see `map_examples`."""
+    size = len(next(iter(cases.values())))
+    return map_examples(f, lambda i: {name: array[i] for name, array in cases.items()}, size)
 
 
 def by_name(name: str, *, num_classes: int) -> Callable[..., fusion.Fusion]:
@@ -54,46 +63,21 @@ def by_name(name: str, *, num_classes: int) -> Callable[..., fusion.Fusion]:
     return functools.partial(checks.lookup("fusion", name, fusion.FUSIONS), num_classes=num_classes)
 
 
+@functools.lru_cache(maxsize=8)
 def targets(
-    labels: Integer[np.ndarray, "N R *S"],
-    rater_masks: Bool[np.ndarray, "N R"],
-    *,
-    name: str,
-    num_classes: int,
-) -> Float[np.ndarray, "N *S L"]:
-    """Returns what the raters' labels say together about each case.
+    name: str, num_classes: int
+) -> Callable[[Integer[np.ndarray, "B R *S"], Bool[np.ndarray, "B R"]], Float[Any, "B *S L"]]:
+    """Returns what says what the raters' labels of several cases say together.
 
     Args:
-      labels: ``[N, R, *S]``.
-      rater_masks: who labelled each case, ``[N, R]``.
       name: a key of `fusion.FUSIONS`.
       num_classes: L.
 
     Returns:
-      Probabilities ``[N, *S, L]`` float32.
+      ``f(labels [B, R, *S], rater_masks [B, R]) -> probabilities [B, *S, L]`` float32, jitted.
 
     Raises:
       ValueError: if the fusion is unknown.
     """
-    fuse = functools.partial(checks.lookup("fusion", name, fusion.FUSIONS), num_classes=num_classes)
-
-    def one(case: dict[str, Any]) -> jax.Array:
-        return fuse(case["labels"], rater_mask=case["rater_mask"]).probs
-
-    return map_cases(one, {"labels": labels, "rater_mask": rater_masks})
-
-
-def gold_standard(
-    labels: Integer[np.ndarray, "N R *S"],
-    rater_masks: Bool[np.ndarray, "N R"],
-    *,
-    name: str,
-    num_classes: int,
-) -> UInt8[np.ndarray, "N *S"]:
-    """Returns the most probable class by the fused labels, ``[N, *S]``; see `targets`.
-
-    Who is judged by it is judged by what the raters agree on, as that fusion sees it: a method that
-    trains on the same fusion has the advantage.
-    """
-    fused = targets(labels, rater_masks, name=name, num_classes=num_classes)
-    return fused.argmax(axis=-1).astype(np.uint8)
+    fuse = by_name(name, num_classes=num_classes)
+    return jax.jit(jax.vmap(lambda labels, mask: fuse(labels, rater_mask=mask).probs))

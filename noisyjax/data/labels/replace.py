@@ -1,17 +1,16 @@
 """Noisy labels in place of the truth for a share of the training examples, once for a run."""
 
-import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from noisyjax.core import arrays, files, rng
-from noisyjax.data.labels import frozen, fuse
+from noisyjax.data import source
 from noisyjax.noise import rater_pool, replacement
 
 # What an example that keeps its label has in place of the number of a noise.
@@ -22,27 +21,59 @@ POOL = "rater_pool"
 NAMES = (*replacement.KINDS, *(f"rater_{i}" for i in range(len(rater_pool.RATERS))))
 
 _COLUMNS = ("id", "case", "replaced", "kind", "overlap", "kept", "deleted", "added")
-# About this many voxels are made noisy at a time.
+# So many examples are made noisy at a time, of about so many voxels at most.
+_LARGEST = 16
 _CHUNK = 2**20
 
 
-def replace(
-    examples: frozen.Annotated,
+class Replacement(NamedTuple):
+    """Which labels have been replaced, by what, and how much they still overlap.
+
+    Attributes:
+      replaced: whose label was replaced by a noisy one, ``[N]``.
+      kinds: by which noise, a number in `NAMES`, or `KEPT`, ``[N]``.
+      overlaps: Dice of the label to the truth, 1 where both are empty, ``[N]``.
+      voxels: of the foreground in label and truth, in the label only and in the truth only,
+        ``[N, 3]``.
+    """
+
+    replaced: Bool[np.ndarray, "N"]
+    kinds: Int[np.ndarray, "N"]
+    overlaps: Float[np.ndarray, "N"]
+    voxels: Int[np.ndarray, "N 3"]
+
+
+class Noise(NamedTuple):
+    """Replaces labels of chosen examples.
+
+    Attributes:
+      chosen: ids of the examples whose label is replaced.
+      draw: ``(ids [B], truths [B, *S]) -> (labels [B, *S], kinds [B])``, several at once.
+    """
+
+    chosen: frozenset[int]
+    draw: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def noise(
+    ids: Int[np.ndarray, "N"],
     *,
     seed: int,
+    num_classes: int,
     share: float | int,
     overlap: float | int,
     kinds: Sequence[str],
     nested: bool = True,
     label_seed: int = -1,
-) -> frozen.Annotated:
-    """Replaces the labels of a share of the examples by noisy versions.
+) -> Noise:
+    """Chooses the examples whose labels are replaced, and how.
 
     Which examples, and what an example receives, depends on the seeds and its id alone.
 
     Args:
-      examples: with the truth as the label of their only rater, ``labels`` ``[N, 1, *S]``.
+      ids: of the examples, whose only label is the truth.
       seed: the run's seed.
+      num_classes: L.
       share: of the examples to replace, in [0, 1]: exactly ``round(share * N)``.
       overlap: the wanted Dice of a noisy label to the truth; see `replacement.replace`.
       kinds: names in `replacement.KINDS`, or `POOL` alone, with two classes.
@@ -51,41 +82,32 @@ def replace(
       label_seed: of what an example receives, so that it can be the same in runs with different
         seeds; -1 for the run's seed.
 
-    Returns:
-      The examples with ``replaced``, ``kinds``, ``overlaps``, which is 1 for a label that stays,
-      and ``voxels``.
-
     Raises:
-      ValueError: if there is more than one rater, or an option is out of range.
+      ValueError: if an option is out of range.
 
     References:
       RAR-U-Net, section 2.4; its beta is the share and its alpha the overlap.
     """
-    num_classes = examples.data.num_classes
-    if examples.num_raters != 1:
-        raise ValueError(f"examples: expected the truth as one label, got {examples.num_raters}")
     _check(overlap=overlap, kinds=kinds, num_classes=num_classes)
     cases_key = rng.purpose_key(seed, "replaced_cases")
     if not nested:
-        cases_key = jax.random.fold_in(cases_key, round(share * len(examples)))
-    chosen = np.asarray(replacement.choose_cases(cases_key, examples.ids, share=share))
-    truths, labels = examples.labels[:, 0], examples.labels.copy()
-    drawn = np.full(len(examples), KEPT, np.int32)
-    if chosen.any():
-        key = rng.purpose_key(seed if label_seed < 0 else label_seed, "replacement")
-        noisy = _noisy(key, overlap=overlap, kinds=kinds, num_classes=num_classes)
-        cases = {"id": examples.ids[chosen], "truth": truths[chosen]}
-        chunk = max(1, _CHUNK // math.prod(labels.shape[2:]))
-        labels[chosen, 0], drawn[chosen] = fuse.map_cases(noisy, cases, chunk=chunk)
-    voxels = _voxels(labels[:, 0], truths)
-    return dataclasses.replace(
-        examples,
-        labels=labels,
-        replaced=chosen,
-        kinds=drawn,
-        overlaps=_dice(voxels),
-        voxels=voxels,
-    )
+        cases_key = jax.random.fold_in(cases_key, round(share * len(ids)))
+    chosen = np.asarray(replacement.choose_cases(cases_key, ids, share=share))
+    key = rng.purpose_key(seed if label_seed < 0 else label_seed, "replacement")
+    one = _noisy(key, overlap=overlap, kinds=kinds, num_classes=num_classes)
+    run = jax.jit(jax.vmap(one))
+
+    def draw(ids: np.ndarray, truths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        size = max(1, min(_LARGEST, _CHUNK // math.prod(truths.shape[1:])))
+        parts = []
+        for start in range(0, len(ids), size):
+            # The last chunk is filled up with examples from the beginning.
+            rows = np.arange(start, start + size) % len(ids)
+            parts.append(jax.device_get(run(ids[rows], truths[rows])))
+        labels, kinds = (np.concatenate(arrays)[: len(ids)] for arrays in zip(*parts, strict=True))
+        return labels, kinds
+
+    return Noise(frozenset(ids[chosen].tolist()), draw)
 
 
 def _check(*, overlap: float | int, kinds: Sequence[str], num_classes: int) -> None:
@@ -99,25 +121,53 @@ def _check(*, overlap: float | int, kinds: Sequence[str], num_classes: int) -> N
 
 def _noisy(
     key: Array, *, overlap: float | int, kinds: Sequence[str], num_classes: int
-) -> Callable[[dict[str, Any]], tuple[Array, Array]]:
-    """Returns f, of one case, to its noisy label and the number of the noise."""
+) -> Callable[[Array, Array], tuple[Array, Array]]:
+    """Returns f, of a case's id and truth, to its noisy label and the number of the noise."""
     if POOL in kinds:
         cases_key, labels_key = jax.random.split(key)
 
-        def draw(case: dict[str, Any]) -> tuple[Array, Array]:
-            (rater,) = rater_pool.assign(cases_key, case["id"][None])
-            own = rng.example_key(labels_key, case["id"])
-            label = rater_pool.annotate(own, case["truth"], rater=rater)
+        def draw(example_id: Array, truth: Array) -> tuple[Array, Array]:
+            (rater,) = rater_pool.assign(cases_key, example_id[None])
+            own = rng.example_key(labels_key, example_id)
+            label = rater_pool.annotate(own, truth, rater=rater)
             return label, rater + len(replacement.KINDS)
 
         return draw
 
-    def replaced(case: dict[str, Any]) -> tuple[Array, Array]:
-        own, options = rng.example_key(key, case["id"]), {"num_classes": num_classes}
-        found = replacement.replace(own, case["truth"], overlap=overlap, kinds=kinds, **options)
-        return found.label, found.kind
+    def replaced(example_id: Array, truth: Array) -> tuple[Array, Array]:
+        own, options = rng.example_key(key, example_id), {"num_classes": num_classes}
+        result = replacement.replace(own, truth, overlap=overlap, kinds=kinds, **options)
+        return result.label, result.kind
 
     return replaced
+
+
+def apply(
+    noise: Noise, ids: Int[np.ndarray, "B"], truths: Integer[np.ndarray, "B *S"]
+) -> dict[str, np.ndarray]:
+    """Replaces the labels of those of several examples that are chosen.
+
+    Args:
+      noise: of `noise`.
+      ids: of the examples, ``[B]``.
+      truths: ``[B, *S]``, which are their labels.
+
+    Returns:
+      ``labels`` ``[B, *S]``, and what `Replacement` has of each: ``replaced``, ``kinds``,
+      ``overlaps``, ``voxels``.
+    """
+    labels, kinds = truths.copy(), np.full(len(ids), KEPT, np.int32)
+    replaced = np.array([int(i) in noise.chosen for i in ids])
+    if replaced.any():
+        labels[replaced], kinds[replaced] = noise.draw(ids[replaced], truths[replaced])
+    voxels = _voxels(labels, truths)
+    return {
+        "labels": labels,
+        "replaced": replaced,
+        "kinds": kinds,
+        "overlaps": _dice(voxels),
+        "voxels": voxels,
+    }
 
 
 def _voxels(
@@ -131,13 +181,18 @@ def _voxels(
 
 
 def _dice(voxels: Int[np.ndarray, "N 3"]) -> Float[np.ndarray, "N"]:
-    """Returns the Dice of label and truth, 1 where both are empty."""
     kept, other = voxels[:, 0], voxels[:, 1:].sum(axis=1)
     dice = np.where(kept + other > 0, 2 * kept / np.maximum(2 * kept + other, 1), 1)
     return dice.astype(np.float32)
 
 
-def save(path: str | os.PathLike, examples: frozen.Annotated) -> None:
+def save(
+    path: str | os.PathLike,
+    record: Replacement,
+    *,
+    data: source.Source,
+    ids: Int[np.ndarray, "N"],
+) -> None:
     """Writes which labels were replaced, by what, and how much they still overlap.
 
     Args:
@@ -145,12 +200,13 @@ def save(path: str | os.PathLike, examples: frozen.Annotated) -> None:
         overlap (Dice of the label to the truth), and the voxels of the foreground: kept (of label
         and truth), deleted (of the label only, what a correction would delete) and added (of the
         truth only, what it would add); written at once or not at all.
-      examples: of `replace`.
+      record: of N examples.
+      data: their source.
+      ids: of the examples, ``[N]``.
     """
     rows = []
-    columns = (examples.ids, examples.replaced, examples.kinds, examples.overlaps, examples.voxels)
-    for example_id, replaced, kind, overlap, voxels in zip(*columns, strict=True):
-        case = examples.data.case_name(int(example_id))
+    for example_id, replaced, kind, overlap, voxels in zip(ids, *record, strict=True):
+        case = data.case_name(int(example_id))
         name = NAMES[kind] if replaced else ""
         rows.append((example_id, case, int(replaced), name, f"{overlap:.6f}", *voxels))
     files.write_text(path, files.to_csv(_COLUMNS, rows))

@@ -336,6 +336,7 @@ def load(
         num_classes=len(layout.class_names),
         class_names=layout.class_names,
         spacing=to,
+        has_truth=layout.has_truth,
         rater_names=layout.rater_names or (ONLY_RATER,),
         case_names=tuple(case.name for case in layout.cases),
         groups=patients if layout.patients else None,

@@ -108,6 +108,7 @@ def load(
         num_classes=2,
         class_names=("background", "nodule"),
         spacing=(1.0, 1.0),
+        has_truth=vote,
         rater_names=_SIZES if by_size else tuple(f"reader {r + 1}" for r in range(_RATERS)),
         persistent_raters=by_size,
         case_names=tuple(

@@ -38,7 +38,7 @@ def truths(data: Sequence[source.Source], *, count: int) -> Integer[np.ndarray, 
     """
     arrays = []
     for one in data:
-        if "truth" not in one.examples[0]:
+        if not one.has_truth:
             raise ValueError(f"{one.name}: the truth is asked for, but it is not known")
         ids = np.arange(min(count, len(one.examples)))
         arrays.append(source.take(one.examples, ids)["truth"])

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Integer
 from noisyjax import fusion, losses, train
 from noisyjax.core import checks
 from noisyjax.data import pipeline, source
-from noisyjax.data.labels import frozen, fuse, panels
+from noisyjax.data.labels import assemble, frozen, fuse
 from noisyjax.metrics import confusion
 
 ESTIMATES = ("network", "posterior")
@@ -38,7 +38,7 @@ class Reference(NamedTuple):
 
     title: str
     estimate: str
-    examples: frozen.Annotated
+    examples: assemble.Labelled
     names: tuple[str, ...]
     truth: Integer[np.ndarray, "N *S"]
     cms: Float[np.ndarray, "R L L"] | None
@@ -142,9 +142,9 @@ def from_source(
     names = tuple(panel) or data.rater_names
     if len(set(names)) < len(names):
         names = tuple(f"{name}_{index}" for index, name in enumerate(names))
-    build = panels.build(panel, num_classes=data.num_classes, spacing=data.spacing)
+    build = frozen.panel(panel, num_classes=data.num_classes, spacing=data.spacing)
     ids = np.arange(len(data.examples)) if ids is None else np.asarray(ids)
-    examples = frozen.annotate(data, ids, panel=build, seed=seed, include_truth=by == "truth")
+    examples = assemble.label(data, ids, panel=build, seed=seed, include_truth=by == "truth")
     words = {
         "staple": "STAPLE over all images",
         "spatial_staple": "Spatial STAPLE of each image",
@@ -157,25 +157,25 @@ def from_source(
     return Reference(whose, words[by], examples, names, truth, cms, persistent)
 
 
-def _known(examples: frozen.Annotated, num_classes: int):
+def _known(examples: assemble.Labelled, num_classes: int):
     del num_classes
     return source.take(examples, np.arange(len(examples)))["truth"], None
 
 
-def _majority(examples: frozen.Annotated, num_classes: int):
+def _majority(examples: assemble.Labelled, num_classes: int):
     def one(case: dict[str, Array]) -> Array:
         return fusion.majority(case["labels"], num_classes, rater_mask=case["rater_mask"])
 
     return fuse.map_cases(one, _given(examples)), None
 
 
-def _staple(examples: frozen.Annotated, num_classes: int):
+def _staple(examples: assemble.Labelled, num_classes: int):
     given = {name: jnp.asarray(value) for name, value in _given(examples).items()}
     fused = fusion.pooled_staple(given["labels"], num_classes, rater_mask=given["rater_mask"])
     return np.asarray(fused.probs.argmax(axis=-1)), np.asarray(fused.cms)
 
 
-def _spatial_staple(examples: frozen.Annotated, num_classes: int):
+def _spatial_staple(examples: assemble.Labelled, num_classes: int):
     def one(case: dict[str, Array]):
         mask = case["rater_mask"]
         fused = fusion.spatial_staple(case["labels"], num_classes, rater_mask=mask)
@@ -197,5 +197,6 @@ _FUSED: dict[str, Callable[..., Any]] = {
 }
 
 
-def _given(examples: frozen.Annotated) -> dict[str, np.ndarray]:
-    return {"labels": examples.labels, "rater_mask": examples.rater_masks}
+def _given(examples: assemble.Labelled) -> dict[str, np.ndarray]:
+    whole = examples.take(np.arange(len(examples)))
+    return {name: whole[name] for name in ("labels", "rater_mask")}

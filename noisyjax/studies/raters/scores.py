@@ -123,7 +123,7 @@ def _cases(
     agreement: Float[np.ndarray, "N R"],
 ) -> Cases:
     examples = reference.examples
-    mask = examples.rater_masks
+    mask = examples.rater_masks()
     counts = raters.overlap_counts(jnp.asarray(tables))
 
     def labelled(values: Array) -> np.ndarray:
@@ -147,7 +147,7 @@ def _rater(
     total: Integer[np.ndarray, "L L"],
     cm: Float[np.ndarray, "L L"],
 ) -> Rater:
-    labelled = np.flatnonzero(reference.examples.rater_masks[:, index])
+    labelled = np.flatnonzero(reference.examples.rater_masks()[:, index])
     in_label = tables[labelled, 1:, :].sum(axis=(1, 2)) > 0
     in_truth = tables[labelled, :, 1:].sum(axis=(1, 2)) > 0
     # In 64 bits on the host: a class's voxels of all images may pass the range of int32.

@@ -14,7 +14,6 @@ from absl import logging
 from jaxtyping import Integer
 
 from noisyjax.core import files
-from noisyjax.data import source
 from noisyjax.metrics import confusion, overlap
 from noisyjax.train import experiments, runs, train_state
 from noisyjax.train.devices import distributed, parallelism
@@ -42,10 +41,7 @@ def truths(
     Returns:
       ``[B, *S]``, of the gold standard if there is one, or None where nothing is known.
     """
-    kept = experiment.examples["train"].truths
-    if kept is not None:
-        return kept[batch["index"]]
-    return source.read_several(experiment.data, batch["id"]).get("truth")
+    return experiment.examples["train"].truths(batch["index"])
 
 
 def rank(run: runs.Run, variables: Any) -> dict[str, np.ndarray]:

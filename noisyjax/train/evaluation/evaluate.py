@@ -101,7 +101,7 @@ def build(
             raise ValueError(f"split: expected one of {known}, got {split!r}")
         examples = experiment.examples[split]
         variables = parallel.localise(variables)
-        if surface and split == "test" and "truth" in examples[0]:
+        if surface and split == "test" and examples.has_truth:
             options = {"batch_size": size, "finish": finish}
             values = map_examples.collect(measure_surfaces, variables, examples, **options)
         else:

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from noisyjax.data import source
 from noisyjax.data.labels import fuse
 from noisyjax.metrics import confusion, overlap
 from noisyjax.train import experiments, runs, train_state
@@ -32,13 +31,8 @@ def measure(experiment: experiments.Experiment) -> dict[str, float]:
       method trains on no fused labels or the truth is not known.
     """
     name, train = experiment.method.target, experiment.examples["train"]
-    known = train.truths is not None or "truth" in source.read(experiment.data, int(train.ids[0]))
-    if not name or not known:
+    if not name or train.truths(np.arange(1)) is None:
         return {}
-    train = train.part(slice(0, _MAX_CASES), every_label=False, include_truth=True)
-    truths = train.truths
-    if truths is None:
-        truths = source.read_several(experiment.data, train.ids)["truth"]
     num_classes = experiment.data.num_classes
     fuse_case = fuse.by_name(name, num_classes=num_classes)
 
@@ -51,7 +45,11 @@ def measure(experiment: experiments.Experiment) -> dict[str, float]:
         error, count = confusion.true_column_error(cms, truth, labels, rater_mask=mask)
         return {"dice": overlap.dice(counts)[1:], "error": error, "count": count}
 
-    cases = {"labels": train.labels, "truth": truths, "rater_mask": train.rater_masks}
-    values = fuse.map_cases(one, cases)
+    def take(indices: np.ndarray) -> dict[str, np.ndarray]:
+        batch = train.take(indices)
+        given = {name: batch[name] for name in ("labels", "rater_mask")}
+        return {**given, "truth": train.truths(indices)}
+
+    values = fuse.map_examples(one, take, min(len(train), _MAX_CASES))
     pooled = values["error"].sum(dtype=np.float64) / values["count"].sum(dtype=np.float64)
     return {"fused_dice": float(values["dice"].mean()), "fused_cm_rmse": math.sqrt(pooled)}

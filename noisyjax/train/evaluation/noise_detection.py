@@ -58,9 +58,9 @@ def measure(experiment: experiments.Experiment, state: train_state.TrainState) -
         return {}
     losses, removed = jnp.asarray(kept["losses"]), jnp.asarray(kept["removed"])
     values: dict[str, Any] = {"removed": removed.sum(), "estimated_rate": _estimate(losses).rate}
-    replaced = experiment.examples["train"].replaced
-    if replaced is not None:
-        values |= _judge(losses, removed, jnp.asarray(replaced))
+    replacement = experiment.examples["train"].replacement
+    if replacement is not None:
+        values |= _judge(losses, removed, jnp.asarray(replacement.replaced))
     numbers = {f"{_PREFIX}{name}": float(value) for name, value in jax.device_get(values).items()}
     return {name: value for name, value in numbers.items() if not math.isnan(value)}
 
@@ -110,9 +110,9 @@ def _write_suspects(
         "posterior": [_number(share) for share in posterior],
         "removed": kept["removed"].astype(int),
     }
-    if train.replaced is not None:
-        table["replaced"] = train.replaced.astype(int)
-        table["overlap"] = [_number(share) for share in train.overlaps]
+    if train.replacement is not None:
+        table["replaced"] = train.replacement.replaced.astype(int)
+        table["overlap"] = [_number(share) for share in train.replacement.overlaps]
     order = np.argsort(np.where(np.isnan(losses), np.inf, -losses), kind="stable")
     rows = ([column[i] for column in table.values()] for i in order)
     files.write_text(path, files.to_csv(list(table), rows))

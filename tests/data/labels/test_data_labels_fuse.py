@@ -18,12 +18,16 @@ _MASKS[3, :2] = False
 def test_cases_are_mapped_in_order_whatever_the_chunk():
     cases = {"x": np.arange(7.0, dtype=np.float32), "y": np.ones((7, 2), np.float32)}
     for chunk in (1, 3, 7, 50):
-        found = fuse.map_cases(lambda c: {"z": c["x"] + c["y"]}, cases, chunk=chunk)
+
+        def take(indices):
+            return {name: array[indices] for name, array in cases.items()}
+
+        found = fuse.map_examples(lambda c: {"z": c["x"] + c["y"]}, take, 7, chunk=chunk)
         np.testing.assert_array_equal(found["z"], np.arange(7.0)[:, None] + np.ones((7, 2)))
 
 
 def test_targets_are_each_cases_own_fusion():
-    found = fuse.targets(_LABELS, _MASKS, name="staple", num_classes=2)
+    found = np.asarray(fuse.targets("staple", 2)(_LABELS, _MASKS))
     assert found.dtype == np.float32
     assert found.shape == (7, 9, 8, 2)
     for i in (0, 3):
@@ -32,8 +36,7 @@ def test_targets_are_each_cases_own_fusion():
 
 
 def test_the_gold_standard_is_nearer_to_the_truth_than_any_rater():
-    gold = fuse.gold_standard(_LABELS, _MASKS, name="staple", num_classes=2)
-    assert gold.dtype == np.uint8
+    gold = np.asarray(fuse.targets("staple", 2)(_LABELS, _MASKS)).argmax(-1)
     best_rater = (_TRUTH[:, None] != _LABELS).mean(axis=(0, 2, 3)).min()
     of_gold = (gold != _TRUTH).mean()
     assert of_gold < best_rater / 2
@@ -41,4 +44,4 @@ def test_the_gold_standard_is_nearer_to_the_truth_than_any_rater():
 
 def test_unknown_fusions_are_refused():
     with pytest.raises(ValueError, match="fusion.*staple.*vote"):
-        fuse.targets(_LABELS, _MASKS, name="vote", num_classes=2)
+        fuse.targets("vote", 2)

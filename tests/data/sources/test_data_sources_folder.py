@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from noisyjax.data import sources
-from noisyjax.data.labels import frozen
+from noisyjax.data.labels import assemble
 from noisyjax.data.volumes import preprocess, read_write
 
 RAS = np.diag([1.0, 1.5, 2.0, 1.0])
@@ -99,7 +99,7 @@ def test_raters_without_a_truth(root, tmp_path):
     loaded = sources.load("folder", root=str(tmp_path))
     assert "truth" not in loaded.examples[0]
     options = {"panel": None, "seed": 0, "raters": ("cem", "anna"), "include_truth": False}
-    annotated = frozen.annotate(loaded, np.arange(5), **options)
+    annotated = assemble.label(loaded, np.arange(5), **options)
     assert annotated.rater_masks.tolist() == [[i != 2, True] for i in range(5)]
 
 

@@ -13,7 +13,7 @@ import pytest
 from noisyjax import train
 from noisyjax.core import files
 from noisyjax.data import source
-from noisyjax.data.labels import frozen
+from noisyjax.data.labels import assemble
 from noisyjax.methods import base
 from noisyjax.studies.figures import annotation_quality, case_sheet, plots
 from noisyjax.train import experiments, runs
@@ -50,22 +50,23 @@ def finished(monkeypatch, tmp_path):
         images = np.random.default_rng(0).random((10 + N, *shape, 1), np.float32)
         truths = np.zeros((10 + N, *shape), np.uint8)
         truths[..., 1:5, 1:5] = 1
-        labels = np.zeros((N, len(NAMES), *shape), np.uint8)
+        labels = np.zeros((10 + N, len(NAMES), *shape), np.uint8)
         labels[..., 2:6, 4:8] = 1
         if len(shape) == 3:
             labels[:, :, ::2] = 0
-        given = np.ones((N, len(NAMES)), bool)
-        given[3, 1] = False
+        given = np.ones((10 + N, len(NAMES)), bool)
+        given[13, 1] = False
         data = source.Source(
             name="blocks",
-            examples=source.ArrayExamples(images, truths if known else None),
+            examples=source.ArrayExamples(images, truths if known else None, labels, given),
             num_classes=3,
             class_names=("background", "block", "other"),
             spacing=(1.0,) * len(shape),
+            has_truth=known,
+            rater_names=NAMES,
         )
-        examples = frozen.Annotated(
-            data, np.arange(10, 10 + N), labels, given, given, None, include_truth=False
-        )
+        ids = np.arange(10, 10 + N)
+        examples = assemble.label(data, ids, panel=None, seed=0, include_truth=False)
         method = mock.Mock(spec=base.Method, predict=_predict, assess=_assess)
         experiment = mock.Mock(
             spec=experiments.Experiment,

@@ -15,7 +15,7 @@ import pytest
 from configs import adl
 from noisyjax import train
 from noisyjax.data import source
-from noisyjax.data.labels import frozen
+from noisyjax.data.labels import assemble
 from noisyjax.methods import base
 from noisyjax.studies.figures import case_sheet, noise_detection, of_run, plots
 from noisyjax.train import runs
@@ -55,20 +55,21 @@ def finished(monkeypatch, tmp_path):
 
     def make(shape=(SIDE, SIDE), *, known=True, raters=1):
         images = np.random.default_rng(0).random((10 + N, *shape, 1), np.float32)
-        labels = np.zeros((N, raters, *shape), np.uint8)
+        labels = np.zeros((10 + N, raters, *shape), np.uint8)
         labels[..., 2:6, 4:8] = 1
-        given = np.ones((N, raters), bool)
-        given[2, 1:] = False
+        given = np.ones((10 + N, raters), bool)
+        given[12, 1:] = False
         data = source.Source(
             name="blocks",
-            examples=source.ArrayExamples(images),
+            examples=source.ArrayExamples(images, None, labels, given),
             num_classes=2,
             class_names=("background", "block"),
             spacing=(1.0,) * len(shape),
+            has_truth=False,
+            rater_names=tuple("abcdefgh"[:raters]),
         )
-        examples = frozen.Annotated(
-            data, np.arange(10, 10 + N), labels, given, given, None, include_truth=False
-        )
+        ids = np.arange(10, 10 + N)
+        examples = assemble.label(data, ids, panel=None, seed=0, include_truth=False)
 
         def predict(variables, image):
             mask = jnp.zeros(image.shape[:-1], jnp.int32).at[..., 3:9, 3:9].set(1)

@@ -11,7 +11,7 @@ import pytest
 
 from noisyjax import train
 from noisyjax.data import source
-from noisyjax.data.labels import frozen
+from noisyjax.data.labels import assemble
 from noisyjax.methods import base
 from noisyjax.studies.raters import figures, references, report, scores
 
@@ -120,7 +120,7 @@ def test_raters_who_are_not_persistent_are_noted(tmp_path):
 
 
 def _run(monkeypatch, data, predict):
-    examples = frozen.annotate(
+    examples = assemble.label(
         data, np.arange(N), panel=None, seed=0, include_truth=True, raters=NAMES[:3]
     )
     method = types.SimpleNamespace(predict=predict)

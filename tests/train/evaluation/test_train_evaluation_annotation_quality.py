@@ -98,11 +98,13 @@ def test_without_a_truth_only_the_scores_are_written(judging, tmp_path):
 def test_dice_is_that_of_the_labels_given_to_what_is_known(judging, tmp_path, changes):
     run, _ = _write(train_fakes.config(**changes), tmp_path)
     cases, known = run.experiment.examples["train"], sources.load("fake").examples
-    assert (cases.truths is not None) == ("data.gold" in changes)
+    assert not cases.has_truth
     for row in _read(tmp_path):
-        place = cases.ids.tolist().index(int(row["id"]))
-        truth = known[int(row["id"])]["truth"] if cases.truths is None else cases.truths[place]
-        given = cases.labels[place][cases.rater_masks[place]]
+        index = cases.ids.tolist().index(int(row["id"]))
+        truth = known[int(row["id"])]["truth"]
+        if "data.gold" in changes:
+            truth = cases.truths(np.array([index]))[0]
+        given = cases[index]["labels"][cases[index]["rater_mask"]]
         assert len(given) == (2 if "data.gold" in changes else 1)
         dice = [2 * (label & truth).sum() / (label.sum() + truth.sum()) for label in given]
         assert float(row["dice"]) == pytest.approx(np.mean(dice), rel=1e-5)

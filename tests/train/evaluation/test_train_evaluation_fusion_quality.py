@@ -25,12 +25,13 @@ def _measure(monkeypatch, target, **changes):
 
 @pytest.mark.parametrize("name", ["staple", "spatial_staple"])
 def test_labels_that_one_rater_gave_are_taken_as_they_are(monkeypatch, name):
-    # One rater is believed, so that his matrix is the identity: wrong where he is.
+    # One rater is believed, so that their matrix is the identity: wrong where they are.
     changes = {"data.labels_per_image": 1}
     experiment, found = _measure(monkeypatch, name, **changes)
     train = experiment.examples["train"]
     truth = np.stack([experiment.data.examples[int(i)]["truth"] for i in train.ids])
-    given = train.labels[train.rater_masks]
+    batch = train.take(np.arange(len(train)))
+    given = batch["labels"][batch["rater_mask"]]
     both, sizes = ((given & truth).sum((1, 2)), given.sum((1, 2)) + truth.sum((1, 2)))
     np.testing.assert_allclose(found["fused_dice"], (2 * both / sizes).mean(), rtol=1e-5)
     wrong = (given != truth).mean()
@@ -41,13 +42,13 @@ def test_labels_that_one_rater_gave_are_taken_as_they_are(monkeypatch, name):
 def test_matrices_are_compared_with_what_raters_did(monkeypatch):
     experiment, found = _measure(monkeypatch, "staple")
     train, errors = experiment.examples["train"], []
-    for place, i in enumerate(train.ids):
+    for row, i in enumerate(train.ids):
         truth = experiment.data.examples[int(i)]["truth"]
-        labels = train.labels[place]
+        labels = train[row]["labels"]
         cms = np.asarray(fusion.staple(jnp.asarray(labels)).cms)
         for rater in range(2):
-            said = np.eye(2)[labels[rater]]
-            errors.append(np.square(np.moveaxis(cms[rater][:, truth], 0, -1) - said))
+            label = np.eye(2)[labels[rater]]
+            errors.append(np.square(np.moveaxis(cms[rater][:, truth], 0, -1) - label))
     np.testing.assert_allclose(found["fused_cm_rmse"], np.sqrt(np.mean(errors)), rtol=1e-4)
 
 

@@ -12,6 +12,7 @@ import train_fakes
 
 from noisyjax import train
 from noisyjax.data import pipeline
+from noisyjax.data.labels import replace
 from noisyjax.metrics import detection
 from noisyjax.train import experiments
 from noisyjax.train.evaluation import noise_detection
@@ -36,21 +37,23 @@ def read(path):
 @pytest.fixture
 def known(monkeypatch):
     """Says of every third training example that its label was replaced."""
-    annotate = experiments._annotate
+    label = experiments._label
 
     def replaced(*arguments):
-        examples = annotate(*arguments)
+        examples = label(*arguments)
         size = len(examples["train"])
         examples["train"] = dataclasses.replace(
             examples["train"],
-            replaced=np.arange(size) % 3 == 0,
-            voxels=np.zeros((size, 3), np.int32),
-            kinds=np.where(np.arange(size) % 3 == 0, 1, -1).astype(np.int32),
-            overlaps=np.where(np.arange(size) % 3 == 0, 0.7, 1.0).astype(np.float32),
+            replacement=replace.Replacement(
+                replaced=np.arange(size) % 3 == 0,
+                kinds=np.where(np.arange(size) % 3 == 0, 1, -1).astype(np.int32),
+                overlaps=np.where(np.arange(size) % 3 == 0, 0.7, 1.0).astype(np.float32),
+                voxels=np.zeros((size, 3), np.int32),
+            ),
         )
         return examples
 
-    monkeypatch.setattr(experiments, "_annotate", replaced)
+    monkeypatch.setattr(experiments, "_label", replaced)
 
 
 def test_a_run_reports_what_it_takes_for_noisy(known, tmp_path):

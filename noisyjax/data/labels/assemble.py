@@ -1,0 +1,405 @@
+"""From a source's examples to those of a run: each with the labels that it carries.
+
+    source -> labels (the raters' own or simulated, held back, replaced, fused) -> batch
+
+What an example carries is made when the example is asked for, and depends on the seed and its id
+alone. What was made last is kept, up to a number of bytes: a small data set is labelled once, and a
+large one does not fill the memory.
+"""
+
+import collections
+import dataclasses
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int, Integer
+
+from noisyjax.core import checks
+from noisyjax.data import source
+from noisyjax.data.labels import frozen, fuse, replace
+
+# What is kept of a run's examples, in bytes.
+MEMORY = 2**30
+# Examples that are labelled at once, of about so many voxels at most.
+_LARGEST, _VOXELS = 64, 2**23
+
+Arrays = dict[str, np.ndarray]
+
+
+class _Kept:
+    """What was made of the examples asked for last, up to a number of bytes; threads share it."""
+
+    def __init__(self, limit: int):
+        self._limit, self._bytes = limit, 0
+        self._cases: collections.OrderedDict[Any, Arrays] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def full(self) -> bool:
+        return self._bytes >= self._limit
+
+    def get(self, key: Any) -> Arrays | None:
+        with self._lock:
+            if key in self._cases:
+                self._cases.move_to_end(key)
+            return self._cases.get(key)
+
+    def put(self, key: Any, case: Arrays) -> None:
+        with self._lock:
+            if key in self._cases:
+                return
+            self._cases[key] = case
+            self._bytes += _size(case)
+            while self._bytes > self._limit and len(self._cases) > 1:
+                self._bytes -= _size(self._cases.popitem(last=False)[1])
+
+
+def _size(case: Arrays) -> int:
+    return sum(array.nbytes for array in case.values())
+
+
+class _Steps(NamedTuple):
+    """What is done to a chunk of stacked examples, one after the other; None is left out."""
+
+    draw: Callable[[Arrays], Arrays]
+    raters: np.ndarray | None
+    gold: Callable[..., Any] | None
+    noise: replace.Noise | None
+    target: Callable[..., Any] | None
+
+    def __call__(self, chunk: Arrays, count: int) -> Arrays:
+        """Makes what the first `count` examples carry; the others fill up the chunk."""
+        if self.raters is not None:
+            chunk = {**chunk, **{n: chunk[n][:, self.raters] for n in ("labels", "rater_mask")}}
+        given = {"labels": chunk["labels"]} if self.raters is not None else {}
+        made = given | self.draw(chunk)
+        if self.gold is not None:
+            fused = np.asarray(self.gold(made["labels"], made["available_raters"]))
+            made["truth"] = fused.argmax(axis=-1).astype(np.uint8)
+        if self.noise is not None:
+            if made["labels"].shape[1] != 1:
+                raise ValueError(
+                    f"examples: expected the truth as one label, got {made['labels'].shape[1]}"
+                )
+            own = replace.apply(self.noise, chunk["id"][:count], made["labels"][:count, 0])
+            labels = made["labels"].copy()
+            labels[:count, 0] = own.pop("labels")
+            made |= {"labels": labels, **own}
+        if self.target is not None:
+            made["target"] = np.asarray(self.target(made["labels"], made["rater_mask"]))
+        return {name: array[:count] for name, array in made.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Examples with the labels they carry, as `source.Examples`.
+
+    Attributes:
+      data: the source.
+      ids: ids of the examples, ``[N]``; example i of this object is example ``ids[i]`` of the
+        source.
+      has_truth: whether examples carry the truth.
+      every_label: whether they carry the label of everyone who labelled them, also where only a few
+        labels of each image are kept.
+      replacement: which labels have been replaced, or None where none was to be.
+    """
+
+    data: source.Source
+    ids: Int[np.ndarray, "N"]
+    has_truth: bool
+    every_label: bool
+    replacement: replace.Replacement | None
+    _steps: _Steps
+    _chunk: int
+    _kept: _Kept
+
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> source.Example:
+        """Returns one example as `source.Examples` describes, with labels and rater mask."""
+        return {key: value[0] for key, value in self.take(np.array([index])).items()}
+
+    def take(self, indices: Integer[np.ndarray, "B"]) -> source.Example:
+        """Returns several examples at once, stacked; see `source.take`.
+
+        Beside what a source's examples hold, ``index`` ``[B]`` int32 is the row in this object, and
+        ``target`` ``[B, *S, L]`` the fused labels, where a method asks for some.
+        """
+        ids, made = self.ids[indices], self._made(indices)
+        whose = "available_raters" if self.every_label else "rater_mask"
+        batch = {
+            "labels": np.stack([case["labels"] for case in made]),
+            "rater_mask": np.stack([case[whose] for case in made]),
+            "id": ids,
+            "index": np.asarray(indices, np.int32),
+        }
+        for name in ("image", "target", *(["truth"] if self.has_truth else [])):
+            if name in made[0]:
+                batch[name] = np.stack([case[name] for case in made])
+        missing = {"image", *(["truth"] if self.has_truth else [])} - batch.keys()
+        if missing:
+            read = source.read_several(self.data, ids)
+            batch |= {name: read[name] for name in missing}
+        return batch
+
+    def rater_masks(self) -> Bool[np.ndarray, "N R"]:
+        """Returns whose labels the examples carry."""
+        whose = "available_raters" if self.every_label else "rater_mask"
+        rows = np.arange(len(self))
+        parts = (self._made(rows[i : i + self._chunk]) for i in range(0, len(self), self._chunk))
+        return np.stack([case[whose] for part in parts for case in part])
+
+    def truths(self, indices: Integer[np.ndarray, "B"]) -> Integer[np.ndarray, "B *S"] | None:
+        """Returns the truth of examples, carried or not, or None where it is not known."""
+        if self._steps.gold is not None:
+            return np.stack([case["truth"] for case in self._made(indices)])
+        if not self.data.has_truth:
+            return None
+        return source.read_several(self.data, self.ids[indices])["truth"]
+
+    def _made(self, indices: Integer[np.ndarray, "B"]) -> list[Arrays]:
+        """Returns what was made of examples, and makes what is not kept."""
+        cases = {int(i): self._kept.get((id(self.ids), int(i))) for i in indices}
+        missing = [row for row, case in cases.items() if case is None]
+        for start in range(0, len(missing), self._chunk):
+            rows = missing[start : start + self._chunk]
+            examples = [_read(self.data, int(self.ids[row]), None) for row in rows]
+            cases |= dict(zip(rows, self._keep(rows, examples), strict=True))
+        return [cases[int(i)] for i in indices]
+
+    def _keep(self, rows: Sequence[int], examples: list[source.Example]) -> list[Arrays]:
+        """Makes what some examples carry, at most a chunk of them."""
+        full = examples + examples[-1:] * (self._chunk - len(rows))
+        stacked = {name: np.stack([e[name] for e in full]) for name in examples[0]}
+        made = self._steps(stacked, len(rows))
+        # Copies, or what is dropped would stay with what is kept.
+        cases = [
+            {n: a[i].copy() for n, a in made.items() if a is not None} for i in range(len(rows))
+        ]
+        for row, case in zip(rows, cases, strict=True):
+            self._kept.put((id(self.ids), row), case)
+        return cases
+
+    def _first_pass(self) -> "Labelled":
+        """Checks every example, keeps what there is room for, and records what was replaced."""
+        shape, record = None, []
+        for start in range(0, len(self), self._chunk):
+            rows = range(start, min(start + self._chunk, len(self)))
+            examples = []
+            for row in rows:
+                examples.append(_read(self.data, int(self.ids[row]), shape))
+                shape = examples[0]["image"].shape
+            if self._steps.noise is not None or not self._kept.full():
+                record += self._keep(rows, examples)
+                record = record if self._steps.noise is not None else []
+        if self._steps.noise is None:
+            return self
+        fields = (np.stack([case[name] for case in record]) for name in replace.Replacement._fields)
+        return dataclasses.replace(self, replacement=replace.Replacement(*fields))
+
+
+def _read(data: source.Source, example_id: int, shape: tuple | None) -> source.Example:
+    """Reads one example and checks it."""
+    example = source.read(data, example_id)
+    image, case = example["image"], data.case_name(example_id)
+    if not np.isfinite(image).all():
+        raise ValueError(f"{case}: image: expected finite intensities, got NaN or inf")
+    if shape is not None and image.shape != shape:
+        raise ValueError(
+            f"{case}: image: expected shape {shape} like the first example, got {image.shape}"
+        )
+    _check_ids(data, example, case)
+    return example
+
+
+def _check_ids(data: source.Source, example: source.Example, case: str) -> None:
+    """Raises unless the truth and the labels that were given are classes of the image's voxels."""
+    present = example.get("rater_mask", slice(None))
+    space = example["image"].shape[:-1]
+    for name, axes in (("truth", ()), ("labels", (None,))):
+        if name not in example:
+            continue
+        checks.ids(f"{case}: {name}", example[name])
+        checks.shape(f"{case}: {name}", example[name], (*axes, *space), like="image")
+        voxels = tuple(range(len(axes), example[name].ndim))
+        ends = np.stack([example[name].min(axis=voxels), example[name].max(axis=voxels)])
+        ends = ends[:, present] if axes else ends
+        wrong = ends[(ends < 0) | (ends >= data.num_classes)]
+        if wrong.size:
+            raise ValueError(
+                f"{case}: {name}: expected classes in 0..{data.num_classes - 1}, got {wrong[0]}"
+            )
+
+
+def _select(
+    data: source.Source, panel: frozen.Panel | None, raters: Sequence[str]
+) -> np.ndarray | None:
+    """Returns the numbers of the source's raters to use, or None with simulated ones."""
+    if panel is not None:
+        if raters:
+            raise ValueError(f"raters: expected none beside a panel, got {tuple(raters)}")
+        return None
+    if not data.rater_names:
+        raise ValueError(f"{data.name}: has no raters of its own, expected a panel")
+    unknown = [name for name in raters if name not in data.rater_names]
+    if unknown:
+        raise ValueError(f"raters: {data.name} has {data.rater_names}, got {unknown}")
+    return np.asarray([data.rater_names.index(name) for name in raters or data.rater_names])
+
+
+def _check(data: source.Source, ids: np.ndarray, *, needs_truth: bool) -> None:
+    if not len(ids):
+        raise ValueError(f"{data.name}: expected ids of examples, got none: the split is empty")
+    if not (ids.min() >= 0 and ids.max() < len(data.examples)):
+        raise ValueError(
+            f"{data.name}: expected ids in 0..{len(data.examples) - 1}, "
+            f"got {ids.min()}..{ids.max()}"
+        )
+    if needs_truth and not data.has_truth:
+        raise ValueError(f"{data.name}: the truth is asked for, but it is not known")
+    if data.num_classes > 256:
+        raise ValueError(f"{data.name}: labels are uint8, got {data.num_classes} classes")
+
+
+def label(
+    data: source.Source,
+    ids: Integer[np.ndarray, "N"],
+    *,
+    panel: frozen.Panel | None,
+    seed: int,
+    raters: Sequence[str] = (),
+    labels_per_image: int = 0,
+    every_label: bool = False,
+    input_noise: float = 0.0,
+    gold: str = "",
+    target: str = "",
+    replacement: Mapping[str, Any] | None = None,
+    include_truth: bool,
+    chunk: int = 0,
+    kept: _Kept | None = None,
+) -> Labelled:
+    """Labels examples; all are read and checked once.
+
+    Args:
+      data: the source.
+      ids: ids of the examples wanted, ``[N]``.
+      panel: the simulated annotators, ``f(key, truth [*S]) -> labels [R, *S]``, or None for the
+        source's own raters.
+      seed: the run's seed.
+      raters: names of the source's own raters to use, in this order; empty for all.
+      labels_per_image: how many raters label each image, drawn at random and then fixed; 0 for all.
+      every_label: whether examples carry the other labels as well.
+      input_noise: standard deviation of the Gaussian noise added to the image.
+      gold: a key of `fusion.FUSIONS`: all labels fused stand in place of the source's truth. Who is
+        judged by it is judged by what the raters agree on, as that fusion sees it: a method that
+        trains on the same fusion has the advantage.
+      target: a key of `fusion.FUSIONS`: examples carry the labels fused.
+      replacement: options of `replace.noise`, for examples with the truth as their only label.
+      include_truth: whether the examples are to carry the truth.
+      chunk: how many examples are labelled at once; 0 for as many as there are, 64 at most.
+      kept: shared with other examples of the run.
+
+    Returns:
+      The examples.
+
+    Raises:
+      ValueError: if there are no ids, no raters, no truth that is needed, or an image is not finite
+        or of another shape than the first, or a label no class (it names the case), or a number is
+        negative.
+      source.UnreadableCase: if an example cannot be read.
+    """
+    ids = np.asarray(ids, np.int32)
+    checks.positive("labels_per_image", labels_per_image, or_zero=True)
+    checks.positive("input_noise", input_noise, or_zero=True)
+    checks.positive("chunk", chunk, or_zero=True)
+    _check(data, ids, needs_truth=(include_truth and not gold) or panel is not None)
+    sizes = {"num_classes": data.num_classes}
+    drawn = {"labels_per_image": labels_per_image, "input_noise": input_noise}
+    chosen = _select(data, panel, raters)
+    noise = None
+    if replacement is not None:
+        noise = replace.noise(ids, seed=seed, **sizes, **replacement)
+    steps = _Steps(
+        draw=frozen.drawing(panel=panel, seed=seed, **drawn),
+        raters=chosen,
+        gold=fuse.targets(gold, **sizes) if gold else None,
+        noise=noise,
+        target=fuse.targets(target, **sizes) if target else None,
+    )
+    chunk = chunk or chunk_size(data, len(ids), int(ids[0]))
+    kept = _Kept(MEMORY) if kept is None else kept
+    labelled = Labelled(data, ids, include_truth, every_label, None, steps, chunk, kept)
+    return labelled._first_pass()
+
+
+def chunk_size(data: source.Source, count: int, example_id: int) -> int:
+    """Returns how many examples are labelled at once."""
+    voxels = math.prod(source.read(data, example_id)["image"].shape[:-1])
+    return max(1, min(_LARGEST, count, _VOXELS // max(voxels, 1)))
+
+
+def assemble(
+    data: source.Source,
+    splits: Mapping[str, Int[np.ndarray, "..."]],
+    *,
+    panel: frozen.Panel | None,
+    seed: int,
+    raters: Sequence[str] = (),
+    labels_per_image: int = 0,
+    input_noise: float = 0.0,
+    gold: str = "",
+    target: str = "",
+    replacement: Mapping[str, Any] | None = None,
+    train_truth: bool = False,
+) -> dict[str, Labelled]:
+    """Labels the examples of a run's splits.
+
+    What concerns training alone stays there: labels are replaced and fused to targets for "train"
+    only, the test split carries the labels that were held back, and the truth goes to training if
+    it is asked for and to the others wherever it is known.
+
+    Args:
+      data: the source.
+      splits: split to ids.
+      panel: see `label`, as all up to `target`.
+      seed: the run's seed.
+      raters: see `label`.
+      labels_per_image: see `label`.
+      input_noise: see `label`.
+      gold: see `label`.
+      target: see `label`.
+      replacement: options of `replace.noise`, or None.
+      train_truth: whether training examples carry the truth.
+
+    Returns:
+      Split to examples; empty splits are absent.
+
+    Raises:
+      ValueError: as `label`.
+    """
+    parts = {split: ids for split, ids in splits.items() if len(ids)}
+    every = [int(i) for ids in parts.values() for i in ids]
+    kept = _Kept(MEMORY)
+    chunk = chunk_size(data, len(every), every[0]) if every else 1
+    common = {
+        "panel": panel,
+        "seed": seed,
+        "raters": raters,
+        "labels_per_image": labels_per_image,
+        "input_noise": input_noise,
+        "gold": gold,
+        "chunk": chunk,
+        "kept": kept,
+    }
+    known = bool(gold) or data.has_truth
+    examples = {}
+    for split, ids in parts.items():
+        own = {"include_truth": known, "every_label": split == "test"}
+        if split == "train":
+            own = {"include_truth": train_truth, "target": target, "replacement": replacement}
+        examples[split] = label(data, ids, **common, **own)
+    return examples
