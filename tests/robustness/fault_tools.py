@@ -130,10 +130,10 @@ def other_process_holding(folder):
 CUT_OFF_WHILE_MAPPED = """
 import os, sys
 import numpy as np
-from noisyjax.data import disk_cache
-found = disk_cache.stored(sys.argv[1], "made", ("x",), lambda: {"x": np.ones(1_000_000)})["x"]
-os.truncate(found.filename, 4096)
-print(found.sum())
+from noisyjax.data.volumes import store
+array = store.stored(sys.argv[1], "made", ("x",), lambda: {"x": np.ones(1_000_000)})["x"]
+os.truncate(array.filename, 4096)
+print(array.sum())
 """
 
 
