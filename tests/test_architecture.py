@@ -117,7 +117,6 @@ def test_files_stay_readable():
 
 # Modules that nothing of the package imports, and who does.
 _ENTRANCES = {
-    "noisyjax.metrics.calibration": "users: a public metric of the list in docs/overview.md",
     "noisyjax.studies.study_fields": "configs/",
     "noisyjax.studies.figures.gaussian_noise": "colabs/gaussian_noise.ipynb",
 }

@@ -398,7 +398,7 @@ def test_sweep_saves_and_queues_again_when_the_time_is_up(sweep, monkeypatch):
         with signals.StopRequest() as stop:
             signal.raise_signal(sweep._TIME_UP)
             called.append("saved")
-            stop.obey()
+            stop.exit_if_requested()
 
     monkeypatch.setattr(sweep.Work, "_train", train)
     before = {n: signal.getsignal(n) for n in (sweep._TIME_UP, signal.SIGTERM)}

@@ -89,7 +89,7 @@ def main(argv: list[str]) -> None:
         )
     except ValueError as error:
         raise app.UsageError(str(error)) from error
-    with distributed.ending_together():
+    with distributed.abort_all_on_error():
         _, summary = train.train_and_evaluate(flags.FLAGS.config, flags.FLAGS.workdir)
     if not distributed.is_writer():
         return

@@ -322,7 +322,7 @@ def build(
     )
     transform = _transform(config, panel, data.spacing, method)
     # Not before, for it leaves files in the folder.
-    parts, skipped = distributed.in_turn(lambda: _parts(config, data, folder), SPLITS_FILE)
+    parts, skipped = distributed.writer_first(lambda: _parts(config, data, folder), SPLITS_FILE)
     examples = _label(config, data, parts, panel, method)
     train = examples["train"]
     if folder and distributed.is_writer() and train.replacement is not None:

@@ -135,7 +135,7 @@ def train(
                 window.restart_clock()
             # Not if it was asked for since: nothing of this step may be saved.
             if stopping:
-                stop.obey()
+                stop.exit_if_requested()
     seconds = writer.seconds + time.perf_counter() - begun - compiled
     return state, {"seconds_compile": compiled, "seconds_train": seconds}
 
@@ -214,7 +214,7 @@ def train_and_evaluate(
 
     Raises:
       ValueError: if the config does not fit together, or the directory holds another run.
-      lock.Held: if another process trains there.
+      lock.WorkdirLocked: if another process trains there.
       FloatingPointError: if a loss or a gradient is not finite.
       MemoryError: if memory runs out; it says what takes less.
       OSError: if the directory cannot be written to, or its disk is full.
@@ -223,7 +223,7 @@ def train_and_evaluate(
     config = config_fields.resolve(config)
     folder = pathlib.Path(workdir).absolute()
     written = [folder] if distributed.is_writer() else []
-    with out_of_memory.explained(config, folder / checkpoints.FOLDER), lock.held(written):
+    with out_of_memory.explain(config, folder / checkpoints.FOLDER), lock.held(written):
         for each in written:
             files.check_writable(each / checkpoints.FOLDER)
         return _train_and_evaluate(config, config_and_summary.prepare(config, folder))
@@ -246,5 +246,5 @@ def _train_and_evaluate(
             with metrics_log.MetricsWriter(folder, step=int(state.step)) as writer:
                 state, seconds = train(run, state, store, writer, stop)
             summary = finish(run, state, store, seconds)
-        stop.obey()
+        stop.exit_if_requested()
     return state, summary

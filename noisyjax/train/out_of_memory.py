@@ -15,9 +15,9 @@ from noisyjax.train import config_fields
 
 # What takes less memory.
 REMEDIES = {
-    "train.accumulate": "more pieces of each batch, one after the other",
+    "train.accumulate": "more microbatches of each batch, one after the other",
     "remat": "True: activations are computed twice",
-    "parallel": "'spatial', with several devices: with slabs, a part of each image on each of them",
+    "parallel": "'spatial', with several devices and spatial_shards: a part of each image on each",
     "evaluate.batch_size": "smaller, if it is the evaluation",
     "evaluate.window": "the size of windows to predict large images by",
     "dtype": "'bfloat16': half of the activations",
@@ -32,7 +32,7 @@ _MEMORY_TEXTS = ("RESOURCE_EXHAUSTED", "out of memory")
 
 
 @contextlib.contextmanager
-def explained(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> Iterator[None]:
+def explain(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> Iterator[None]:
     """Says of memory and disks that run out within the ``with`` what helps, and what is kept.
 
     Args:
@@ -107,8 +107,8 @@ def _line(error: BaseException) -> str:
 
 def _kept(folder: str | os.PathLike) -> str:
     folder = pathlib.Path(folder)
-    found = folder.iterdir() if folder.is_dir() else ()
-    steps = sorted(int(path.name) for path in found if path.name.isdecimal())
+    paths = folder.iterdir() if folder.is_dir() else ()
+    steps = sorted(int(path.name) for path in paths if path.name.isdecimal())
     if not steps:
         return "There is no checkpoint yet."
     return f"The latest checkpoint is {folder / str(steps[-1])}; the run goes on from there."

@@ -83,7 +83,7 @@ def predict_folder(
         channel_names=about["channel_names"],
     )
     if not layout.cases:
-        faults = [str(found) for found in layout.problems]
+        faults = [str(problem) for problem in layout.problems]
         raise ValueError("\n".join([f"{images}: expected images, got none", *faults]))
     if probabilities and read_write.FORMATS[layout.ending] == "pillow":
         raise ValueError(
@@ -91,9 +91,9 @@ def predict_folder(
         )
     predict = _predictor(trained)
     outcomes = [
-        Outcome(found.file, None, str(found))
-        for found in layout.problems
-        if not found.case and found.kind not in problem_kinds.HARMLESS
+        Outcome(problem.file, None, str(problem))
+        for problem in layout.problems
+        if not problem.case and problem.kind not in problem_kinds.HARMLESS
     ]
     with progress.Progress(len(layout.cases), name="predicting", shown=shown) as bar:
         for number, case in enumerate(layout.cases, 1):
@@ -117,8 +117,10 @@ def _prepare(
 ) -> dict[str, np.ndarray]:
     """Reads, checks and prepares a case as those that the run was trained on."""
     read = checker.read_case(case, layout)
-    faults = [found for found in layout.problems if found.case == case.name] + list(read.problems)
-    fatal = [found for found in faults if found.kind not in problem_kinds.HARMLESS]
+    faults = [problem for problem in layout.problems if problem.case == case.name] + list(
+        read.problems
+    )
+    fatal = [problem for problem in faults if problem.kind not in problem_kinds.HARMLESS]
     if fatal:
         raise ValueError(str(fatal[0]))
     _, *size, channels = facts.batch["image"].shape

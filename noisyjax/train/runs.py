@@ -148,8 +148,9 @@ def set_up(
       ValueError: if the config does not fit together.
     """
     evaluate.check_criterion(config.evaluate.select)
-    pieces, slabs = config.train.accumulate, config.spatial_shards
-    parallel = parallelism.build(config.parallel, devices, pieces=pieces, slabs=slabs)
+    microbatches = config.train.accumulate
+    sizes = {"microbatches": microbatches, "spatial_shards": config.spatial_shards}
+    parallel = parallelism.build(config.parallel, devices, **sizes)
     experiment = experiments.build(config, folder, axis_name=parallel.axis_name)
     facts = experiment.facts()
     begin = start(config, experiment.method, facts)
@@ -160,7 +161,7 @@ def set_up(
         transform=experiment.transform,
         ema=config.train.ema,
         axis_name=parallel.axis_name,
-        pieces=pieces,
+        microbatches=microbatches,
     )
     variables = train_state.evaluation_variables(jax.eval_shape(begin.init))
     experiments.warn_about_raters(experiment, variables, facts.batch)

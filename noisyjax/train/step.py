@@ -42,16 +42,16 @@ def _add(tree: Any, axis_name: str | None) -> Any:
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)
 
 
-def _over_pieces(function: Callable[[Batch], Any], batch: Batch, pieces: int) -> Any:
-    """Adds up ``function(piece)``, one piece of the batch after the other."""
-    if pieces == 1:
+def _over_microbatches(function: Callable[[Batch], Any], batch: Batch, microbatches: int) -> Any:
+    """Adds up ``function(microbatch)``, one microbatch of the batch after the other."""
+    if microbatches == 1:
         return function(batch)
-    cut = jax.tree.map(lambda leaf: leaf.reshape(pieces, -1, *leaf.shape[1:]), batch)
+    cut = jax.tree.map(lambda leaf: leaf.reshape(microbatches, -1, *leaf.shape[1:]), batch)
     shapes = jax.eval_shape(function, jax.tree.map(lambda leaf: leaf[0], cut))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
-    def add(sums: Any, piece: Batch) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, sums, function(piece)), None
+    def add(sums: Any, microbatch: Batch) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, sums, function(microbatch)), None
 
     return jax.lax.scan(add, zeros, cut)[0]
 
@@ -63,13 +63,13 @@ def gradients(
     *,
     method: base.Method,
     axis_name: str | None,
-    pieces: int = 1,
+    microbatches: int = 1,
 ) -> tuple[Any, Any, dict[str, tuple[Scalar, Scalar]]]:
     """Returns the mean gradient over a batch that may be spread over devices.
 
-    Sums are added over the pieces and the devices before the one division, so their numbers and the
-    padding change nothing. What looks across examples (batch statistics, co-teaching's ranks) looks
-    across one piece on all devices.
+    Sums are added over the microbatches and the devices before the one division, so their numbers
+    and the padding change nothing. What looks across examples (batch statistics, co-teaching's
+    ranks) looks across one microbatch on all devices.
 
     Args:
       state: the run's state.
@@ -77,8 +77,8 @@ def gradients(
       key: the run's root key.
       method: a method.
       axis_name: name of the device axis, or None on one device.
-      pieces: the part is cut into so many, taken one after the other: activations need that much
-        less memory. It must divide the part's examples.
+      microbatches: the part is cut into so many, taken one after the other: activations need that
+        much less memory. It must divide the part's examples.
 
     Returns:
       (gradients like ``state.params``, model state, metrics with "loss").
@@ -92,7 +92,7 @@ def gradients(
         weighted = jax.tree.map(lambda leaf: leaf * weight, aux.model_state)
         return _Sums(loss, weight, aux.metrics, aux.records, grads, weighted)
 
-    whole = _add(_over_pieces(sums, batch, pieces), axis_name)
+    whole = _add(_over_microbatches(sums, batch, microbatches), axis_name)
     total = jnp.maximum(whole.weight, jnp.finfo(jnp.float32).tiny)
     grads, mean = jax.tree.map(lambda leaf: leaf / total, (whole.grads, whole.model_state))
     # A batch in which no example counts says nothing.
@@ -120,7 +120,7 @@ def train_step(
     transform: Callable[[Batch, Array], Batch],
     ema: float,
     axis_name: str | None,
-    pieces: int = 1,
+    microbatches: int = 1,
 ) -> tuple[train_state.TrainState, Report]:
     """Does one update.
 
@@ -137,13 +137,18 @@ def train_step(
         (fresh label noise, augmentation).
       ema: decay of the parameters' moving average; read when the state has one.
       axis_name: name of the device axis, or None on one device.
-      pieces: see `gradients`.
+      microbatches: see `gradients`.
 
     Returns:
       (state after the update, report).
     """
     grads, model_state, metrics = gradients(
-        state, transform(batch, key), key, method=method, axis_name=axis_name, pieces=pieces
+        state,
+        transform(batch, key),
+        key,
+        method=method,
+        axis_name=axis_name,
+        microbatches=microbatches,
     )
     norm = optax.tree.norm(grads)
     healthy = state.healthy & jnp.isfinite(metrics["loss"][0]) & jnp.isfinite(norm)

@@ -9,7 +9,7 @@ from noisyjax.train import config_fields, out_of_memory
 
 
 def raising(function, folder):
-    with out_of_memory.explained(config_fields.default(), folder / "checkpoints"):
+    with out_of_memory.explain(config_fields.default(), folder / "checkpoints"):
         function()
 
 
@@ -26,9 +26,8 @@ def test_memory_that_runs_out_names_what_takes_less(tmp_path, function):
     message = str(error.value)
     assert message.startswith(f"{tmp_path}: out of memory (")
     # Of a run that goes on, and of another one.
-    assert (
-        "\n  train.accumulate (now 1): more pieces of each batch, one after the other\n" in message
-    )
+    remedy = "more microbatches of each batch, one after the other"
+    assert f"\n  train.accumulate (now 1): {remedy}\n" in message
     assert "\n  train.batch_size (now 32): smaller; in another workdir\n" in message
     assert "\n  remat (now False): " in message
     assert f"latest checkpoint is {tmp_path}/checkpoints/12;" in message

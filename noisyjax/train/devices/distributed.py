@@ -146,7 +146,7 @@ def is_writer() -> bool:
     return jax.process_index() == 0
 
 
-def writes(function: Callable[..., None]) -> Callable[..., None]:
+def writer_only(function: Callable[..., None]) -> Callable[..., None]:
     """Lets a function that writes files do so in the writer only."""
 
     @functools.wraps(function)
@@ -161,18 +161,18 @@ def wait(name: str) -> None:
     """Waits until all processes are here.
 
     Args:
-      name: of the place, the same in all.
+      name: of this point of the program, the same in all.
     """
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
-def in_turn(function: Callable[[], Any], name: str) -> Any:
+def writer_first(function: Callable[[], Any], name: str) -> Any:
     """Calls a function in the writer, and then in the others, which find the files it has written.
 
     Args:
       function: what to do.
-      name: of the place, the same in all.
+      name: of this point of the program, the same in all.
 
     Returns:
       What the function returns.
@@ -205,10 +205,10 @@ def from_writer(tree: Tree | None, like: Tree) -> Tree | None:
     there, *parts = np.split(multihost_utils.broadcast_one_to_all(content), [1, *(1 + ends[:-1])])
     if not there[0]:
         return None
-    found = [
+    received = [
         part.view(leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, shapes, strict=True)
     ]
-    return jax.tree.unflatten(jax.tree.structure(like), found)
+    return jax.tree.unflatten(jax.tree.structure(like), received)
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
@@ -216,14 +216,14 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 
 
 def gather(
-    values: Mapping[str, np.ndarray], places: Integer[np.ndarray, "n"] | None = None
+    values: Mapping[str, np.ndarray], positions: Integer[np.ndarray, "n"] | None = None
 ) -> dict[str, np.ndarray]:
     """Returns the rows of all processes in every process, to the bit and in order.
 
     Args:
       values: name to this process's rows ``[n, ...]``; n may differ between processes and be 0.
-      places: where its rows stand among all, ``[n]``; all different. By default those of process 0
-        come first, then those of process 1.
+      positions: of its rows among all, ``[n]``, all different. By default the rows of process 0 come
+        first, then those of process 1.
 
     Returns:
       Name to the rows of all.
@@ -231,9 +231,9 @@ def gather(
     if jax.process_count() == 1:
         return dict(values)
     size = len(next(iter(values.values())))
-    if places is None:
-        places = np.arange(size) + (jax.process_index() << 32)
-    columns = {"": np.asarray(places, np.int64), **values}
+    if positions is None:
+        positions = np.arange(size) + (jax.process_index() << 32)
+    columns = {"": np.asarray(positions, np.int64), **values}
     rows = [np.ascontiguousarray(column) for column in columns.values()]
     widths = [int(np.prod(row.shape[1:])) * row.dtype.itemsize for row in rows]
     counts = multihost_utils.process_allgather(np.array([size], np.int32))[:, 0]
@@ -245,16 +245,16 @@ def gather(
     sent = multihost_utils.process_allgather(content)
     whole = np.concatenate([part[:count] for part, count in zip(sent, counts, strict=True)])
     parts = np.split(whole, np.cumsum(widths)[:-1], axis=1)
-    found = {
+    gathered = {
         name: np.ascontiguousarray(part).reshape(-1).view(row.dtype).reshape(-1, *row.shape[1:])
         for name, part, row in zip(columns, parts, rows, strict=True)
     }
-    order = np.argsort(found.pop(""))
-    return {name: column[order] for name, column in found.items()}
+    order = np.argsort(gathered.pop(""))
+    return {name: column[order] for name, column in gathered.items()}
 
 
 @contextlib.contextmanager
-def ending_together() -> Iterator[None]:
+def abort_all_on_error() -> Iterator[None]:
     """Ends a process that fails within the ``with`` at once, so that the others end too.
 
     Python's usual way out would wait for the others, who wait for this one. A process alone fails
@@ -287,8 +287,8 @@ def _lost(error: Exception) -> str:
         ask = ocp.multihost.get_barrier_sync_fn()
         ask(key="noisyjax who is left", timeout_ms=1000 * _ASK_SECONDS)
     except Exception as silence:
-        _, found, names = str(silence).partition("timed out task names:")
-        ids = re.findall(r"\d+", names.strip().partition("\n\n")[0]) if found else []
+        _, listed, names = str(silence).partition("timed out task names:")
+        ids = re.findall(r"\d+", names.strip().partition("\n\n")[0]) if listed else []
         if ids:
             count = jax.process_count()
             return ", ".join(f"process {i} of {count} has died or does not answer" for i in ids)

@@ -76,15 +76,15 @@ class Parallel:
       kind: one of `KINDS`, or "jit" with a single device.
       devices: all devices that work, of all processes.
       shards: number of equal parts into which a batch of this process is cut.
-      pieces: number of equal pieces that a device takes of its part, one after the other.
-      slabs: number of devices that share one image, each with a slab of it.
+      microbatches: number of equal pieces that a device takes of its part, one after the other.
+      spatial_shards: number of devices that share one image, each with a slab of it.
     """
 
     kind: str
     devices: tuple[Any, ...]
     shards: int
-    pieces: int = 1
-    slabs: int = 1
+    microbatches: int = 1
+    spatial_shards: int = 1
 
     @property
     def axis_name(self) -> str | None:
@@ -101,10 +101,10 @@ class Parallel:
 
     def _mesh(self, devices: Sequence[Any]) -> Mesh:
         # `jax.make_mesh` would make Explicit axes, which linen's convolutions do not take.
-        if self.slabs == 1:
+        if self.spatial_shards == 1:
             # As `pmap` makes it: given a state on another mesh it compiles twice.
             return Mesh(np.array(devices), (AXIS,))
-        return Mesh(np.array(devices).reshape(-1, self.slabs), (AXIS, SPACE))
+        return Mesh(np.array(devices).reshape(-1, self.spatial_shards), (AXIS, SPACE))
 
     def _everywhere(self, devices: Sequence[Any]) -> Any:
         if self._one_device:
@@ -118,14 +118,14 @@ class Parallel:
         mesh = self._mesh(devices)
 
         def of(name: str) -> NamedSharding:
-            if self.slabs == 1 or name not in _FIRST_SPATIAL:
+            if self.spatial_shards == 1 or name not in _FIRST_SPATIAL:
                 return NamedSharding(mesh, PartitionSpec(AXIS))
             axis = _FIRST_SPATIAL[name]
             length = batch[name].shape[axis]
-            if length % self.slabs:
+            if length % self.spatial_shards:
                 raise ValueError(
-                    f"slabs: expected a divisor of the {length} voxels along the first "
-                    f"axis of {name}, got {self.slabs}"
+                    f"spatial_shards: expected a divisor of the {length} voxels along the first "
+                    f"axis of {name}, got {self.spatial_shards}"
                 )
             return NamedSharding(mesh, PartitionSpec(AXIS, *[None] * (axis - 1), SPACE))
 
@@ -172,7 +172,7 @@ class Parallel:
         Returns:
           The batch as `step` takes it.
         """
-        batch = pad(batch, self.shards * self.pieces)
+        batch = pad(batch, self.shards * self.microbatches)
         if self.kind in ("pmap", "vmap"):
             batch = jax.tree.map(lambda a: a.reshape(self.shards, -1, *a.shape[1:]), batch)
         shardings = self._spread(self.devices, batch)
@@ -216,7 +216,7 @@ class Parallel:
                 check_vma=False,
             )
         compiled = _compiled(function, local)
-        parts = 1 if self._one_device else len(local) // self.slabs
+        parts = 1 if self._one_device else len(local) // self.spatial_shards
 
         def mapped(tree: Tree, batch: HostBatch) -> Tree:
             batch = pad(batch, parts)
@@ -226,7 +226,11 @@ class Parallel:
 
 
 def build(
-    kind: str, devices: Sequence[Any] | None = None, *, pieces: int = 1, slabs: int = 1
+    kind: str,
+    devices: Sequence[Any] | None = None,
+    *,
+    microbatches: int = 1,
+    spatial_shards: int = 1,
 ) -> Parallel:
     """Chooses how to spread work.
 
@@ -235,29 +239,31 @@ def build(
       devices: the devices, by default all of all processes. "vmap" runs on the first one, with as
         many parts as there are devices. (On a CPU with jaxlib 0.10 XLA crashes where a part is
         one example and the annotators' heads are spatial.)
-      pieces: see `Parallel`; more than 1 for gradients that are accumulated.
-      slabs: see `Parallel`; more than 1 with "spatial" only.
+      microbatches: see `Parallel`; more than 1 for gradients that are accumulated.
+      spatial_shards: see `Parallel`; more than 1 with "spatial" only.
 
     Returns:
       The adapter.
 
     Raises:
-      ValueError: if the kind is unknown, "vmap" is asked for in several processes, the slabs do not
-        fit the devices, or both slabs and pieces are asked for.
+      ValueError: if the kind is unknown, "vmap" is asked for in several processes, the shards
+        of an image do not fit the devices, or both these and microbatches are asked for.
     """
     checks.one_of("parallel", kind, KINDS)
-    checks.positive("train.accumulate", pieces)
-    checks.positive("slabs", slabs)
+    checks.positive("train.accumulate", microbatches)
+    checks.positive("spatial_shards", spatial_shards)
     devices = tuple(jax.devices() if devices is None else devices)
     if kind == "vmap" and jax.process_count() > 1:
         raise ValueError("parallel: vmap works in one process only, expected pmap or shard_map")
-    if slabs > 1 and kind != "spatial":
-        raise ValueError(f"slabs: expected parallel to be 'spatial', got {kind!r}")
+    if spatial_shards > 1 and kind != "spatial":
+        raise ValueError(f"spatial_shards: expected parallel to be 'spatial', got {kind!r}")
     local = [d for d in devices if d.process_index == jax.process_index()]
-    if len(local) % slabs:
-        raise ValueError(f"slabs: expected a divisor of {len(local)} devices, got {slabs}")
-    if slabs > 1 and pieces > 1:
+    if len(local) % spatial_shards:
+        raise ValueError(
+            f"spatial_shards: expected a divisor of {len(local)} devices, got {spatial_shards}"
+        )
+    if spatial_shards > 1 and microbatches > 1:
         # XLA's partitioner gets it wrong: gradients are off by parts in a hundred.
-        raise ValueError(f"train.accumulate: expected 1 with slabs, got {pieces}")
+        raise ValueError(f"train.accumulate: expected 1 with spatial_shards, got {microbatches}")
     kind = "jit" if len(devices) == 1 and kind != "vmap" else kind
-    return Parallel(kind, devices, len(local) // slabs, pieces, slabs)
+    return Parallel(kind, devices, len(local) // spatial_shards, microbatches, spatial_shards)

@@ -54,7 +54,7 @@ class StopRequest:
             self.signal = signal.SIGTERM
         return self.signal is not None
 
-    def obey(self) -> None:
+    def exit_if_requested(self) -> None:
         """Ends the process if that was asked for, with the code expected: 143 for SIGTERM.
 
         Raises:

@@ -129,7 +129,7 @@ def warn(evaluation: Evaluation, rater_names: Sequence[str], split: str) -> list
     return sentences
 
 
-@distributed.writes
+@distributed.writer_only
 def write(
     evaluation: Evaluation, folder: str | os.PathLike, split: str, rater_names: Sequence[str]
 ) -> None:

@@ -41,22 +41,22 @@ def collect(
     batches = pipeline.eval_batches(
         examples, batch_size=share * count, process_index=index, process_count=count
     )
-    found, taken, places = [], [], []
+    results, taken, positions = [], [], []
     for number, batch in enumerate(batches):
         if extend is not None:
             batch = {**batch, **extend(batch)}
         values, rows = measure(variables, batch), np.flatnonzero(batch["weight"])
-        places.append((number * count + index) * share + rows)
+        positions.append((number * count + index) * share + rows)
         if finish is not None:
             # Where all is padding, one of it shows what the values look like.
             real = rows if len(rows) else np.arange(1)
             fetched = {name: array[real] for name, array in jax.device_get(values).items()}
             values, rows = finish(fetched, batch["truth"][real]), np.arange(len(rows))
-        found.append(values)
+        results.append(values)
         taken.append(rows)
     parts = [
         {name: array[rows] for name, array in values.items()}
-        for values, rows in zip(jax.device_get(found), taken, strict=True)
+        for values, rows in zip(jax.device_get(results), taken, strict=True)
     ]
     own = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return distributed.gather(own, np.concatenate(places))
+    return distributed.gather(own, np.concatenate(positions))

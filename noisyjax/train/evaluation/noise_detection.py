@@ -79,7 +79,7 @@ def report(run: runs.Run, state: train_state.TrainState, variables: Any) -> dict
     return measure(run.experiment, state)
 
 
-@distributed.writes
+@distributed.writer_only
 def _write(run: runs.Run, state: train_state.TrainState) -> None:
     kept = _records(state)
     if kept is None:

@@ -171,8 +171,8 @@ class Checkpoints:
         Raises:
           Damaged: if there are checkpoints, but none is good.
         """
-        found = self._restore(like, which) if self._manager is not None else None
-        return distributed.from_writer(found, like)
+        restored = self._restore(like, which) if self._manager is not None else None
+        return distributed.from_writer(restored, like)
 
     def _restore(self, like: Tree, which: str) -> Tree | None:
         steps = self._ordered(which)
@@ -223,8 +223,8 @@ class Checkpoints:
             state=ocp.args.StandardRestore(template), digest=ocp.args.JsonRestore()
         )
         try:
-            found = self._manager.restore(step, args=items)
-            actual, expected = digest(found.state), dict(found.digest)
+            restored = self._manager.restore(step, args=items)
+            actual, expected = digest(restored.state), dict(restored.digest)
         except MemoryError:
             raise
         # Damage shows up as any of a dozen exceptions of three libraries.
@@ -233,7 +233,9 @@ class Checkpoints:
         wrong = [name for name in names if actual[name] != expected.get(name)]
         if wrong or len(expected) != len(names):
             raise Damaged(f"the digest of {(wrong or ['the list of arrays'])[0]} does not match")
-        return jax.tree.unflatten(jax.tree.structure(like), [found.state[name] for name in names])
+        return jax.tree.unflatten(
+            jax.tree.structure(like), [restored.state[name] for name in names]
+        )
 
     def _reject(self, step: int, reason: str) -> None:
         logging.warning("checkpoint %s is bad: %s", self._folder / str(step), reason)

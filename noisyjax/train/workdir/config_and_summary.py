@@ -131,7 +131,7 @@ def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pat
                 "workdir on a file system that all hosts share"
             )
 
-    distributed.in_turn(check, CONFIG_FILE)
+    distributed.writer_first(check, CONFIG_FILE)
     if distributed.is_writer():
         files.write_json(folder / VERSIONS_FILE, versions())
     return folder
@@ -206,7 +206,7 @@ def read_summary(folder: str | os.PathLike) -> dict[str, float] | None:
         return None
 
 
-@distributed.writes
+@distributed.writer_only
 def write_summary(folder: str | os.PathLike, summary: Mapping[str, float]) -> None:
     """Writes the summary, which marks a run as finished."""
     files.write_json(pathlib.Path(folder) / SUMMARY_FILE, dict(summary))

@@ -36,7 +36,7 @@ class DataFacts:
     about: Mapping[str, Any]
 
 
-@distributed.writes
+@distributed.writer_only
 def write(folder: str | os.PathLike, facts: DataFacts) -> None:
     """Writes the facts into a working directory, at once or not at all."""
     shapes = {

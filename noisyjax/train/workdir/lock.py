@@ -30,7 +30,7 @@ FILE = "run.lock"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-class Held(RuntimeError):
+class WorkdirLocked(RuntimeError):
     """Another process trains in the working directory."""
 
 
@@ -44,7 +44,7 @@ def held(folders: str | os.PathLike | Sequence[str | os.PathLike]) -> Iterator[N
       folders: the working directory or several; they are made if they are not there.
 
     Raises:
-      Held: if another process trains in one of them, or this one already does.
+      WorkdirLocked: if another process trains in one of them, or this one already does.
       OSError: if one of them cannot be written to.
     """
     folders = [folders] if isinstance(folders, str | os.PathLike) else folders
@@ -63,7 +63,7 @@ def _take(file: Any, folder: pathlib.Path) -> None:
             raise OSError(errno.ENOSYS, "this system has no flock")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise Held(
+        raise WorkdirLocked(
             f"{folder}: expected no other run in this working directory, got {_holder(file)}; "
             "wait until it ends, stop it, or choose another workdir"
         ) from None
@@ -84,7 +84,7 @@ def _take(file: Any, folder: pathlib.Path) -> None:
 def _holder(file: Any) -> str:
     try:
         file.seek(0)
-        found = json.loads(file.read())
-        return f"process {found['pid']} on {found['host']}, which trains in {found['workdir']}"
+        holder = json.loads(file.read())
+        return f"process {holder['pid']} on {holder['host']}, which trains in {holder['workdir']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "one whose name cannot be read"

@@ -38,7 +38,7 @@ class EventsWriter:
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"{_NAME}*"):
             began = path.name.removeprefix(_NAME)
-            # Of runs from before, the names end with a time and a host.
+            # Other writers' names end with a time and a host.
             if began.isdecimal() and int(began) >= step:
                 path.unlink()
         self._path = folder / f"{_NAME}{step:010d}"

@@ -387,7 +387,7 @@ def test_in_several_processes_jax_keeps_its_handler_and_names_the_step(monkeypat
         assert signal.getsignal(signal.SIGTERM) == before
         assert [stop.reached(step) for step in (1, 2, 3)] == [False, False, True]
         with pytest.raises(SystemExit) as ended:
-            stop.obey()
+            stop.exit_if_requested()
     assert ended.value.code == 143
 
 
@@ -430,11 +430,11 @@ def test_shares_of_an_evaluation_are_measured_once_and_put_in_order(monkeypatch)
 
 
 def test_a_process_alone_fails_as_usual():
-    with pytest.raises(KeyError, match="this"), distributed.ending_together():
+    with pytest.raises(KeyError, match="this"), distributed.abort_all_on_error():
         raise KeyError("this")
 
 
 if __name__ == "__main__":
     distributed.connect(f"localhost:{sys.argv[2]}", 2, int(sys.argv[3]))
-    with distributed.ending_together():
+    with distributed.abort_all_on_error():
         work(pathlib.Path(sys.argv[1]))

@@ -34,7 +34,7 @@ def one_step(spread, method, batch, optimiser):
         transform=lambda batch, key: batch,
         ema=0.0,
         axis_name=spread.axis_name,
-        pieces=spread.pieces,
+        microbatches=spread.microbatches,
     )
     compiled = spread.step(update)
     before, key = spread.replicate(state), spread.replicate(KEY)
@@ -63,17 +63,17 @@ def expected(method):
 SPREADS = [
     *[(kind, 8, {}) for kind in parallelism.KINDS],
     ("pmap", 2, {}),
-    ("pmap", 4, {"pieces": 3}),
-    ("pmap", 1, {"pieces": 4}),
-    ("spatial", 8, {"slabs": 2}),
-    ("spatial", 6, {"slabs": 6}),
+    ("pmap", 4, {"microbatches": 3}),
+    ("pmap", 1, {"microbatches": 4}),
+    ("spatial", 8, {"spatial_shards": 2}),
+    ("spatial", 6, {"spatial_shards": 6}),
 ]
 
 
 @pytest.mark.parametrize(("kind", "devices", "options"), SPREADS)
-def test_parts_pieces_and_slabs_give_the_gradients_of_one_device(kind, devices, options):
+def test_parts_and_microbatches_and_shards_give_the_gradients_of_one_device(kind, devices, options):
     spread = parallelism.build(kind, jax.devices()[:devices], **options)
-    assert spread.shards == devices // options.get("slabs", 1)
+    assert spread.shards == devices // options.get("spatial_shards", 1)
     method = fake(spread.axis_name)
     state, report, compiled = one_step(spread, method, batch_of(13, padding=2), optax.sgd(1.0))
     close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6)
@@ -141,10 +141,14 @@ def test_pad_repeats_a_real_example_with_weight_zero():
     ("kind", "options", "message"),
     [
         ("pjit", {}, "parallel: expected one of 'pmap'.*got 'pjit'"),
-        ("pmap", {"slabs": 2}, "slabs: expected parallel to be 'spatial', got 'pmap'"),
-        ("spatial", {"slabs": 3}, "slabs: expected a divisor of 8 devices, got 3"),
-        ("spatial", {"slabs": 2, "pieces": 2}, "train.accumulate: expected 1 with slabs, got 2"),
-        ("pmap", {"pieces": 0}, "train.accumulate: expected a number > 0, got 0"),
+        ("pmap", {"spatial_shards": 2}, "spatial_shards: expected parallel to be 'spatial'"),
+        ("spatial", {"spatial_shards": 3}, "spatial_shards: expected a divisor of 8 .*, got 3"),
+        (
+            "spatial",
+            {"spatial_shards": 2, "microbatches": 2},
+            "train.accumulate: expected 1 with spatial_shards, got 2",
+        ),
+        ("pmap", {"microbatches": 0}, "train.accumulate: expected a number > 0, got 0"),
     ],
 )
 def test_what_does_not_fit_is_named(kind, options, message):
@@ -152,8 +156,8 @@ def test_what_does_not_fit_is_named(kind, options, message):
         parallelism.build(kind, **options)
 
 
-def test_images_that_cannot_be_cut_into_slabs_are_named():
-    spread = parallelism.build("spatial", slabs=4)
+def test_images_that_cannot_be_cut_into_spatial_shards_are_named():
+    spread = parallelism.build("spatial", spatial_shards=4)
     with pytest.raises(ValueError, match="divisor of the 6 voxels along the first axis of image"):
         spread.put(batch_of(8))
 
@@ -170,8 +174,8 @@ def compiled_gradients(spread, size):
     }
 
     def gradients(state, batch, key):
-        options = {"method": method, "axis_name": spread.axis_name, "pieces": spread.pieces}
-        return step.gradients(state, batch, key, **options)
+        options = {"axis_name": spread.axis_name, "microbatches": spread.microbatches}
+        return step.gradients(state, batch, key, method=method, **options)
 
     return spread.step(gradients).lower(state, spread.put(batch), KEY).compile()
 
@@ -181,18 +185,20 @@ def temporary_memory(compiled):
 
 
 # The program of an accelerator; that of a CPU folds the depth into other axes and gathers it.
-def test_slabs_exchange_their_borders_and_each_needs_a_part_of_the_memory(monkeypatch):
+def test_spatial_shards_exchange_their_borders_and_each_needs_a_part_of_the_memory(monkeypatch):
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *a, default, **kw: default(*a))
     whole, cut = (
-        compiled_gradients(parallelism.build("spatial", jax.devices()[:slabs], slabs=slabs), 1)
-        for slabs in (1, 4)
+        compiled_gradients(parallelism.build("spatial", jax.devices()[:n], spatial_shards=n), 1)
+        for n in (1, 4)
     )
     assert "collective-permute" in cut.as_text()
     assert "all-gather" not in cut.as_text()
     assert temporary_memory(cut) < temporary_memory(whole) / 2
 
 
-def test_pieces_need_a_part_of_the_memory():
+def test_microbatches_need_a_part_of_the_memory():
     one = jax.devices()[:1]
-    whole, cut = (compiled_gradients(parallelism.build("pmap", one, pieces=n), 8) for n in (1, 4))
+    whole, cut = (
+        compiled_gradients(parallelism.build("pmap", one, microbatches=n), 8) for n in (1, 4)
+    )
     assert temporary_memory(cut) < temporary_memory(whole) / 2

@@ -17,7 +17,7 @@ def test_a_second_run_is_told_who_is_there(tmp_path):
     folder = tmp_path / "run"
     with lock.held(folder):
         expected = rf"{folder}: .*process {os.getpid()} on {socket.gethostname()}, .* in {folder}"
-        with pytest.raises(lock.Held, match=expected), lock.held(folder):
+        with pytest.raises(lock.WorkdirLocked, match=expected), lock.held(folder):
             pass
         with lock.held(tmp_path / "other"):
             pass
@@ -28,7 +28,7 @@ def test_a_second_run_is_told_who_is_there(tmp_path):
 def test_of_several_folders_none_stays_locked_when_one_is_taken(tmp_path):
     with (
         lock.held(tmp_path / "b"),
-        pytest.raises(lock.Held),
+        pytest.raises(lock.WorkdirLocked),
         lock.held([tmp_path / "a", tmp_path / "b"]),
     ):
         pass
@@ -49,7 +49,8 @@ def test_the_lock_ends_with_its_process_however_that_ends(tmp_path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as process:
         assert process.stdout.readline() == b"held\n"
-        with pytest.raises(lock.Held, match="one whose name cannot be read"), lock.held(tmp_path):
+        unread = "one whose name cannot be read"
+        with pytest.raises(lock.WorkdirLocked, match=unread), lock.held(tmp_path):
             pass
         process.kill()
     with lock.held(tmp_path):

@@ -60,11 +60,11 @@ def test_bar_can_be_switched_off():
 def test_a_stop_request_is_noted_and_handlers_are_put_back(number, code):
     before = signal.getsignal(number)
     with signals.StopRequest() as stop:
-        stop.obey()
+        stop.exit_if_requested()
         os.kill(os.getpid(), number)
         assert stop.signal == number
         with pytest.raises(SystemExit) as ended:
-            stop.obey()
+            stop.exit_if_requested()
         assert ended.value.code == code
         assert signal.getsignal(number) == before
     assert signal.getsignal(number) == before
