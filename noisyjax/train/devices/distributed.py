@@ -222,7 +222,7 @@ def gather(
 
     Args:
       values: name to this process's rows ``[n, ...]``; n may differ between processes and be 0.
-      positions: of its rows among all, ``[n]``, all different. By default the rows of process 0 come
+      positions: of its rows among all, ``[n]``, all different. By default those of process 0 come
         first, then those of process 1.
 
     Returns:
