@@ -452,9 +452,10 @@ def test_sweep_lists_the_cells_and_the_parameters(sweep, tmp_path):
 
 
 def test_scaling_starts_every_layout():
-    found = scaling.command("2x4:slabs=2:remat=True", platform="gpu", training=["--workdir=x"])
+    layout = "2x4:spatial_shards=2:remat=True"
+    found = scaling.command(layout, platform="gpu", training=["--workdir=x"])
     start = ["--processes=2", "--devices=4", "--platform=gpu", "--", "--workdir=x"]
-    assert found[2:] == [*start, "--config.slabs=2", "--config.remat=True"]
+    assert found[2:] == [*start, "--config.spatial_shards=2", "--config.remat=True"]
     with pytest.raises(ValueError, match=r"layouts: expected PROCESSESxDEVICES.*'2'"):
         scaling.command("2", platform="cpu", training=[])
 
