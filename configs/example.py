@@ -5,7 +5,7 @@
 
 Zhang et al. 2020 publish 100 digits with the labels of four simulated annotators, one of whom is
 the truth. 70 images train, 10 validate, 20 test; batches of 5. A panel that holds the truth is
-easy to be right about by accident, so the same is shown without him.
+easy to be right about by accident, so the same is shown without the faithful one.
 
 Data: the example as one npz file, see `noisyjax.data.sources.annotators_npz`. About half a minute
 a run on one CPU core; 70 runs.

@@ -63,7 +63,7 @@ def _levels(names: tuple[str, ...], side: int) -> tuple:
 def _base() -> ml_collections.ConfigDict:
     config = config_fields.default()
     with config.unlocked():
-        # One annotator, so the mean label is his label.
+        # One annotator, so the mean label is their label.
         config.method = "mean"
         config.data.panel = ("gaussian",)
         config_fields.choose(config.data.panel_options, a=0.0, b=0.15 * 2**0.5)

@@ -17,7 +17,7 @@ from noisyjax.losses import ssim
 from noisyjax.methods import fused
 from noisyjax.noise import annotators, replacement
 from noisyjax.train import config_fields, optimiser
-from noisyjax.train.evaluation import evaluate
+from noisyjax.train.evaluation import case_metrics
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PAGES = sorted(
@@ -236,7 +236,7 @@ def registries():
         methods.METHODS,
         sources.SOURCES,
         annotators.ANNOTATORS,
-        evaluate.OVERLAPS,
+        case_metrics.METRICS,
     )
     before = [dict(registry) for registry in changed]
     yield

@@ -450,6 +450,7 @@ def test_a_run_survives(fault, finished, tmp_path, monkeypatch, caplog):
     for registry in (sources.SOURCES, models.MODELS, methods.METHODS):
         for name in ("fake", "none"):
             monkeypatch.setitem(registry, name, None)
+            del registry[name]
     train_fakes.install()
     monkeypatch.setitem(sources.SOURCES, "files", tools.load_files)
     with caplog.at_level(logging.WARNING, logger="absl"):
