@@ -57,17 +57,6 @@ FAMILIES = {name: entry.func.__module__.rpartition(".")[2] for name, entry in ME
 def build(
     name: str, segmenter: Any, *, num_raters: int, num_classes: int, **options: Any
 ) -> Method:
-    """Builds a method by name.
-
-    Args:
-      name: a key of `METHODS`.
-      segmenter: a network of `noisyjax.models`.
-      num_raters: R.
-      num_classes: L.
-      **options: of the method's family.
-
-    Raises:
-      ValueError: if the name is unknown.
-    """
+    """Builds a method of `METHODS` by its name and the options of its family."""
     entry = checks.lookup("method", name, METHODS)
     return entry(segmenter, num_raters=num_raters, num_classes=num_classes, **options)

@@ -35,7 +35,9 @@ def num_removed(
     """Returns how many masks take no part in an epoch, N(t) rounded down.
 
     With ``noise = (1 - alpha) beta`` it is half of ``noise masks`` at first, falls by ``masks /
-    epochs`` in each epoch, and stays at a tenth of ``noise masks``.
+    epochs`` in each epoch, and stays at a tenth of ``noise masks`` (Eq. 5 of the paper on RAR-U-Net
+    and adaptive denoising learning). It is exact for the decimals that `alpha` and `beta` are
+    written with.
 
     Args:
       epoch: t, in ``0..epochs``. Before the first epoch no loss is known: none in epoch 0.
@@ -43,16 +45,6 @@ def num_removed(
       beta: share of the masks that are noisy, in ``[0, 1]``.
       epochs: x, of the whole training.
       masks: y, in the training set.
-
-    Returns:
-      The number, exact for the decimals that `alpha` and `beta` are written with; at most half of
-      the masks.
-
-    Raises:
-      ValueError: if a number is out of its range.
-
-    References:
-      Eq. 5 of the paper on RAR-U-Net and adaptive denoising learning.
 
     >>> [num_removed(t, alpha=0.68, beta=0.75, epochs=50, masks=2000) for t in (0, 1, 2, 7)]
     [0, 240, 208, 48]
@@ -75,29 +67,14 @@ def num_removed(
 def removal_schedule(
     epoch: Int[Array, ""] | Float[Array, ""], *, noise: Float[Array, ""], epochs: int, masks: int
 ) -> Float[Array, ""]:
-    """Returns N(t) of Eq. 5 before it is rounded, for use on the device; see `num_removed`.
-
-    Args:
-      epoch: t, ``[]``, above 0.
-      noise: ``(1 - alpha) beta``, ``[]``.
-      epochs: x.
-      masks: y.
-
-    Returns:
-      ``[]``, float32.
-    """
+    """Returns N(t) before it is rounded, for use on the device; `noise` is ``(1 - alpha) beta``."""
     return _line(epoch, noise, float(epochs), float(masks), jnp.minimum, jnp.maximum)
 
 
 def highest(losses: Float[Array, "N"], count: Int[Array, ""]) -> Bool[Array, "N"]:
-    """Marks the examples of highest recorded loss.
+    """Marks the examples of highest recorded loss, of equal ones the earlier first.
 
-    Args:
-      losses: NaN where there is no record, ``[N]``.
-      count: how many to mark, ``[]``; fewer where there are fewer records.
-
-    Returns:
-      ``[N]``. Of equal losses the earlier example comes first.
+    A loss without a record is NaN. Fewer than `count` are marked where there are fewer records.
     """
     known = ~jnp.isnan(losses)
     order = jnp.argsort(jnp.where(known, -losses, jnp.inf))
@@ -128,7 +105,6 @@ def wrap(
       method: any method whose loss reports the examples' losses (`base.Aux.losses`).
       num_examples: N, of the training set; ``batch["index"] [B]`` are rows of it.
       steps_per_epoch: updates in which every example is seen once.
-      epochs: of the whole training.
       alpha: overlap of a noisy mask with the clean one, see `num_removed`; not read by `estimate`.
       beta: share of the noisy masks; not read by `estimate`. With 1 and 0 none is left out.
       estimate: whether the share is estimated from the recorded losses at the end of each epoch
@@ -138,9 +114,6 @@ def wrap(
     Returns:
       The method, with a further collection of variables, `COLLECTION`, and the metric "removed",
       the share of the examples that were left out.
-
-    Raises:
-      ValueError: if a number is out of its range, or the method reports no losses.
     """
     checks.positive("num_examples", num_examples)
     checks.positive("steps_per_epoch", steps_per_epoch)

@@ -124,16 +124,7 @@ class Method:
 
 
 def segment(probs: Float[Array, "*S L"], *, decision: str = "argmax") -> Int[Array, "*S"]:
-    """Turns what any method predicts for one image into its segmentation.
-
-    Args:
-      probs: probability of each class, ``[*S, L]``.
-      decision: a key of `decisions.DECISIONS`: the most probable class, or the mask that is best
-        for accuracy or for Dice; another one is a ValueError.
-
-    Returns:
-      Class ids, ``[*S]``.
-    """
+    """Turns the class probabilities of one image into class ids by one of `decisions.DECISIONS`."""
     return decisions.decide(probs, decision)
 
 
@@ -145,16 +136,9 @@ def dropout_keys(key: Array, ids: Int[Array, "B"], step: Int[Array, ""]) -> Arra
 def sample_rater(
     key: Array, ids: Int[Array, "B"], rater_mask: Bool[Array, "B R"], step: Int[Array, ""]
 ) -> Bool[Array, "B R"]:
-    """Draws one rater of each example, anew in each step.
+    """Draws one of the raters who labelled each example, anew in each step; none where nobody did.
 
-    Args:
-      key: the run's `rng.root_key`.
-      ids: of the examples, ``[B]``.
-      rater_mask: who labelled each example, ``[B, R]``; each of them is equally likely.
-      step: number of updates done, ``[]``.
-
-    Returns:
-      ``[B, R]``, True for the one who was drawn; for nobody where nobody labelled the example.
+    `key` is the run's `rng.root_key`, `step` the number of updates done.
     """
     keys = rng.example_keys(rng.purpose_key(key, "raters"), ids, epoch=step + 1)
 
@@ -181,17 +165,7 @@ def weighted(
     metrics: Mapping[str, Float[Array, "B"]],
     model_state: dict[str, Any],
 ) -> tuple[Sum, tuple[Sum, Aux]]:
-    """Folds per-example values into what `Method.loss_fn` returns.
-
-    Args:
-      losses: loss of each example, ``[B]``.
-      weight: weight of each example, 0 for padding, ``[B]``.
-      metrics: further values of each example, by name.
-      model_state: the network's updated statistics.
-
-    Returns:
-      ``(sum, (count, Aux))``; the loss itself stands among the metrics as "loss".
-    """
+    """Folds values of examples into what `Method.loss_fn` returns, with the metric "loss"."""
     count = weight.sum()
     sums = {
         name: ((values * weight).sum(), count)

@@ -80,7 +80,6 @@ def build(
         classes; an image with one label has that for its consensus) as above, "mean" (the mean
         label throughout), or "none" (the paper's warm-up: the matrices alone). "auto" is
         "one_coin" for two classes, "matrices" for more.
-      consensus_weight: its weight.
       consensus_prior: how much the consensus trusts the network, from 0 (labels alone) to 1 (Bayes'
         rule, which more easily believes its own errors).
       min_error_rate: smallest error rate that annotators may have in the consensus, so that no
@@ -88,19 +87,10 @@ def build(
       missing_rater_weight: what the imputed label of an annotator who did not label the image
         counts in the consensus, beside 1 for a label; 0 for nothing. Global matrices have none.
       min_raters_for_consensus: with fewer raters than this the network learns the mean label to the
-        end, and the matrices explain the labels given the network. Of three raters there are three
-        pairs: three error rates fit any agreement between them, so the one-coin consensus is a vote
-        for the two who agree most, and the joint stage only sharpens it.
+        end, and the matrices explain the labels given the network. The three pairs of three raters
+        fit any three error rates, so their consensus is a vote for the two who agree most.
       convs: 3^n convolutions of each spatial or low-rank head. The paper has 4; on its example 1
         does as well in half the time.
-      rank: of low-rank matrices.
-
-    Returns:
-      A `base.Method`; only the oracle needs the truth.
-
-    Raises:
-      ValueError: if the kind of annotators or of consensus is unknown, or
-        `missing_rater_weight` is negative.
     """
     checks.one_of("annotators", annotators, _KINDS)
     checks.one_of("consensus", consensus, _CONSENSUS)
@@ -293,11 +283,7 @@ def _from_counts(counts: Array, labels: Array, plan: _Plan) -> dict[str, Array]:
 
 
 def _scores(example: dict[str, Array], plan: _Plan, step: Array) -> Array:
-    """The E-step: the labels' likelihood, and the prior of the network and of the counts.
-
-    Returns:
-      The logarithm of each class's probability, up to a constant, ``[*S, L]``, without gradient.
-    """
+    """The E-step: log-probability of each class up to a constant, ``[*S, L]``, without gradient."""
     logits, imputed = example["logits"], {}
     if plan.imputed_weight:
         imputed["imputed_labels"] = confusion.mix(jax.nn.softmax(logits), example["cms"])

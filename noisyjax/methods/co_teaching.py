@@ -27,7 +27,7 @@ def build(
     forget_rate: float | int = 0.2,
     ramp_steps: int = 200,
 ) -> base.Method:
-    """Builds the method.
+    """Builds the method, which predicts the mean of the two networks' probabilities.
 
     Of each batch, over all devices, the share ``1 - forget_rate min(step / ramp_steps, 1)`` of
     smallest losses is kept, at least one example; the number is rounded up.
@@ -37,12 +37,6 @@ def build(
       target: "mean", "majority" or "sampled", see `fused.TARGETS`.
       forget_rate: tau, about the share of noisy examples, in ``[0, 1)``.
       ramp_steps: updates until the share is reached; the paper takes ten epochs.
-
-    Returns:
-      A `base.Method`. It predicts the mean of the two networks' probabilities.
-
-    Raises:
-      ValueError: if a name is unknown or a number out of its range.
     """
     del num_raters
     compare = jax.vmap(checks.lookup("loss", loss, fused.LOSSES))
@@ -93,16 +87,10 @@ def smallest(
     *,
     axis_name: str | None = None,
 ) -> Bool[Array, "B"]:
-    """Marks the examples of smallest loss.
+    """Marks the examples of smallest loss, of equal ones the earlier first.
 
-    Args:
-      losses: of this device's examples, ``[B]``.
-      present: the examples that count, ``[B]``.
-      share: of the examples that are to be marked, ``[]``; the number is rounded up.
-      axis_name: the device axis over which the examples are ranked, or None.
-
-    Returns:
-      ``[B]``. Of equal losses the earlier example comes first.
+    Of the present examples the given share is marked, rounded up. `axis_name` is the device axis
+    over which they are ranked, or None.
     """
     values = jnp.where(present, jax.lax.stop_gradient(losses), jnp.inf)
     start, everything = 0, values

@@ -60,16 +60,9 @@ def build(
         ``step / (step + 1)``, or the teacher would stay near the initial parameters.
       quantile: of the losses of the last `window` steps, of the whole batch each; a step of larger
         loss has no share in the teacher. 1 leaves the average as it is.
-      window: number of steps.
-      consistency_weight: of the squared distance of teacher and student, at most.
-      ramp_steps: updates until the weight is there.
+      consistency_weight: of the squared distance of teacher and student, after `ramp_steps`
+        updates.
       predictor: "teacher", or "student".
-
-    Returns:
-      A `base.Method`, with a further collection of variables, `COLLECTION`.
-
-    Raises:
-      ValueError: if a name is unknown or a number out of its range.
     """
     del num_raters
     read = fused.reader(target, num_classes)
@@ -147,15 +140,9 @@ def squared_distance(
 def is_large(
     loss: Float[Array, ""], losses: Float[Array, "N"], quantile: float | int
 ) -> Bool[Array, ""]:
-    """Returns whether a loss is above a quantile of those before.
+    """Returns whether a loss is above a quantile of those of earlier steps.
 
-    Args:
-      loss: ``[]``.
-      losses: of earlier steps, NaN where there was none, ``[N]``.
-      quantile: in ``[0, 1]``; nothing is above 1.
-
-    Returns:
-      ``[]``; False as long as there is nothing to compare with.
+    Steps that have not been are NaN; with nothing to compare with it is False.
 
     >>> bool(is_large(jnp.float32(0.9), jnp.array([0.5, 0.8, jnp.nan]), 0.5))
     True

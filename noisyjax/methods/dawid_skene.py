@@ -20,15 +20,12 @@ _LEAST = 1e-9
 def matrices(
     counts: Float[Array, "R L L"], *, min_error_rate: float | int
 ) -> Float[Array, "R L L"]:
-    """The raters' confusion matrices (the M-step).
+    """The raters' confusion matrices (the M-step); a class never seen has a uniform column.
 
     Args:
       counts: how often rater r said i where j is true, up to a factor, ``[R, L, L]``.
       min_error_rate: in ``[0, (L - 1) / L]``; no entry is above 1 minus this, nor below its share
         of it, so that no rater is trusted blindly, neither in being right nor in how they err.
-
-    Returns:
-      ``[R, L, L]``, columns sum to one; a class that was never seen has a uniform column.
     """
     size = counts.shape[-1]
     least = min_error_rate / (size - 1)
@@ -54,14 +51,9 @@ def log_likelihood(
 
     Args:
       cms: the raters' matrices, ``[R, *S, L, L]`` or broadcast over space; entries above 0.
-      labels: class ids, ``[R, *S]``.
-      rater_mask: who labelled the image, ``[R]``.
       imputed_labels: probabilities of each rater's label, ``[R, *S, L]``: in place of the label of
         those who did not label the image, by the mean of the logarithm over what it may be.
       imputed_weight: what an imputed label counts, beside 1 for a label.
-
-    Returns:
-      ``[*S, L]``.
     """
     labelled = confusion.log_likelihood(cms, labels, rater_mask=rater_mask)
     if imputed_labels is None:
@@ -76,13 +68,8 @@ def joint_counts(
 ) -> Float[Array, "R L L"]:
     """What one image adds to the counts (the E-step's sums), as a mean over its voxels.
 
-    Args:
-      labels: class ids, ``[R, *S]``; an id that is no class counts nowhere.
-      posterior: the probability of each true class, given all labels, ``[*S, L]``.
-      rater_mask: who labelled the image, ``[R]``.
-
-    Returns:
-      ``[R, L, L]``, zeros for raters who did not.
+    `posterior` is the probability of each true class given all labels. An id that is no class
+    counts nowhere, and a rater who did not label the image has zeros.
     """
     label = jax.nn.one_hot(labels, posterior.shape[-1])
     label = label * rater_mask.reshape(-1, *(1,) * labels.ndim)
@@ -92,15 +79,9 @@ def joint_counts(
 def update_counts(
     counts: Float[Array, "R L L"], joint_counts: Float[Array, "R L L"], weight: Float[Array, ""]
 ) -> Float[Array, "R L L"]:
-    """The counts after a batch.
+    """The counts after a batch; one in which no image counts changes nothing.
 
-    Args:
-      counts: before it, ``[R, L, L]``.
-      joint_counts: those of its images, times their weights, added, ``[R, L, L]``.
-      weight: sum of the weights, ``[]``; a batch in which no image counts changes nothing.
-
-    Returns:
-      ``[R, L, L]``.
+    `joint_counts` is the weighted sum over its images, `weight` the sum of their weights.
     """
     mean = joint_counts / jnp.maximum(weight, _LEAST)
     return jnp.where(weight > 0, (1 - EMA_RATE) * counts + EMA_RATE * mean, counts)

@@ -35,7 +35,7 @@ def build(
     quantile: float | int = 0.97,
     matrix: tuple[tuple[float | int, ...], ...] = (),
 ) -> base.Method:
-    """Builds the method.
+    """Builds the method; its metric "trace" is the mean of the matrix's diagonal.
 
     The matrix is the identity at first, which is the plain cross-entropy; after `warmup_steps` it
     is the estimate, and stays. The estimate is a mean over the images of the last `estimate_steps`
@@ -50,14 +50,6 @@ def build(
       quantile: which pixel of a class is the most confident one, in ``[0, 1]``; the paper leaves
         the upper 3 per cent out.
       matrix: ``A[i][j] = p(label = i | true = j)``, if it is known: then there is no first stage.
-
-    Returns:
-      A `base.Method`, with a further collection of variables, `COLLECTION`, and the metric "trace",
-      the mean of the matrix's diagonal.
-
-    Raises:
-      ValueError: if a name is unknown, a number out of its range, or the matrix's columns are no
-        distributions.
     """
     del num_raters
     checks.one_of("target", target, ("mean", "majority", "sampled"))
@@ -109,18 +101,10 @@ def build(
 def corrected_cross_entropy(
     logits: Float[Array, "*S L"], targets: Float[Array, "*S L"], matrix: Float[Array, "L L"]
 ) -> Float[Array, "*S"]:
-    """Returns ``-sum_l targets_l log (A p)_l`` at each pixel, p the softmax of the logits.
+    """Returns ``-sum_l targets_l log (A p)_l`` at each pixel in nats, p the softmax of the logits.
 
-    Args:
-      logits: unnormalised log-probabilities of the true classes, ``[*S, L]``.
-      targets: one-hot labels or probabilities of the labels, ``[*S, L]``.
-      matrix: ``A[i, j] = p(label = i | true = j)``, ``[L, L]``.
-
-    Returns:
-      The loss in nats, ``[*S]``; the cross-entropy if the matrix is the identity.
-
-    References:
-      Patrini et al. 2017, Theorem 2.
+    `matrix` is ``A[i, j] = p(label = i | true = j)``, `targets` are one-hot or probabilities of the
+    labels (Patrini et al. 2017, Theorem 2).
     """
     log_probs = jax.nn.log_softmax(logits)[..., None, :]
     log_matrix = jnp.log(jnp.maximum(matrix, _LEAST))

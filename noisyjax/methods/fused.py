@@ -101,18 +101,7 @@ _FIELDS = ("labels", "rater_mask", "truth", "target")
 def reader(
     target: str, num_classes: int
 ) -> Callable[[base.Batch, jax.Array, jax.Array], jax.Array]:
-    """Returns what reads one target per image from a batch.
-
-    Args:
-      target: one of `TARGETS`.
-      num_classes: L.
-
-    Returns:
-      ``(batch, the run's root key, step) -> [B, *S, L]``.
-
-    Raises:
-      ValueError: if the target is unknown.
-    """
+    """Returns what reads a target of `TARGETS`: ``(batch, root key, step) -> [B, *S, L]``."""
     make = functools.partial(checks.lookup("target", target, TARGETS), num_classes=num_classes)
 
     def read(batch: base.Batch, key: jax.Array, step: jax.Array) -> jax.Array:
@@ -127,9 +116,6 @@ def reader(
 def needs(target: str) -> dict[str, Any]:
     """Returns the fields of `base.Method` that say what a target is made of.
 
-    Args:
-      target: one of `TARGETS`.
-
     >>> needs("truth"), needs("staple")
     ({'needs_truth': True, 'target': ''}, {'needs_truth': False, 'target': 'staple'})
     """
@@ -142,21 +128,12 @@ def build(
     """Builds the method.
 
     Args:
-      segmenter: a network of `noisyjax.models`.
-      num_raters: R; a fused target does not depend on it.
-      num_classes: L.
       target: one of `TARGETS`. A tie of the majority vote is decided by the run's `ties` key, per
         image and pixel, the same in every epoch: a rule such as "background wins" would be wrong
         as often as right, and always in the same direction. "staple" and "spatial_staple" are
         fused before training and read from the batch. "sampled" is the label of one of the raters
         who labelled the image, drawn anew in each step.
       loss: one of `LOSSES`.
-
-    Returns:
-      A `base.Method`; only the target "truth" needs the truth.
-
-    Raises:
-      ValueError: if the target or the loss is unknown.
     """
     del num_raters
     read = reader(target, num_classes)

@@ -35,23 +35,16 @@ def build(
 ) -> base.Method:
     """Builds the method.
 
-    A training step is one pass of the segmenter, forward and backward, and three small heads on
-    its features; a prediction likewise forward. The published training is Adam with learning rate
-    1e-4 and weight decay 5e-4, on batches of 8 images of 256 x 256.
+    It predicts the mixture with equal shares as the truth, and each rater by the second head. A
+    training step is one pass of the segmenter, forward and backward, and three small heads on its
+    features; a prediction likewise forward. The published training is Adam with learning rate 1e-4
+    and weight decay 5e-4, on batches of 8 images of 256 x 256.
 
     Args:
-      segmenter: a network of `noisyjax.models`; of its output the features are read.
       reconstruction_weight: share of the raters' reconstruction in the loss, in ``[0, 1]``; the
         paper's is 0.3.
       blur_sigma: standard deviation in voxels of the blur of the attention, 0 for none.
       norm: normalisation of the heads, "instance", "group" or "none".
-
-    Returns:
-      A `base.Method`. It predicts the mixture with equal shares as the truth, and each rater by the
-      second head.
-
-    Raises:
-      ValueError: if a number is out of its range.
     """
     checks.positive("blur_sigma", blur_sigma, or_zero=True)
     if not 0 <= reconstruction_weight <= 1:
@@ -129,16 +122,8 @@ def sample_expertness(
 ) -> Float[Array, "B R"]:
     """Draws the share of each rater in the label of an example, anew in each step.
 
-    With equal probability it is all of one rater, uniformly random shares, or equal shares.
-
-    Args:
-      key: the run's `rng.root_key`.
-      ids: of the examples, ``[B]``.
-      rater_mask: who labelled each example, ``[B, R]``; the others have no share.
-      step: number of updates done, ``[]``.
-
-    Returns:
-      ``[B, R]``, with a sum of 1; zeros where nobody labelled the example.
+    With equal probability it is all of one rater, uniformly random shares, or equal shares; those
+    who did not label the example have none. `key` is the run's `rng.root_key`.
     """
     alone = base.sample_rater(key, ids, rater_mask, step)
     keys = rng.example_keys(rng.purpose_key(key, "expertness"), ids, epoch=step + 1)
@@ -159,14 +144,8 @@ def attention(
 ) -> Float[Array, "B *S"]:
     """Returns where to look again: twice the raters' standard deviation, or its blur if larger.
 
-    Args:
-      rater_probs: of each rater's label, ``[B, R, *S, L]``; of the classes that one counts in
-        which the raters differ most.
-      blur_sigma: standard deviation of the blur in voxels, 0 for none.
-
-    Returns:
-      In ``[0, 1]``, ``[B, *S]``: 0 where the raters agree, 1 where half of them are certain of one
-      class and half of another.
+    In ``[0, 1]``, by the class in which the raters differ most: 0 where they agree, 1 where half of
+    them are certain of one class and half of another. `blur_sigma` is in voxels, 0 for none.
     """
     spread = 2 * rater_probs.std(1).max(-1)
     if not blur_sigma:

@@ -25,13 +25,7 @@ def init_segmenter(segmenter: Any, key: jax.Array, batch: base.Batch) -> dict[st
 def init_heads(
     modules: Mapping[str, Any], key: jax.Array, inputs: Mapping[str, tuple]
 ) -> dict[str, dict]:
-    """Initialises the modules beside a segmenter.
-
-    Args:
-      modules: by name, the segmenter and others among them.
-      key: the one that the segmenter had.
-      inputs: of each module that is to be initialised, by its name.
-    """
+    """Initialises the modules that `inputs` names, with the key that the segmenter had."""
     keys = jax.random.split(jax.random.fold_in(key, 1), len(inputs))
     named = zip(inputs, keys, strict=True)
     return merge(*(init(name, modules[name], own, *inputs[name]) for name, own in named))
@@ -47,12 +41,7 @@ def merge(*parts: Mapping[str, Mapping]) -> dict[str, dict]:
 
 
 def run(name: str, module: Any, variables: Mapping[str, Any], *arguments, **options) -> tuple:
-    """Runs one named module on its part of the variables.
-
-    Returns:
-      The module's output, and its updated statistics as ``{collection: {name: tree}}``, empty when
-      it has none.
-    """
+    """Runs one named module: its output, and new statistics as ``{collection: {name: tree}}``."""
     own = {kind: tree[name] for kind, tree in variables.items() if name in tree}
     output, changed = module.apply(own, *arguments, mutable=[_STATE], **options)
     return output, {_STATE: {name: changed[_STATE]}} if _STATE in changed else {}
@@ -66,17 +55,10 @@ def segment(
     *,
     name: str = "segmenter",
 ) -> tuple[segmentation.Segmentation, dict[str, dict]]:
-    """Runs a segmenter in training.
+    """Runs a segmenter on ``batch["image"]`` in training; returns its output and what `run` does.
 
-    Args:
-      segmenter: a network of `noisyjax.models`.
-      variables: of the method.
-      batch: its ``image`` is segmented; examples of ``weight`` 0 stay out of the batch statistics.
-      keys: of the examples' dropout, see `base.dropout_keys`.
-      name: of the segmenter among the variables.
-
-    Returns:
-      What the segmenter returns, and its updated statistics as `run` does.
+    Examples of ``weight`` 0 stay out of the batch statistics; `keys` are those of
+    `base.dropout_keys`.
     """
     options = {"train": True, "keys": keys, "weight": batch["weight"]}
     return run(name, segmenter, variables, batch["image"], **options)

@@ -46,9 +46,6 @@ def build(
       target: one of `fused.TARGETS`.
       mirror: whether a prediction is the mean over all mirror images, of which there are 4 in 2-D
         and 8 in 3-D; it costs as many times as much.
-
-    Raises:
-      ValueError: if the target is unknown.
     """
     del num_raters
     read = fused.reader(target, num_classes)
@@ -72,13 +69,7 @@ def build(
 
 
 def deep_weights(count: int) -> np.ndarray:
-    """Returns the weights of the losses at several levels, finest first.
-
-    Args:
-      count: number of levels.
-
-    Returns:
-      ``[count]``, each half the one before, of sum 1.
+    """Returns the weights of losses at several levels, finest first: halved each time, of sum 1.
 
     >>> deep_weights(3).round(4).tolist()
     [0.5714, 0.2857, 0.1429]
@@ -90,15 +81,7 @@ def deep_weights(count: int) -> np.ndarray:
 def deep_loss(
     logits: Sequence[Float[Array, "..."]], target: Float[Array, "*S L"]
 ) -> Float[Array, ""]:
-    """Returns the loss of one example at several levels.
-
-    Args:
-      logits: of level i, each half as fine as the one before, ``[*ceil(S / 2^i), L]``.
-      target: probabilities, ``[*S, L]``.
-
-    Returns:
-      The weighted sum, ``[]``.
-    """
+    """Returns the weighted loss of one example; `logits` of level i are ``[*ceil(S / 2^i), L]``."""
     compare = fused.LOSSES["cross_entropy_and_soft_dice"]
     weights = deep_weights(len(logits))
     return sum(
@@ -108,15 +91,10 @@ def deep_loss(
 
 
 def nearest(target: Float[Array, "*S L"], level: int) -> Float[Array, "*T L"]:
-    """Makes a target coarser by nearest neighbour.
+    """Makes a target coarser by nearest neighbour, to ``[*ceil(S / 2^level), L]``.
 
-    Args:
-      target: ``[*S, L]``.
-      level: how often the sides are halved; an odd side rounds up.
-
-    Returns:
-      ``[*ceil(S / 2^level), L]``: of each block of ``2^level`` voxels along every axis the voxel
-      after its middle, or the last one there is.
+    Of each block of ``2^level`` voxels along every axis it takes the voxel after the middle, or the
+    last one there is.
 
     >>> nearest(jnp.arange(5.0)[:, None], 1)[:, 0].tolist()
     [1.0, 3.0, 4.0]
@@ -131,18 +109,7 @@ def nearest(target: Float[Array, "*S L"], level: int) -> Float[Array, "*T L"]:
 def mirrored_mean(
     function: Callable[[Array], Array], image: Float[Array, "B *S K"]
 ) -> Float[Array, "B *S L"]:
-    """Returns the mean of a function's values for all mirror images, mirrored back.
-
-    Args:
-      function: ``[B, *S, K] -> [B, *S, L]``.
-      image: ``[B, *S, K]``.
-
-    Returns:
-      ``[B, *S, L]``. It turns with the image, whatever the function.
-
-    Raises:
-      ValueError: if the image has no spatial axes.
-    """
+    """Returns the mean of a function's values for all mirror images, mirrored back."""
     checks.rank("image", image, (3, 4, 5))
     num_axes = image.ndim - 2
 

@@ -56,18 +56,11 @@ def estimate_noise_rate(
     the losses themselves are better explained by two groups than by one Gaussian or one uniform
     distribution (Bayesian information criterion), with about the same share. One skewed group looks
     like two as well, but like other ones in either scale. Groups that overlap too much give 0
-    rather than a guess.
+    rather than a guess. Arazo et al. (ICML 2019) fit a mixture to the losses of an epoch.
 
     Args:
       losses: of the examples, above 0, ``[N]``; those that are not finite do not count.
       where: the examples that count, ``[N]``; None for all.
-
-    Returns:
-      The estimate. The noisy group is that of the higher mean.
-
-    References:
-      Arazo et al., Unsupervised label noise modeling and loss correction, ICML 2019, fit a mixture
-      to the losses of an epoch.
 
     >>> losses = jnp.concatenate([jnp.linspace(0.1, 0.2, 30), jnp.linspace(0.6, 0.7, 10)])
     >>> estimated = estimate_noise_rate(losses)

@@ -48,9 +48,6 @@ def build(
       pixel_scale: factor on the variance of the passes, see `label_noise`; 0 keeps the labels.
       image_scale: how fast the weight of an image falls, see `image_weight`; 0 for weights of 1.
       warmup_steps: updates that learn from the labels alone, for at first all is uncertain.
-
-    Raises:
-      ValueError: if a name is unknown, a number out of its range, or the passes would be alike.
     """
     del num_raters
     compare = jax.vmap(checks.lookup("loss", loss, fused.LOSSES))
@@ -109,17 +106,10 @@ def _noisy_predictions(
 def label_noise(
     predictions: Float[Array, "K B *S L"], *, scale: float | int = 1.0
 ) -> Float[Array, "B *S"]:
-    """Returns how noisy each pixel's label is held to be.
+    """Returns how noisy each pixel's label is held to be, in ``[0, 1]``.
 
-    Four times the variance over the passes, of the class where it is largest: 0 if all passes
-    agree, 1 if half of them are certain of a class and the others of another one.
-
-    Args:
-      predictions: probabilities of the classes in each pass, ``[K, B, *S, L]``.
-      scale: factor on it.
-
-    Returns:
-      In ``[0, 1]``, ``[B, *S]``.
+    `scale` times four times the variance over the passes, of the class where it is largest: 0 if
+    all passes agree, 1 if half of them are certain of a class and the others of another one.
 
     >>> label_noise(jnp.array([[[[1.0, 0.0]]], [[[0.0, 1.0]]]]))
     Array([[1.]], dtype=float32)
@@ -134,21 +124,11 @@ def image_weight(
     *,
     scale: float | int = 1.0,
 ) -> Float[Array, "B"]:
-    r"""Returns how much each image counts, ``exp(-scale u)``.
+    r"""Returns how much each image counts, ``exp(-scale u)`` with the `noise` of `label_noise`.
 
-    The uncertainty u of an image is the sum of its pixels' noise over the size of its foreground,
-    the mean of that in the labels and that in the pseudo labels: a mean over all pixels would say
-    little but how large the background is.
-
-    Args:
-      noise: what `label_noise` returned, ``[B, *S]``.
-      labels: probabilities of the classes in the labels, ``[B, *S, L]``.
-      pseudo: those in the pseudo labels, ``[B, *S, L]``.
-      scale: 0 for weights of 1.
-
-    Returns:
-      In ``(0, 1]``, ``[B]``. An image whose foreground is less than a pixel counts as one of one
-      pixel.
+    The uncertainty u of an image is the sum of its pixels' noise over the size of its foreground
+    (at least a pixel), the mean of that in the labels and that in the pseudo labels: a mean over
+    all pixels would say little but how large the background is.
 
     >>> noise = jnp.array([[0.5, 0.0]])
     >>> labels = jnp.array([[[0.0, 1.0], [1.0, 0.0]]])

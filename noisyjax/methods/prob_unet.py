@@ -32,7 +32,7 @@ def build(
     norm: str = "none",
     num_samples: int = 16,
 ) -> base.Method:
-    """Builds the method.
+    """Builds the method, which predicts samples, and their mean as the truth.
 
     The published loss adds the cross-entropy over pixels, and beta times the divergence of the
     posterior from the prior. Here the whole is divided by the number of pixels, so that learning
@@ -40,7 +40,6 @@ def build(
     same. In each step it is taken on the label of one of those who labelled the image, drawn anew.
 
     Args:
-      segmenter: a network of `noisyjax.models`; of its output the features are read.
       beta: weight of the divergence.
       latent_size: Z.
       widths: channels of the levels of the prior and of the posterior network.
@@ -48,12 +47,6 @@ def build(
       norm: their normalisation, "none" as published, "instance", "group" or "batch".
       num_samples: N, how many segmentations a prediction draws. The standard normal numbers behind
         them are always the same, for all images: a prediction depends on nothing but its image.
-
-    Returns:
-      A `base.Method`. It predicts samples, and their mean as the truth.
-
-    Raises:
-      ValueError: if a number is not positive.
     """
     del num_raters
     checks.positive("beta", beta, or_zero=True)

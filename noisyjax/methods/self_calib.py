@@ -51,7 +51,7 @@ def build(
     window: int = 11,
     norm: str = "instance",
 ) -> base.Method:
-    """Builds the method.
+    """Builds the method: the last estimate is the truth, raters are given by the diverging head.
 
     The segmenter sees the image and, for each rater and foreground class, the map that the last
     recurrence made of the rater, times the rater's weight; in the first one 1/R everywhere. A
@@ -59,22 +59,13 @@ def build(
     The published training is Adam with learning rate 1e-4 on batches of 16 images.
 
     Args:
-      segmenter: a network of `noisyjax.models`.
       num_raters: R. At prediction all count; in training those who labelled an image make its
         calibrated label.
-      num_classes: L.
       recurrences: how often the estimate and the weights are made in turn.
       cross_entropy_weight: weight of the cross-entropy beside the structural similarity; the
         paper's is 0.3.
       window: side of the window of the similarity in voxels, odd.
       norm: normalisation of the heads, "instance", "group" or "none".
-
-    Returns:
-      A `base.Method`. It predicts the last estimate as the truth, and each rater by the diverging
-      head.
-
-    Raises:
-      ValueError: if a number is out of its range.
     """
     checks.positive("recurrences", recurrences)
     checks.positive("cross_entropy_weight", cross_entropy_weight, or_zero=True)
@@ -186,15 +177,7 @@ def _next_maps(raters: Array, scores: Array) -> Array:
 def calibrated_label(
     scores: Float[Array, "R *S"], labels: Float[Array, "R *S L"], rater_mask: Bool[Array, "R"]
 ) -> Float[Array, "*S L"]:
-    """Returns the raters' labels weighted at each voxel.
-
-    Args:
-      scores: logarithms of the weights, not normalised, ``[R, *S]``.
-      labels: one-hot, ``[R, *S, L]``.
-      rater_mask: ``[R]``; the others have no weight.
-
-    Returns:
-      Probabilities, ``[*S, L]``.
+    """Returns the mean of the labels of the raters in the mask, weighted by ``exp(scores)``.
 
     >>> labels = jnp.array([[[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 0.0]]])
     >>> scores = jnp.log(jnp.array([[3.0], [1.0], [5.0]]))

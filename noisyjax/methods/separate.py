@@ -19,7 +19,7 @@ from noisyjax.methods import base, fused, network
 def build(
     segmenter: Any, *, num_raters: int, num_classes: int, loss: str = "cross_entropy"
 ) -> base.Method:
-    """Builds the method.
+    """Builds the method, which predicts each annotator's label, and their mean as the truth.
 
     The variables of the R networks stand stacked, ``[R, ...]`` each. An example's loss is the sum
     over those who labelled it, so with an optimiser that treats each parameter by itself every
@@ -27,12 +27,6 @@ def build(
 
     Args:
       loss: one of `fused.LOSSES`.
-
-    Returns:
-      A `base.Method`. It predicts each annotator's label, and their mean as the truth.
-
-    Raises:
-      ValueError: if the loss is unknown.
     """
     compare = jax.vmap(checks.lookup("loss", loss, fused.LOSSES))
 

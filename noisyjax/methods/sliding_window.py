@@ -63,12 +63,6 @@ def layout(
       overlap: the share of a window that its neighbour covers too, at least, in [0, 1).
       blend: a key of `BLENDS`.
 
-    Returns:
-      The windows.
-
-    Raises:
-      ValueError: if an argument is out of range.
-
     >>> layout(10, 4, blend="constant").starts
     array([0, 2, 4, 6])
     """
@@ -100,7 +94,7 @@ def predict_windows(
     batch_size: int = 1,
     blend: str = "gaussian",
 ) -> Float[np.ndarray, "*S L"]:
-    """Predicts one image of any size, window by window.
+    """Predicts the class probabilities of one image of any size, window by window.
 
     The windows are collected on the host, so that the device holds no more than two batches of
     them, and images of all sizes share one compiled function, for as long as `predict` is the same
@@ -108,18 +102,11 @@ def predict_windows(
 
     Args:
       predict: `base.Method.predict` of a method; it is jitted.
-      variables: of the method.
       image: ``[*S, K]``, one to three spatial axes.
       window: voxels along each of them. Where the image has fewer, it lies in the middle of zeros.
       overlap: as in `layout`.
       batch_size: windows at once; the last batch is filled up.
       blend: as in `layout`.
-
-    Returns:
-      The probabilities of the classes, ``[*S, L]`` float32.
-
-    Raises:
-      ValueError: if an argument is out of range, or the window has not one side per axis.
     """
     checks.positive("batch_size", batch_size)
     image = np.asarray(image, np.float32)
@@ -157,22 +144,9 @@ def wrap(
 ) -> base.Method:
     """Returns a method that predicts window by window, and learns as before.
 
-    Unlike `predict_windows` all happens on the device, for batches of images of one size: the
-    windows at one position of all images are predicted at once. Draws of segmentations are left
-    out, for those of neighbouring windows do not belong together.
-
-    Args:
-      method: the method.
-      window: as in `predict_windows`.
-      overlap: as in `layout`.
-      blend: as in `layout`.
-
-    Returns:
-      The method with another ``predict``.
-
-    Raises:
-      ValueError: if an argument is out of range; when it predicts, if the window has not one side
-        per axis.
+    Unlike `predict_windows`, whose options these are, all happens on the device, for batches of
+    images of one size: the windows at one position of all images are predicted at once. Draws of
+    segmentations are left out, for those of neighbouring windows do not belong together.
     """
     for size in window:
         layout(size, size, overlap=overlap, blend=blend)

@@ -57,12 +57,10 @@ def build(
     widths: tuple[int, ...] = (),
     start: float | int = -2.0,
 ) -> base.Method:
-    """Builds the method.
+    """Builds the method; it has `assess`.
 
     Args:
       segmenter: a network of `noisyjax.models`; its last layer is the primary predictor.
-      num_raters: R, decoders of the AUEM.
-      num_classes: L.
       auem: whether uncertainties are learnt; else they are 0, and the losses are the plain ones,
         meant over the annotations (without `quality` as well, the plain network's).
       consistency: whether the calibration maps of an image are drawn together. Without `auem`
@@ -85,12 +83,6 @@ def build(
       widths: channels of the AUEM's levels; a third of the segmenter's, or (5, 10, 21), if empty,
         so that a training step takes about twice that of the segmenter alone with five raters.
       start: the AUEM's uncertainties start at about the sigmoid of this.
-
-    Returns:
-      A `base.Method` with `assess`.
-
-    Raises:
-      ValueError: if a number is out of its range.
     """
     checks.positive("dice_weight", dice_weight, or_zero=True)
     checks.positive("consistency_weight", consistency_weight, or_zero=True)
@@ -228,15 +220,7 @@ def _assess(setup: _Setup, variables: base.Variables, batch: base.Batch) -> base
 def calibration_maps(
     labels: Integer[Array, "B M *S"], sigma: Float[Array, "B M *S C"]
 ) -> Float[Array, "B M *S C"]:
-    """Returns a map of each annotation and foreground class (Eq. 4).
-
-    Args:
-      labels: class ids, ``[B, M, *S]``.
-      sigma: uncertainties, ``[B, M, *S, C]``.
-
-    Returns:
-      In ``[0, 1]``, ``[B, M, *S, C]``.
-    """
+    """Returns a map, in ``[0, 1]``, of each annotation and foreground class (Eq. 4)."""
     classes = range(1, sigma.shape[-1] + 1)
     maps = [uncertainty.calibration_maps(labels == c, sigma[..., c - 1]) for c in classes]
     return jnp.stack(maps, axis=-1)
@@ -251,20 +235,12 @@ def quality_scores(
     two_sided: bool = False,
     normalised: bool = False,
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """Scores the annotations of one image (the QAM, section III-C).
+    """Scores the annotations of one image by their calibration maps (the QAM, section III-C).
 
-    Args:
-      maps: calibration maps, ``[M, *S, C]``.
-      rater_mask: which annotations the image has, ``[M]``.
-      thresholds: tau_a and tau_b.
-      temperature: T, see `build`.
-      two_sided: see `uncertainty.confidence_score`.
-      normalised: see `uncertainty.agreement_score`.
-
-    Returns:
-      The confidence and the agreement score, each of the class that has the worst, and the weight
-      of the image among those of high quality, in ``[0, 1]``; ``[]`` each. An image whose maps are
-      empty scores 0 and 0, which is the best.
+    Returns the confidence and the agreement score, each of the class that has the worst, and the
+    weight of the image among those of high quality, in ``[0, 1]``. An image whose maps are empty
+    scores 0 and 0, which is the best. `thresholds` are tau_a and tau_b; the other options are those
+    of `build`.
 
     >>> maps = jnp.array([[[1.0], [1.0]], [[0.0], [1.0]]])
     >>> [round(float(x), 4) for x in quality_scores(maps, jnp.array([True, True]))]
@@ -284,14 +260,7 @@ def quality_scores(
 
 
 def export(variables: base.Variables) -> base.Variables:
-    """Returns the backbone and the primary predictor alone, all that `Method.predict` reads.
-
-    Args:
-      variables: of a trained method.
-
-    Returns:
-      The same collections without the AUEM and the auxiliary predictor.
-    """
+    """Returns the backbone and the primary predictor alone, all that `Method.predict` reads."""
     return {kind: {_KEPT: tree[_KEPT]} for kind, tree in variables.items() if _KEPT in tree}
 
 
