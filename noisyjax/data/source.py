@@ -62,7 +62,7 @@ class Source:
     num_classes: int
     class_names: tuple[str, ...]
     spacing: tuple[float, ...]
-    has_truth: bool = True
+    has_truth: bool = dataclasses.field(kw_only=True)
     rater_names: tuple[str, ...] = ()
     persistent_raters: bool = True
     case_names: Sequence[str] | None = None

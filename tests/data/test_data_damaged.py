@@ -35,6 +35,7 @@ def data():
         num_classes=2,
         class_names=("background", "organ"),
         spacing=(1.0, 1.0),
+        has_truth=True,
         rater_names=("anna",),
         case_names=[f"case {index}" for index in range(8)],
     )

@@ -13,6 +13,7 @@ def _source(**changes):
         "num_classes": 2,
         "class_names": ("background", "thing"),
         "spacing": (1.0, 1.0),
+        "has_truth": False,
     }
     return source.Source(**{**fields, **changes})
 

@@ -16,6 +16,7 @@ def _source(n=10, groups=None, name="toy", own=None):
         num_classes=2,
         class_names=("background", "thing"),
         spacing=(1.0, 1.0),
+        has_truth=False,
         groups=groups,
         splits=own,
     )

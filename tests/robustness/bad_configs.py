@@ -319,7 +319,7 @@ ROWS = [
     ),
     *group(
         "source",
-        lambda names: source.Source("toy", (), 2, names, (1.0, 1.0)),
+        lambda names: source.Source("toy", (), 2, names, (1.0, 1.0), has_truth=False),
         [("names of other classes", lambda _: ("organ",), "toy: expected 2 class names, got")],
     ),
 ]

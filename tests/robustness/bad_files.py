@@ -189,7 +189,8 @@ _MNIST = [
 
 def _toy() -> source.Source:
     images = np.zeros((4, 2, 2, 1), np.float32)
-    return source.Source("toy", source.ArrayExamples(images), 2, ("background", "a"), (1.0, 1.0))
+    examples, names = source.ArrayExamples(images), ("background", "a")
+    return source.Source("toy", examples, 2, names, (1.0, 1.0), has_truth=False)
 
 
 def _load_splits(path):

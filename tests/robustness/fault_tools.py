@@ -171,6 +171,7 @@ def load_files(*, root):
         num_classes=data.num_classes,
         class_names=data.class_names,
         spacing=data.spacing,
+        has_truth=True,
         rater_names=data.rater_names,
         case_names=[f"case_{index:02d}" for index in range(len(data.examples))],
     )

@@ -7,10 +7,9 @@ alone. What was made last is kept, up to a number of bytes: a small data set is 
 large one does not fill the memory.
 """
 
-import collections
 import dataclasses
+import functools
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,57 +18,24 @@ from jaxtyping import Bool, Int, Integer
 
 from noisyjax.core import checks
 from noisyjax.data import source
-from noisyjax.data.labels import frozen, fuse, replace
+from noisyjax.data.labels import cache, frozen, fuse, replace
 
 # What is kept of a run's examples, in bytes.
 MEMORY = 2**30
 # Examples that are labelled at once, of about so many voxels at most.
 _LARGEST, _VOXELS = 64, 2**23
 
-Arrays = dict[str, np.ndarray]
-
-
-class _Kept:
-    """What was made of the examples asked for last, up to a number of bytes; threads share it."""
-
-    def __init__(self, limit: int):
-        self._limit, self._bytes = limit, 0
-        self._cases: collections.OrderedDict[Any, Arrays] = collections.OrderedDict()
-        self._lock = threading.Lock()
-
-    def full(self) -> bool:
-        return self._bytes >= self._limit
-
-    def get(self, key: Any) -> Arrays | None:
-        with self._lock:
-            if key in self._cases:
-                self._cases.move_to_end(key)
-            return self._cases.get(key)
-
-    def put(self, key: Any, case: Arrays) -> None:
-        with self._lock:
-            if key in self._cases:
-                return
-            self._cases[key] = case
-            self._bytes += _size(case)
-            while self._bytes > self._limit and len(self._cases) > 1:
-                self._bytes -= _size(self._cases.popitem(last=False)[1])
-
-
-def _size(case: Arrays) -> int:
-    return sum(array.nbytes for array in case.values())
-
 
 class _Steps(NamedTuple):
     """What is done to a chunk of stacked examples, one after the other; None is left out."""
 
-    draw: Callable[[Arrays], Arrays]
+    draw: Callable[[cache.Arrays], cache.Arrays]
     raters: np.ndarray | None
     gold: Callable[..., Any] | None
     noise: replace.Noise | None
     target: Callable[..., Any] | None
 
-    def __call__(self, chunk: Arrays, count: int) -> Arrays:
+    def __call__(self, chunk: cache.Arrays, count: int) -> cache.Arrays:
         """Makes what the first `count` examples carry; the others fill up the chunk."""
         if self.raters is not None:
             chunk = {**chunk, **{n: chunk[n][:, self.raters] for n in ("labels", "rater_mask")}}
@@ -113,7 +79,7 @@ class Labelled:
     replacement: replace.Replacement | None
     _steps: _Steps
     _chunk: int
-    _kept: _Kept
+    _kept: cache.Cache
 
     def __len__(self) -> int:
         """Returns the number of examples."""
@@ -130,10 +96,9 @@ class Labelled:
         ``target`` ``[B, *S, L]`` the fused labels, where a method asks for some.
         """
         ids, made = self.ids[indices], self._made(indices)
-        whose = "available_raters" if self.every_label else "rater_mask"
         batch = {
             "labels": np.stack([case["labels"] for case in made]),
-            "rater_mask": np.stack([case[whose] for case in made]),
+            "rater_mask": np.stack([case[self._carried_raters] for case in made]),
             "id": ids,
             "index": np.asarray(indices, np.int32),
         }
@@ -146,12 +111,21 @@ class Labelled:
             batch |= {name: read[name] for name in missing}
         return batch
 
+    @functools.cached_property
     def rater_masks(self) -> Bool[np.ndarray, "N R"]:
-        """Returns whose labels the examples carry."""
-        whose = "available_raters" if self.every_label else "rater_mask"
-        rows = np.arange(len(self))
+        """Whose labels the examples carry."""
+        whose, rows = self._carried_raters, np.arange(len(self))
         parts = (self._made(rows[i : i + self._chunk]) for i in range(0, len(self), self._chunk))
         return np.stack([case[whose] for part in parts for case in part])
+
+    @property
+    def truth_is_known(self) -> bool:
+        """Whether `truths` returns some."""
+        return self._steps.gold is not None or self.data.has_truth
+
+    @property
+    def _carried_raters(self) -> str:
+        return "available_raters" if self.every_label else "rater_mask"
 
     def truths(self, indices: Integer[np.ndarray, "B"]) -> Integer[np.ndarray, "B *S"] | None:
         """Returns the truth of examples, carried or not, or None where it is not known."""
@@ -161,7 +135,7 @@ class Labelled:
             return None
         return source.read_several(self.data, self.ids[indices])["truth"]
 
-    def _made(self, indices: Integer[np.ndarray, "B"]) -> list[Arrays]:
+    def _made(self, indices: Integer[np.ndarray, "B"]) -> list[cache.Arrays]:
         """Returns what was made of examples, and makes what is not kept."""
         cases = {int(i): self._kept.get((id(self.ids), int(i))) for i in indices}
         missing = [row for row, case in cases.items() if case is None]
@@ -171,7 +145,7 @@ class Labelled:
             cases |= dict(zip(rows, self._keep(rows, examples), strict=True))
         return [cases[int(i)] for i in indices]
 
-    def _keep(self, rows: Sequence[int], examples: list[source.Example]) -> list[Arrays]:
+    def _keep(self, rows: Sequence[int], examples: list[source.Example]) -> list[cache.Arrays]:
         """Makes what some examples carry, at most a chunk of them."""
         full = examples + examples[-1:] * (self._chunk - len(rows))
         stacked = {name: np.stack([e[name] for e in full]) for name in examples[0]}
@@ -193,13 +167,16 @@ class Labelled:
             for row in rows:
                 examples.append(_read(self.data, int(self.ids[row]), shape))
                 shape = examples[0]["image"].shape
-            if self._steps.noise is not None or not self._kept.full():
-                record += self._keep(rows, examples)
-                record = record if self._steps.noise is not None else []
-        if self._steps.noise is None:
+            if self._steps.noise is not None:
+                names = replace.Replacement._fields
+                cases = self._keep(rows, examples)
+                record += [[case[name] for name in names] for case in cases]
+            elif not self._kept.overflowed:
+                self._keep(rows, examples)
+        if not record:
             return self
-        fields = (np.stack([case[name] for case in record]) for name in replace.Replacement._fields)
-        return dataclasses.replace(self, replacement=replace.Replacement(*fields))
+        columns = (np.stack(column) for column in zip(*record, strict=True))
+        return dataclasses.replace(self, replacement=replace.Replacement(*columns))
 
 
 def _read(data: source.Source, example_id: int, shape: tuple | None) -> source.Example:
@@ -280,7 +257,7 @@ def label(
     replacement: Mapping[str, Any] | None = None,
     include_truth: bool,
     chunk: int = 0,
-    kept: _Kept | None = None,
+    kept: cache.Cache | None = None,
 ) -> Labelled:
     """Labels examples; all are read and checked once.
 
@@ -331,7 +308,7 @@ def label(
         target=fuse.targets(target, **sizes) if target else None,
     )
     chunk = chunk or chunk_size(data, len(ids), int(ids[0]))
-    kept = _Kept(MEMORY) if kept is None else kept
+    kept = cache.Cache(MEMORY) if kept is None else kept
     labelled = Labelled(data, ids, include_truth, every_label, None, steps, chunk, kept)
     return labelled._first_pass()
 
@@ -383,7 +360,7 @@ def assemble(
     """
     parts = {split: ids for split, ids in splits.items() if len(ids)}
     every = [int(i) for ids in parts.values() for i in ids]
-    kept = _Kept(MEMORY)
+    kept = cache.Cache(MEMORY)
     chunk = chunk_size(data, len(every), every[0]) if every else 1
     common = {
         "panel": panel,

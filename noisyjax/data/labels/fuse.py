@@ -13,24 +13,24 @@ from noisyjax.core import checks
 
 NAMES = tuple(fusion.FUSIONS)
 
-# Cases that are looked at at once; one shape of chunk is one compilation.
+# Cases at once; one shape of chunk is one compilation.
 _CHUNK = 64
 
 
-def map_examples(
+def map_cases(
     f: Callable[[dict[str, Any]], Any],
     take: Callable[[Integer[np.ndarray, "B"]], Mapping[str, np.ndarray]],
     size: int,
     *,
     chunk: int = _CHUNK,
 ) -> Any:
-    """Maps a function over examples, jitted and some at a time, and returns its results.
+    """Maps a function over cases, jitted and some at a time, and returns its results.
 
     Args:
-      f: of one example, a dict of arrays, to a tree of arrays.
-      take: ``f(indices [B]) -> arrays`` of several examples, ``[B, ...]`` each.
-      size: how many examples there are, N.
-      chunk: how many examples at once.
+      f: of one case, a dict of arrays, to a tree of arrays.
+      take: ``f(indices [B]) -> arrays`` of several cases, ``[B, ...]`` each.
+      size: how many cases there are, N.
+      chunk: how many cases at once.
 
     Returns:
       The tree on the host, its arrays ``[N, ...]``.
@@ -39,15 +39,9 @@ def map_examples(
     run = jax.jit(jax.vmap(f))
     parts = []
     for start in range(0, size, chunk):
-        # The last chunk is filled up with examples from the beginning.
+        # The last chunk is filled up with cases from the beginning.
         parts.append(jax.device_get(run(take(np.arange(start, start + chunk) % size))))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays)[:size], *parts)
-
-
-def map_cases(f: Callable[[dict[str, Any]], Any], cases: Mapping[str, np.ndarray]) -> Any:
-    """Maps a function over cases whose arrays ``[N, ...]`` are at hand; see `map_examples`."""
-    size = len(next(iter(cases.values())))
-    return map_examples(f, lambda i: {name: array[i] for name, array in cases.items()}, size)
 
 
 def by_name(name: str, *, num_classes: int) -> Callable[..., fusion.Fusion]:

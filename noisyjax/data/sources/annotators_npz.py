@@ -52,6 +52,7 @@ def load(*, path: str) -> source.Source:
         num_classes=2,
         class_names=("background", "digit"),
         spacing=(1.0, 1.0),
+        has_truth=True,
         rater_names=RATERS,
         splits={name: arrays[key].astype(np.int32) for name, key in _SPLITS.items()},
     )

@@ -135,6 +135,7 @@ def load(
         num_classes=2,
         class_names=("background", structure),
         spacing=(1.0, 1.0),
+        has_truth=True,
         rater_names=tuple(names[r] for r in kept),
         persistent_raters=raters == "experts",
         case_names=tuple(f"{subset}-{name}" for name in arrays["name"]),

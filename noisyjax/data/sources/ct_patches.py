@@ -90,6 +90,7 @@ def load(
         num_classes=2,
         class_names=("background", structure),
         spacing=tuple(float(s) for s in arrays["spacing"]),
+        has_truth=True,
         case_names=tuple(f"{structure}-{x}-{y}-{z}" for x, y, z in centres),
         groups=np.zeros(count, np.int32),
     )

@@ -45,5 +45,6 @@ def load() -> source.Source:
         num_classes=2,
         class_names=("background", "digit"),
         spacing=(1.0, 1.0),
+        has_truth=True,
         case_names=tuple(f"digits-{i:04d}-{d}" for i, d in enumerate(bunch.target)),
     )

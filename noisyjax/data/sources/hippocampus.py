@@ -76,6 +76,7 @@ def load(*, path: str, merge: bool = True, patch: Sequence[int] = ()) -> source.
         num_classes=1 + len(names),
         class_names=("background", *names),
         spacing=(1.0, 1.0, 1.0),
+        has_truth=True,
         case_names=tuple(str(name) for name in arrays["name"]),
     )
 

@@ -62,6 +62,7 @@ def load(
         num_classes=whole.num_classes,
         class_names=whole.class_names,
         spacing=whole.spacing[:2],
+        has_truth=True,
         case_names=tuple(names),
         groups=np.asarray(groups, np.int32),
     )

@@ -162,6 +162,7 @@ def load(
         num_classes=2,
         class_names=("background", "digit"),
         spacing=(1.0, 1.0),
+        has_truth=True,
         case_names=tuple(names),
         splits={
             "train": train[num_val:],

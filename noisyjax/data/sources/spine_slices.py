@@ -185,6 +185,7 @@ def load(
         num_classes=2,
         class_names=("background", structure),
         spacing=(pixel, pixel),
+        has_truth=True,
         case_names=tuple(names),
         groups=np.asarray(groups, np.int32),
     )

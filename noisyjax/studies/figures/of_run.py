@@ -72,15 +72,17 @@ def _raters(run: runs.Run, variables: Any, count: int) -> dict[str, matplotlib.f
     if batch["truth"].ndim != 3:
         raise ValueError(f"{run.folder}: expected 2-D images, got shape {batch['image'].shape}")
     prediction = jax.device_get(jax.jit(experiment.method.predict)(variables, batch["image"]))
-    whole = cases.take(np.arange(len(cases)))
     num_classes = experiment.data.num_classes
 
     def count_pairs(case: dict[str, jax.Array]) -> jax.Array:
         labels, truth, mask = case["labels"], case["truth"], case["rater_mask"]
         return raters.joint_counts(labels, truth, num_classes, rater_mask=mask)
 
-    given = {name: whole[name] for name in ("labels", "truth", "rater_mask")}
-    pairs = fuse.map_cases(count_pairs, given).sum(axis=0, dtype=np.int64)
+    def take(indices: np.ndarray) -> dict[str, np.ndarray]:
+        given = cases.take(indices)
+        return {name: given[name] for name in ("labels", "truth", "rater_mask")}
+
+    pairs = fuse.map_cases(count_pairs, take, len(cases)).sum(axis=0, dtype=np.int64)
     true_cms = np.asarray(raters.matrices(jnp.asarray(pairs, jnp.float32)))
     labels, truth = batch["labels"], batch["truth"]
     return {

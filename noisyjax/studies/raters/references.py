@@ -44,9 +44,9 @@ class Reference(NamedTuple):
     cms: Float[np.ndarray, "R L L"] | None
     persistent: bool
 
-    def given(self) -> dict[str, np.ndarray]:
-        """Returns the raters' ``labels`` ``[N, R, *S]`` and ``rater_mask`` ``[N, R]``."""
-        return _given(self.examples)
+    def take(self, indices: Integer[np.ndarray, "B"]) -> dict[str, np.ndarray]:
+        """Returns some images' ``labels``, ``rater_mask`` and estimated ``truth`` ``[B, *S]``."""
+        return {**_given(self.examples, indices), "truth": self.truth[indices]}
 
 
 def from_run(
@@ -166,12 +166,13 @@ def _majority(examples: assemble.Labelled, num_classes: int):
     def one(case: dict[str, Array]) -> Array:
         return fusion.majority(case["labels"], num_classes, rater_mask=case["rater_mask"])
 
-    return fuse.map_cases(one, _given(examples)), None
+    return _map_cases(one, examples), None
 
 
 def _staple(examples: assemble.Labelled, num_classes: int):
-    given = {name: jnp.asarray(value) for name, value in _given(examples).items()}
-    fused = fusion.pooled_staple(given["labels"], num_classes, rater_mask=given["rater_mask"])
+    given = _given(examples, np.arange(len(examples)))
+    labels, mask = jnp.asarray(given["labels"]), jnp.asarray(given["rater_mask"])
+    fused = fusion.pooled_staple(labels, num_classes, rater_mask=mask)
     return np.asarray(fused.probs.argmax(axis=-1)), np.asarray(fused.cms)
 
 
@@ -184,7 +185,7 @@ def _spatial_staple(examples: assemble.Labelled, num_classes: int):
         counts = mask[:, None] * counts[None]
         return fused.probs.argmax(axis=-1), sums * mask[:, None, None], counts
 
-    truth, sums, counts = fuse.map_cases(one, _given(examples))
+    truth, sums, counts = _map_cases(one, examples)
     counts = np.maximum(counts.sum(axis=0), np.finfo(np.float32).tiny)
     return truth, sums.sum(axis=0) / counts[:, None]
 
@@ -197,6 +198,10 @@ _FUSED: dict[str, Callable[..., Any]] = {
 }
 
 
-def _given(examples: assemble.Labelled) -> dict[str, np.ndarray]:
-    whole = examples.take(np.arange(len(examples)))
-    return {name: whole[name] for name in ("labels", "rater_mask")}
+def _given(examples: assemble.Labelled, indices: np.ndarray) -> dict[str, np.ndarray]:
+    batch = examples.take(indices)
+    return {name: batch[name] for name in ("labels", "rater_mask")}
+
+
+def _map_cases(f: Callable[[dict[str, Array]], Any], examples: assemble.Labelled) -> Any:
+    return fuse.map_cases(f, lambda indices: _given(examples, indices), len(examples))

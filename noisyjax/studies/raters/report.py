@@ -98,7 +98,7 @@ def case_csv(result: scores.Report) -> str:
 def _case_lines(result: scores.Report) -> Iterator[tuple]:
     cases, reference = result.cases, result.reference
     classes = reference.examples.data.class_names[1:]
-    for n, r in np.argwhere(reference.examples.rater_masks()):
+    for n, r in np.argwhere(reference.examples.rater_masks):
         head = cases.names[n], reference.names[r]
         for metric in ("dice", "bias", "agreement"):
             yield *head, "", metric, float(getattr(cases, metric)[n, r])

@@ -97,8 +97,7 @@ def build(reference: references.Reference) -> Report:
         counted = raters.joint_counts(labels, case["truth"], num_classes, rater_mask=mask)
         return counted, raters.agreement(labels, num_classes, rater_mask=mask)
 
-    cases_given = {**reference.given(), "truth": reference.truth}
-    tables, agreement = fuse.map_cases(one, cases_given)
+    tables, agreement = fuse.map_cases(one, reference.take, len(reference.examples))
     cases = _cases(reference, tables, agreement)
     # Whole numbers until here, so that nothing is lost over many images.
     total = tables.sum(axis=0, dtype=np.int64)
@@ -123,7 +122,7 @@ def _cases(
     agreement: Float[np.ndarray, "N R"],
 ) -> Cases:
     examples = reference.examples
-    mask = examples.rater_masks()
+    mask = examples.rater_masks
     counts = raters.overlap_counts(jnp.asarray(tables))
 
     def labelled(values: Array) -> np.ndarray:
@@ -147,7 +146,7 @@ def _rater(
     total: Integer[np.ndarray, "L L"],
     cm: Float[np.ndarray, "L L"],
 ) -> Rater:
-    labelled = np.flatnonzero(reference.examples.rater_masks()[:, index])
+    labelled = np.flatnonzero(reference.examples.rater_masks[:, index])
     in_label = tables[labelled, 1:, :].sum(axis=(1, 2)) > 0
     in_truth = tables[labelled, :, 1:].sum(axis=(1, 2)) > 0
     # In 64 bits on the host: a class's voxels of all images may pass the range of int32.

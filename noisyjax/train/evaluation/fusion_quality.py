@@ -31,7 +31,7 @@ def measure(experiment: experiments.Experiment) -> dict[str, float]:
       method trains on no fused labels or the truth is not known.
     """
     name, train = experiment.method.target, experiment.examples["train"]
-    if not name or train.truths(np.arange(1)) is None:
+    if not name or not train.truth_is_known:
         return {}
     num_classes = experiment.data.num_classes
     fuse_case = fuse.by_name(name, num_classes=num_classes)
@@ -50,6 +50,6 @@ def measure(experiment: experiments.Experiment) -> dict[str, float]:
         given = {name: batch[name] for name in ("labels", "rater_mask")}
         return {**given, "truth": train.truths(indices)}
 
-    values = fuse.map_examples(one, take, min(len(train), _MAX_CASES))
+    values = fuse.map_cases(one, take, min(len(train), _MAX_CASES))
     pooled = values["error"].sum(dtype=np.float64) / values["count"].sum(dtype=np.float64)
     return {"fused_dice": float(values["dice"].mean()), "fused_cm_rmse": math.sqrt(pooled)}

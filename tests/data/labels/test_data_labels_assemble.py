@@ -86,7 +86,7 @@ def test_chunks_subset_and_order_change_nothing(whole, chunk):
     ids = [9, 0, 4, 5, 3, 8, 1]
     part = _annotate(_source(), ids, **common, chunk=chunk)
     np.testing.assert_array_equal(_all(part, "labels"), _all(expected, "labels")[ids])
-    np.testing.assert_array_equal(part.rater_masks(), expected.rater_masks()[ids])
+    np.testing.assert_array_equal(part.rater_masks, expected.rater_masks[ids])
     np.testing.assert_allclose(_all(part, "image"), _all(expected, "image")[ids], rtol=0, atol=1e-6)
 
 
@@ -95,7 +95,7 @@ def test_the_device_changes_nothing(whole):
     with jax.default_device(jax.devices()[-1]):
         other = _annotate(_source(), np.arange(10), **common)
     np.testing.assert_array_equal(_all(other, "labels"), _all(expected, "labels"))
-    np.testing.assert_array_equal(other.rater_masks(), expected.rater_masks())
+    np.testing.assert_array_equal(other.rater_masks, expected.rater_masks)
     np.testing.assert_allclose(_all(other, "image"), _all(expected, "image"), rtol=0, atol=1e-6)
 
 
@@ -138,12 +138,12 @@ def test_resampling_agrees_with_the_frozen_draw_at_the_frozen_epoch(jit):
 def test_labels_per_image_is_frozen_and_leaves_the_labels_alone():
     data = _source(30)
     every, one = (_annotate(data, np.arange(30), labels_per_image=k, chunk=10) for k in (0, 1))
-    assert every.rater_masks().all()
-    assert (one.rater_masks().sum(1) == 1).all()
-    assert 0 < one.rater_masks()[:, 0].sum() < 30
+    assert every.rater_masks.all()
+    assert (one.rater_masks.sum(1) == 1).all()
+    assert 0 < one.rater_masks[:, 0].sum() < 30
     np.testing.assert_array_equal(_all(one, "labels"), _all(every, "labels"))
     again = _annotate(data, np.arange(30), labels_per_image=1, chunk=10)
-    np.testing.assert_array_equal(one.rater_masks(), again.rater_masks())
+    np.testing.assert_array_equal(one.rater_masks, again.rater_masks)
 
 
 def test_input_noise_has_the_wanted_deviation_and_leaves_the_labels_alone(whole):
@@ -166,13 +166,13 @@ def test_a_sources_own_raters_are_selected_by_name():
     data = _source(raters=("ann", "bob", "eve"), masks=masks)
     whole = _annotate(data, [4, 2], panel=None)
     np.testing.assert_array_equal(whole[0]["labels"], data.examples[4]["labels"])
-    np.testing.assert_array_equal(whole.rater_masks(), [[True, False, True]] * 2)
+    np.testing.assert_array_equal(whole.rater_masks, [[True, False, True]] * 2)
     part = _annotate(data, [4, 2], panel=None, raters=("eve", "bob"))
     np.testing.assert_array_equal(_all(part, "labels"), _all(whole, "labels")[:, [2, 1]])
-    np.testing.assert_array_equal(part.rater_masks(), [[True, False]] * 2)
+    np.testing.assert_array_equal(part.rater_masks, [[True, False]] * 2)
     one = _annotate(data, np.arange(10), panel=None, labels_per_image=1)
-    assert (one.rater_masks().sum(1) == 1).all()
-    assert not one.rater_masks()[:, 1].any()
+    assert (one.rater_masks.sum(1) == 1).all()
+    assert not one.rater_masks[:, 1].any()
 
 
 def test_one_path_for_volumes():
@@ -256,8 +256,8 @@ def test_an_unknown_truth_raises():
 def test_what_is_held_back_is_there_where_every_label_is_wanted(whole):
     common, few = whole
     every = _annotate(_source(), [2, 3, 4], **common, every_label=True)
-    assert (few.rater_masks().sum(1) == 1).all()
-    assert every.rater_masks().all()
+    assert (few.rater_masks.sum(1) == 1).all()
+    assert every.rater_masks.all()
     np.testing.assert_array_equal(_all(every, "labels"), _all(few, "labels")[2:5])
 
 
@@ -297,21 +297,10 @@ def test_what_is_kept_changes_nothing(monkeypatch, whole, memory):
         np.testing.assert_allclose(batch["image"], other["image"], rtol=0, atol=1e-6)
 
 
-def test_memory_is_bounded_in_bytes():
-    kept = assemble._Kept(100)
-    for i in range(9):
-        kept.put(i, {"labels": np.zeros(40, np.uint8)})
-    assert [i for i in range(9) if kept.get(i) is not None] == [7, 8]
-    kept.get(7)
-    kept.put(9, {"labels": np.zeros(40, np.uint8)})
-    assert kept.get(8) is None
-    assert kept.get(7) is not None
-
-
 def test_splits_carry_what_is_meant_for_them():
     data = _source()
     splits = {"train": np.arange(6), "val": np.arange(6, 8), "test": np.arange(8, 10), "x": []}
     examples = assemble.assemble(data, splits, panel=flipping, seed=1, labels_per_image=1)
     assert [*examples] == ["train", "val", "test"]
     assert [e.has_truth for e in examples.values()] == [False, True, True]
-    assert [int(e.rater_masks().sum(1).max()) for e in examples.values()] == [1, 1, 2]
+    assert [int(e.rater_masks.sum(1).max()) for e in examples.values()] == [1, 1, 2]

@@ -22,7 +22,7 @@ def test_cases_are_mapped_in_order_whatever_the_chunk():
         def take(indices):
             return {name: array[indices] for name, array in cases.items()}
 
-        found = fuse.map_examples(lambda c: {"z": c["x"] + c["y"]}, take, 7, chunk=chunk)
+        found = fuse.map_cases(lambda c: {"z": c["x"] + c["y"]}, take, 7, chunk=chunk)
         np.testing.assert_array_equal(found["z"], np.arange(7.0)[:, None] + np.ones((7, 2)))
 
 

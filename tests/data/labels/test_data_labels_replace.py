@@ -29,6 +29,7 @@ def _examples(ids, *, panel=("good",), num_classes=2):
         num_classes=num_classes,
         class_names=("background", *"ab"[: num_classes - 1]),
         spacing=(1.0, 1.0),
+        has_truth=True,
         case_names=tuple(f"disc-{i}" for i in range(30)),
     )
     built = frozen.panel(panel, num_classes=num_classes, spacing=data.spacing)

@@ -37,6 +37,7 @@ def data():
         num_classes=2,
         class_names=("background", "disc"),
         spacing=(1.0, 1.0),
+        has_truth=False,
         rater_names=tuple("abcde"),
     )
 

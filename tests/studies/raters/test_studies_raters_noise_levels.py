@@ -67,6 +67,7 @@ def discs():
         num_classes=2,
         class_names=("background", "disc"),
         spacing=(1.0, 1.0),
+        has_truth=True,
     )
 
 
@@ -112,6 +113,7 @@ def test_truths_of_several_sources_follow_one_another(discs):
         num_classes=2,
         class_names=("background", "thing"),
         spacing=(1.0, 1.0),
+        has_truth=False,
         rater_names=("a",),
     )
     with pytest.raises(ValueError, match="blind: the truth is asked for"):

@@ -40,6 +40,7 @@ def discs(shape=(SIDE, SIDE), *, persistent=True):
         num_classes=2,
         class_names=("background", "disc"),
         spacing=(1.0,) * len(shape),
+        has_truth=True,
         rater_names=NAMES,
         persistent_raters=persistent,
     )
@@ -208,6 +209,7 @@ def test_several_classes_have_numbers_of_their_own():
         num_classes=3,
         class_names=("background", "rim", "core"),
         spacing=(1.0, 1.0),
+        has_truth=True,
         rater_names=("a", "b"),
     )
     result = scores.build(references.from_source(data, by="truth"))

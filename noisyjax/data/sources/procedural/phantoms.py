@@ -313,5 +313,6 @@ def load(
         num_classes=2,
         class_names=("background", organ),
         spacing=(FIELD_OF_VIEW / size,) * 3,
+        has_truth=True,
         case_names=tuple(f"{organ}-{i:04d}" for i in range(count)),
     )

@@ -240,5 +240,6 @@ def load(*, count: int = 400, size: int = 64, dimensions: int = 2, seed: int = 0
         num_classes=len(CLASSES),
         class_names=CLASSES,
         spacing=(FIELD_OF_VIEW / size,) * dimensions,
+        has_truth=True,
         case_names=tuple(f"tumour-{i:04d}" for i in range(count)),
     )
