@@ -135,7 +135,7 @@ def test_all_labels_fused_judge_in_place_of_the_truth():
 
 def test_labels_are_held_back_from_training_and_selection_not_from_the_test():
     experiment = experiments.build(train_fakes.config(**{"data.labels_per_image": 1}))
-    kept = {name: e.rater_masks().sum(axis=1) for name, e in experiment.examples.items()}
+    kept = {name: e.rater_masks.sum(axis=1) for name, e in experiment.examples.items()}
     assert (kept["train"] == 1).all()
     assert (kept["val"] == 1).all()
     assert (kept["test"] == 2).all()

@@ -299,7 +299,11 @@ def label(
     chosen = _select(data, panel, raters)
     noise = None
     if replacement is not None:
-        noise = replace.noise(ids, seed=seed, **sizes, **replacement)
+
+        def truths(ids: np.ndarray) -> np.ndarray:
+            return source.read_several(data, ids)["truth"]
+
+        noise = replace.noise(ids, seed=seed, truths=truths, **sizes, **replacement)
     steps = _Steps(
         draw=frozen.drawing(panel=panel, seed=seed, **drawn),
         raters=chosen,

@@ -1,5 +1,6 @@
 """Noisy labels in place of the truth for a share of the training examples, once for a run."""
 
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -21,8 +22,7 @@ POOL = "rater_pool"
 NAMES = (*replacement.KINDS, *(f"rater_{i}" for i in range(len(rater_pool.RATERS))))
 
 _COLUMNS = ("id", "case", "replaced", "kind", "overlap", "kept", "deleted", "added")
-# So many examples are made noisy at a time, of about so many voxels at most.
-_LARGEST = 16
+# About this many voxels are made noisy at a time.
 _CHUNK = 2**20
 
 
@@ -48,11 +48,11 @@ class Noise(NamedTuple):
 
     Attributes:
       chosen: ids of the examples whose label is replaced.
-      draw: ``(ids [B], truths [B, *S]) -> (labels [B, *S], kinds [B])``, several at once.
+      draw: of one of them, ``id -> (label [*S], kind)``.
     """
 
     chosen: frozenset[int]
-    draw: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    draw: Callable[[int], tuple[np.ndarray, np.integer]]
 
 
 def noise(
@@ -60,6 +60,7 @@ def noise(
     *,
     seed: int,
     num_classes: int,
+    truths: Callable[[np.ndarray], np.ndarray],
     share: float | int,
     overlap: float | int,
     kinds: Sequence[str],
@@ -74,6 +75,7 @@ def noise(
       ids: of the examples, whose only label is the truth.
       seed: the run's seed.
       num_classes: L.
+      truths: ``ids [B] -> truths [B, *S]`` uint8.
       share: of the examples to replace, in [0, 1]: exactly ``round(share * N)``.
       overlap: the wanted Dice of a noisy label to the truth; see `replacement.replace`.
       kinds: names in `replacement.KINDS`, or `POOL` alone, with two classes.
@@ -95,19 +97,33 @@ def noise(
     chosen = np.asarray(replacement.choose_cases(cases_key, ids, share=share))
     key = rng.purpose_key(seed if label_seed < 0 else label_seed, "replacement")
     one = _noisy(key, overlap=overlap, kinds=kinds, num_classes=num_classes)
-    run = jax.jit(jax.vmap(one))
+    return Noise(frozenset(ids[chosen].tolist()), _in_groups(one, ids[chosen], truths))
 
-    def draw(ids: np.ndarray, truths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        size = max(1, min(_LARGEST, _CHUNK // math.prod(truths.shape[1:])))
-        parts = []
-        for start in range(0, len(ids), size):
-            # The last chunk is filled up with examples from the beginning.
-            rows = np.arange(start, start + size) % len(ids)
-            parts.append(jax.device_get(run(ids[rows], truths[rows])))
-        labels, kinds = (np.concatenate(arrays)[: len(ids)] for arrays in zip(*parts, strict=True))
-        return labels, kinds
 
-    return Noise(frozenset(ids[chosen].tolist()), draw)
+def _in_groups(
+    one: Callable[[Array, Array], tuple[Array, Array]],
+    chosen: Int[np.ndarray, "N"],
+    truths: Callable[[np.ndarray], np.ndarray],
+) -> Callable[[int], tuple[np.ndarray, np.integer]]:
+    """Returns `Noise.draw`: always the same examples are drawn together, in one shape."""
+    run, rows = jax.jit(jax.vmap(one)), {int(i): row for row, i in enumerate(chosen)}
+
+    @functools.lru_cache(maxsize=1)
+    def size() -> int:
+        return max(1, min(len(chosen), _CHUNK // math.prod(truths(chosen[:1]).shape)))
+
+    @functools.lru_cache(maxsize=2)
+    def group(number: int) -> tuple[np.ndarray, np.ndarray]:
+        # The last group is filled up with examples from the beginning.
+        ids = chosen[np.arange(number * size(), (number + 1) * size()) % len(chosen)]
+        return jax.device_get(run(ids, truths(ids)))
+
+    def draw(example_id: int) -> tuple[np.ndarray, np.integer]:
+        number, row = divmod(rows[example_id], size())
+        labels, kinds = group(number)
+        return labels[row], kinds[row]
+
+    return draw
 
 
 def _check(*, overlap: float | int, kinds: Sequence[str], num_classes: int) -> None:
@@ -158,8 +174,8 @@ def apply(
     """
     labels, kinds = truths.copy(), np.full(len(ids), KEPT, np.int32)
     replaced = np.array([int(i) in noise.chosen for i in ids])
-    if replaced.any():
-        labels[replaced], kinds[replaced] = noise.draw(ids[replaced], truths[replaced])
+    for row in np.flatnonzero(replaced):
+        labels[row], kinds[row] = noise.draw(int(ids[row]))
     voxels = _voxels(labels, truths)
     return {
         "labels": labels,
