@@ -19,15 +19,12 @@ Strength = float | int | Float[Array, ""] | Integer[Array, ""]
 
 
 def erode_or_dilate(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
-    """Erodes or dilates a mask by a ball, each in half of the draws.
+    """Erodes or dilates a mask ``[*S]`` by a ball, each in half of the draws.
+
+    The voxels furthest from the outline stay, so that nothing that is there vanishes.
 
     Args:
-      mask: anything but 0 is foreground, ``[*S]``, any number of axes.
       strength: the largest radius in voxels; the radius is uniform below it.
-
-    Returns:
-      ``[*S]``, the dtype of `mask`. The voxels furthest from the outline stay, so that nothing
-      that is there vanishes.
 
     >>> mask = jnp.zeros((9, 9), bool).at[2:7, 2:7].set(True)
     >>> erode_or_dilate(jax.random.key(2), mask, strength=2).sum()
@@ -45,15 +42,9 @@ def erode_or_dilate(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> M
 
 
 def shift(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
-    """Moves a mask along its last axis, in an image to the right.
+    """Moves a mask ``[*S]`` along its last axis by `strength` voxels, in an image to the right.
 
-    Args:
-      key: random key, which decides on the fraction of a voxel.
-      mask: ``[*S]``, any number of axes.
-      strength: the shift in voxels.
-
-    Returns:
-      ``[*S]``, the dtype of `mask`.
+    The key decides on the fraction of a voxel.
 
     >>> shift(jax.random.key(0), jnp.array([0, 1, 1, 0, 0, 0]), strength=2)
     Array([0, 0, 0, 1, 1, 0], dtype=int32)
@@ -73,9 +64,6 @@ def reverse_square(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Ma
     Args:
       mask: ``[*S]``, any number of axes.
       strength: side of the square in voxels; at most the shortest side of the image counts.
-
-    Returns:
-      ``[*S]``, the dtype of `mask`.
 
     >>> reverse_square(jax.random.key(0), jnp.zeros((9, 9), bool), strength=3).sum()
     Array(9, dtype=int32)
@@ -104,12 +92,6 @@ def polygonise(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
     Args:
       mask: ``[*S]``, two axes or more.
       strength: one over the number of points, of which at least 3 are drawn; 0 keeps them all.
-
-    Returns:
-      ``[*S]``, the dtype of `mask`.
-
-    Raises:
-      ValueError: if the mask has less than two axes.
     """
     _check(strength)
     checks.rank("mask", mask, range(2, 9))
@@ -127,17 +109,10 @@ def polygonise(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
 
 
 def erase(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
-    """Erases one connected structure of a mask, or nothing.
+    """Erases one connected structure of a mask ``[*S]`` with the probability `strength`.
 
     The structure is that of a random voxel of the foreground, so that large ones go more often.
     Voxels that share a corner are connected.
-
-    Args:
-      mask: ``[*S]``, any number of axes.
-      strength: the probability that a structure is erased.
-
-    Returns:
-      ``[*S]``, the dtype of `mask`; empty if the structure was the only one.
 
     >>> erase(jax.random.key(0), jnp.array([1, 1, 1, 0, 0, 1, 0, 1]), strength=1)
     Array([1, 1, 1, 0, 0, 1, 0, 0], dtype=int32)

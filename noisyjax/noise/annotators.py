@@ -138,9 +138,6 @@ def panel(
 ) -> Callable[[Key[Array, ""], Truth], UInt8[Array, "R *S"]]:
     """Returns the function that draws the labels of a panel of simulated annotators.
 
-    The strengths are free, so that panels of growing noise can be made by raising `over`, `under`,
-    `wrong` and `fractures` together.
-
     Args:
       names: one of `ANNOTATORS` per rater; a name may stand several times.
       target: the class on which over, under and wrong act.
@@ -162,8 +159,7 @@ def panel(
       examples.
 
     Raises:
-      ValueError: if a name is unknown, the panel is empty, the target is no class of the
-        foreground, or a strength is negative or missing.
+      ValueError: if a strength is negative or missing, or the target is no class of the foreground.
 
     >>> import jax
     >>> draw = panel(("good", "over", "blank"))

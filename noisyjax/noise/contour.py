@@ -24,18 +24,15 @@ _BITS = 24
 def redraw(
     key: Key[Array, ""], mask: Bool[Array, "H W"], *, points: Int[Array, ""] | int
 ) -> Bool[Array, "H W"]:
-    """Fills the closed cubic splines through random points of the outlines of a mask.
+    """Fills the closed cubic splines through random points of the outlines of a mask ``[H, W]``.
 
     The points are the middles of sides of pixels. The spline is the periodic interpolating one over
     the lengths of the chords; what lies inside of an odd number of splines is foreground.
 
     Args:
-      mask: ``[H, W]``.
       points: number of points of each outline, at least 3; may be traced. An outline has all of its
-        points if it has fewer. With the same key more points contain the fewer.
-
-    Returns:
-      ``[H, W]``. With all points it is the mask.
+        points if it has fewer; with all points the mask is returned. With the same key more points
+        contain the fewer.
 
     >>> mask = jnp.zeros((8, 8), bool).at[2:6, 3:7].set(True)
     >>> jax.jit(redraw)(jax.random.key(0), mask, points=16).sum()

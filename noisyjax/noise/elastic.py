@@ -23,21 +23,15 @@ Smoothness = float | int | Sequence[float | int]
 def displacement(
     key: Key[Array, ""], shape: Sequence[int], *, smoothness: Smoothness
 ) -> Float[Array, "n *S"]:
-    """Draws a smooth displacement field of amplitude 1.
+    """Draws a smooth displacement field of amplitude 1, ``[n, *S]`` float32.
 
     Uniform numbers, one per voxel and axis, smoothed by a Gaussian. Every voxel is divided by the
-    standard deviation that the smoothing leaves it, so that the field is as strong at the edges of
-    the image as in the middle.
+    standard deviation that the smoothing leaves it, so that each component has the standard
+    deviation 1 at the edges of the image as in the middle.
 
     Args:
       shape: ``S``, the voxels along each of the n axes.
-      smoothness: standard deviation of the Gaussian in voxels, one number or one per axis.
-
-    Returns:
-      ``[n, *S]`` float32; each component has the standard deviation 1 everywhere.
-
-    Raises:
-      ValueError: if a smoothness is not positive, or there is not one per axis.
+      smoothness: standard deviation of the Gaussian in voxels, above 0, one number or one per axis.
 
     References:
       Simard et al. 2003, Best Practices for Convolutional Neural Networks Applied to Visual
@@ -62,20 +56,13 @@ def elastic(
 ) -> Label:
     """Draws an elastic distortion of a mask; background comes in where it leaves the image.
 
+    Every voxel takes the class of the nearest voxel of the mask (Simard et al. 2003, section 2).
+
     Args:
       mask: class ids or bool, ``[*S]``; one displacement moves all classes.
       amplitude: standard deviation of the displacement along each axis in voxels; may be traced.
         Much beyond the smoothness it tears the mask into pieces.
       smoothness: as in `displacement`.
-
-    Returns:
-      ``[*S]``, the dtype of `mask`: the nearest voxel of the mask.
-
-    Raises:
-      ValueError: if the amplitude is negative, or as `displacement`.
-
-    References:
-      Simard et al. 2003, section 2.
 
     >>> mask = jnp.zeros((16, 16), jnp.uint8).at[4:12, 4:12].set(1)
     >>> elastic(jax.random.key(0), mask, amplitude=0.0, smoothness=3.0).sum()
@@ -97,18 +84,13 @@ def wave(
     """Draws a displacement along one axis that follows a sine of another, with a random phase.
 
     Args:
-      key: random key, of the phase.
       shape: ``S``, the voxels along each of the n axes.
-      periods: number of periods across the image.
+      periods: number of periods across the image, positive.
       axis: the axis along which voxels move.
-      along: the axis along which the sine runs.
+      along: the axis along which the sine runs, another one.
 
     Returns:
       ``[n, *S]`` float32, between -1 and 1 voxels along `axis` and 0 along the others.
-
-    Raises:
-      ValueError: if there are no two different axes of these numbers, or the periods are not
-        positive.
     """
     checks.positive("periods", periods)
     ndim = len(shape)

@@ -65,23 +65,20 @@ class _Residuals(NamedTuple):
 def fit(
     labels: Labels | Sequence[Labels], *, consensus: Labels | Sequence[Labels] | None = None
 ) -> tuple[float, float]:
-    """Estimates the (a, b) with which simulated raters look like the given ones.
+    """Estimates the (a, b), fractions of the sides, by which simulated raters look like these.
 
     Runs on the host. Empty masks (raters who did not mark anything) are left out. The likelihood
     reads displacements from the mean of the raters, or from the consensus if there is one. A single
     image with a small structure says little about b; several images of equal kind are pooled.
+    Raters who all agree give a = 0 and the default b.
 
     Args:
       labels: ``[R, *S]``, every class other than 0 is foreground; or a sequence of such arrays, one
         per image, whose shapes and numbers of raters may differ.
       consensus: the label about which the raters scatter, ``[*S]``, or one per image.
 
-    Returns:
-      ``(a, b)``, fractions of the sides. Raters who all agree give a = 0 and the default b.
-
     Raises:
-      ValueError: if no image has two masks with a boundary (one, where a consensus is given), or a
-        shape does not fit.
+      ValueError: if no image has two masks with a boundary (one, where a consensus is given).
 
     References:
       Nordström et al. 2023, Eq. 8, 17 and 18 for the model; the estimate is ours.
@@ -184,10 +181,9 @@ def _normals(centre: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _along_rays(centre, points, normals, *, reach):
     """Returns a function from a mask to how many voxels of it lie on the rays, ``[M]``.
 
-    The length is exact on average, whatever the staircase does; the distance to the nearest face of
-    the mask is too short by a fifth when the boundary is rough. A ray ends at the edge of the image
-    and where the depth of the consensus stops to rise or fall: there begins another piece of the
-    boundary.
+    The length is exact on average; the distance to the nearest face of the mask is too short by a
+    fifth when the boundary is rough. A ray ends at the edge of the image and where the depth of the
+    consensus stops to rise or fall: there begins another piece of the boundary.
     """
     half = int(np.ceil(reach / _STEP))
     steps = np.arange(-half, half + 1) * _STEP

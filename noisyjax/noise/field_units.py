@@ -25,18 +25,12 @@ def from_millimetres(
     *,
     spacing: Sequence[float | int] | np.ndarray,
 ) -> tuple[float, ...]:
-    """Returns a length as fractions of the sides of an image, for `a` or `b` given in mm.
+    """Returns a length in mm as fractions of the sides of an image, one per axis, for `a` or `b`.
 
     Args:
       length: in mm, one number or one per axis.
       shape: ``S``, the voxels along each axis.
       spacing: size of a voxel along each axis in mm.
-
-    Returns:
-      One fraction per axis.
-
-    Raises:
-      ValueError: if the lengths, the shape and the spacing do not have one number per axis.
 
     >>> from_millimetres(1.5, (64, 64, 30), spacing=(0.75, 0.75, 2.5))
     (0.03125, 0.03125, 0.02)
@@ -50,15 +44,12 @@ def in_voxels(a: Strength, shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Returns the strength of a field in voxels.
 
     Args:
-      a: fractions of the side: one number, one per axis ``[n]``, or over the grid ``[*S]`` or
-        ``[n, *S]``; may be traced.
+      a: fractions of the side, not negative: one number, one per axis ``[n]``, or over the grid
+        ``[*S]`` or ``[n, *S]``; may be traced.
       shape: ``S``.
 
     Returns:
       ``[n, 1, ..]``, or ``[n, *S]`` if the strength varies over the grid; float32.
-
-    Raises:
-      ValueError: if a number that is not traced is negative, or the shape is another.
     """
     _not_negative(a)
     ndim = len(shape)
@@ -76,11 +67,7 @@ def in_voxels(a: Strength, shape: tuple[int, ...]) -> Float[Array, "..."]:
 
 
 def lengths(b: Smoothness, ndim: int) -> tuple[float, ...]:
-    """Returns the smoothness along every axis, n Python numbers: fractions of the side.
-
-    Raises:
-      ValueError: if `b` is neither one number nor one per axis, or one is not positive.
-    """
+    """Returns the smoothness along every axis, n positive numbers: fractions of the side."""
     values = _per_axis("b", b, ndim)
     for value in values:
         checks.positive("b", value)

@@ -48,7 +48,7 @@ SoftLabel = Integer[Array, "*S"] | Bool[Array, "*S"] | Float[Array, "*S"]
 def displacement(
     key: Key[Array, ""], shape: Sequence[int], *, a: Strength, b: Smoothness = DEFAULT_B
 ) -> Float[Array, "n *S"]:
-    """Draws a displacement field X.
+    """Draws a displacement field X, ``[n, *S]`` float32 in voxels.
 
     Args:
       shape: ``S``, the voxels along each of the n axes.
@@ -56,13 +56,7 @@ def displacement(
         ``[n]``, or an array over the grid ``[*S]`` or ``[n, *S]`` where the noise is not equally
         strong everywhere (then the kernel is ``a(w) a(w') exp(...)``). It may be traced.
       b: smoothness, the length of correlation as a fraction of the side, one number or one per
-        axis. Python numbers: the number of eigenvectors depends on it.
-
-    Returns:
-      ``[n, *S]`` float32 in voxels.
-
-    Raises:
-      ValueError: if `a` is negative, `b` is not positive, or a shape does not fit.
+        axis. Positive Python numbers: the number of eigenvectors depends on it.
 
     References:
       Nordström et al. 2023, Eq. 8, 17 and Theorem 3. Their listing filters white noise; zeros
@@ -85,28 +79,19 @@ def deform(
     b: Smoothness = DEFAULT_B,
     order: int = 0,
 ) -> Label:
-    """Draws a noisy label: a label map moved by a random displacement, background outside.
+    """Draws a noisy label: a label map moved by a random displacement, background outside (Eq. 18).
 
     Equal to warping by `displacement` of the same key, but the displacement never exists as a
     whole.
 
     Args:
-      label: class ids ``[*S]``, any number of classes, integers or bool; one displacement moves
-        them all.
+      label: class ids ``[*S]``, 2-D or 3-D, any number of classes, integers or bool; one
+        displacement moves them all.
       a: strength, as in `displacement`. A spatially varying strength is allowed; `marginal` does
         not cover it, average draws instead.
       b: smoothness, as in `displacement`.
       order: 0 takes the nearest voxel, exact for Eq. 18 on a grid. 1 interpolates the one-hot label
         linearly and takes the class of the largest share (the lowest id of equal ones).
-
-    Returns:
-      ``[*S]``, the dtype of `label`.
-
-    Raises:
-      ValueError: if the label is neither 2-D nor 3-D, the order is unknown, or as `displacement`.
-
-    References:
-      Nordström et al. 2023, Eq. 18.
 
     >>> label = jnp.zeros((16, 16), jnp.uint8).at[4:12, 4:12].set(1)
     >>> deform(jax.random.key(0), label, a=0.0).sum()
@@ -135,28 +120,19 @@ def deform(
 
 
 def marginal(label: SoftLabel, *, a: Strength) -> Float[Array, "*S"]:
-    """Returns the probability of every voxel to be foreground in a noisy label.
+    """Returns the probability of every voxel to be foreground in a noisy label, ``[*S]`` float32.
 
-    ``E[L] = l * N(0, diag((a n_i)^2))``, zero outside: the label blurred, whatever the smoothness
-    b. Along an axis with ``a n_i`` of 3 voxels or more the Gaussian is sampled, as by
-    ``scipy.ndimage.gaussian_filter(label, a * shape, mode="constant", truncate=8)``; below, it is
-    integrated over voxels (sampled, it is wrong by up to 0.17 at 0.4 voxels), which is the exact
-    mean of `deform` with order 0.
+    ``E[L] = l * N(0, diag((a n_i)^2))``, zero outside: the label blurred, whatever the smoothness b
+    (Theorem 1, Eq. 19). Along an axis with ``a n_i`` of 3 voxels or more the Gaussian is sampled,
+    as by ``scipy.ndimage.gaussian_filter(label, a * shape, mode="constant", truncate=8)``; below,
+    it is integrated over voxels (sampled, it is wrong by up to 0.17 at 0.4 voxels), which is the
+    exact mean of `deform` with order 0.
 
     Args:
       label: ``[*S]``, 0 and 1. The mean is linear in the label, so soft labels are allowed; of
         several classes, pass one at a time as ``labels == k``.
       a: strength, one number or one per axis ``[n]``; may be traced. No closed form is known here
         for a strength that varies over the grid: average draws of `deform`.
-
-    Returns:
-      ``[*S]`` float32.
-
-    Raises:
-      ValueError: if `a` is negative or has neither one number nor one per axis.
-
-    References:
-      Nordström et al. 2023, Theorem 1 (Eq. 19).
 
     >>> m = marginal(jnp.array([[0, 0, 1, 1, 1, 1]]), a=(0.0, 0.1))[0]
     >>> [round(float(p), 2) for p in m]
@@ -174,8 +150,9 @@ def marginal(label: SoftLabel, *, a: Strength) -> Float[Array, "*S"]:
 def expected_volume_loss(label: SoftLabel, *, a: Strength) -> Float[Array, ""]:
     """Returns the share of the image by which noisy labels are smaller than the label on average.
 
-    ``E|L| = |l| - loss``: what the blur moves out of the image. In closed form for a label that is
-    constant on voxels, with the integral of the normal distribution function along each axis.
+    ``E|L| = |l| - loss``: what the blur moves out of the image (Theorem 2, Eq. 20 and 21). In
+    closed form for a label that is constant on voxels, with the integral of the normal distribution
+    function along each axis.
 
     Args:
       label: ``[*S]``, 0 and 1.
@@ -183,12 +160,6 @@ def expected_volume_loss(label: SoftLabel, *, a: Strength) -> Float[Array, ""]:
 
     Returns:
       ``[]`` float32, a fraction of the image's volume; relatively exact, also when it is tiny.
-
-    Raises:
-      ValueError: as `marginal`.
-
-    References:
-      Nordström et al. 2023, Theorem 2 (Eq. 20 and 21).
 
     >>> float(expected_volume_loss(jnp.ones((8, 8)), a=0.0))
     0.0

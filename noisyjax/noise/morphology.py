@@ -54,19 +54,15 @@ class Shape(NamedTuple):
 
 
 def measure(mask: Bool[Array, "*S"]) -> Shape:
-    """Measures depth, centre line and thickness of a mask.
+    """Measures depth, centre line and thickness of a mask ``[*S]``, which may be empty or full.
 
     A voxel at distance t < 1 from a centre line of half-width h has depth ``h - t``, and the
     central difference of the depth across the line is t. So the slope tells where the centre line
     is and, added to the depth, its half-width to a fraction of a voxel: a bar of w voxels
     measures w, whether w is even or odd.
 
-    Args:
-      mask: ``[*S]`` bool; may be empty or full.
-
-    Returns:
-      A `Shape`. Distances are cut off at the length of the longest side, which also stands for the
-      infinite ones of an empty or full mask.
+    Distances are cut off at the length of the longest side, which also stands for the infinite ones
+    of an empty or full mask.
     """
     # A voxel of the object with background next to it is half a voxel away from the face.
     inside = distance.distance_transform(mask)
@@ -94,31 +90,25 @@ def thickness(mask: Bool[Array, "*S"]) -> Float[Array, ""]:
 
 
 def thicken(shape: Shape, *, amount: float | int | Float[Array, ""] = 1.0) -> Bool[Array, "*S"]:
-    """Dilates a mask by a ball of `amount` times half its mean thickness.
+    """Dilates a mask by a ball of `amount` times half its mean thickness, ``[*S]`` bool.
 
     Args:
       amount: 1 doubles the thickness (Morpho-MNIST's thickening); 0 changes nothing. A positive
-        amount adds the direct neighbours at least.
-
-    Returns:
-      ``[*S]`` bool, contains the mask; empty if the mask is empty.
+        amount adds the direct neighbours at least, to a mask that is not empty.
     """
     return shape.mask | (shape.depth >= -_reach(amount * shape.radius))
 
 
 def thin(shape: Shape, *, amount: float | int | Float[Array, ""] = 0.7) -> Bool[Array, "*S"]:
-    """Erodes a mask by a ball of `amount` times half its mean thickness.
+    """Erodes a mask by a ball of `amount` times half its mean thickness, ``[*S]`` bool.
 
     Parts much thinner than the mean vanish, as in Morpho-MNIST. If all would vanish, the deepest
     voxels stay, and of those the ones in the bulkiest surroundings: an annotator who draws too
-    little still draws something.
+    little still draws something. The edge of the image does not erode.
 
     Args:
       amount: 0.7 is Morpho-MNIST's thinning; 0 changes nothing. A positive amount removes at least
         the voxels that touch the background, if others remain.
-
-    Returns:
-      ``[*S]`` bool, a subset of the mask; the edge of the image does not erode.
     """
     kept = shape.mask & (shape.depth > _reach(amount * shape.radius))
     deepest = shape.mask & (shape.depth > jnp.max(shape.depth) - _TIE)
@@ -140,14 +130,10 @@ def cuts(
     A position is drawn with a probability that falls to 0 where the mask has no direction
     (junctions, round blobs), which stands in for the pruned forks of Morpho-MNIST; positions keep a
     distance to each other while there is room, so that more cuts are more damage. A cut is a line
-    in 2-D, a round slab in 3-D: all voxels within half its width of the plane across the local
-    direction, and within the local half-width plus `extension` of the centre line. The local
-    direction is the eigenvector with the smallest eigenvalue of the structure tensor of the depth.
-
-    Args:
-      count: number of cuts.
-      width: width of a cut in voxels.
-      extension: how far a cut reaches over the local half-width, in voxels.
+    in 2-D, a round slab in 3-D: all voxels within half of `width` (voxels) of the plane across the
+    local direction, and within the local half-width plus `extension` (voxels) of the centre line.
+    The local direction is the eigenvector with the smallest eigenvalue of the structure tensor of
+    the depth.
 
     Returns:
       ``[*S]`` bool, the voxels of all cuts, also outside of the mask; none if the mask is empty.

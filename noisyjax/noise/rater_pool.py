@@ -114,15 +114,11 @@ def annotate(key: Key[Array, ""], truth: Truth, *, rater: int | Int[Array, ""]) 
     """Draws how a rater of the pool labels one case.
 
     Args:
-      truth: anything but 0 is the organ, ``[*S]``, two or three axes.
+      truth: anything but 0 is the organ, ``[*S]``, two or three axes. If empty, it stays so.
       rater: an index of `RATERS`; may be traced.
 
     Returns:
-      The organ as drawn, ``[*S]`` in the dtype of `truth`, 0 and 1. A truth without an organ stays
-      empty.
-
-    Raises:
-      ValueError: if the truth is neither 2-D nor 3-D, or there is no such rater.
+      The organ as drawn, ``[*S]`` in the dtype of `truth`, 0 and 1.
     """
     checks.rank("truth", truth, (2, 3))
     if isinstance(rater, int):

@@ -114,22 +114,15 @@ def replace(
 
     Erosion and dilation come as near to the wanted Dice as one voxel more or less allows;
     displacements are bisected in their amplitude with the field as it is. Not every Dice can be
-    reached on masks of a few voxels: look at the overlap that was reached.
+    reached on masks of a few voxels: look at the overlap that was reached. A truth without
+    foreground stays as it is, with an overlap of 1.
 
     Args:
-      key: the example's key.
       truth: bool, or class ids ``[*S]`` with 0 the background. The noise acts on the foreground as
         a whole, and the Dice is that of the foreground; see each noise for the classes.
       overlap: the wanted Dice, in (0, 1]; may be traced.
-      kinds: names in `KINDS`; each is as likely as the others.
+      kinds: different names in `KINDS`; each is as likely as the others.
       num_classes: L, which dilation needs to know.
-
-    Returns:
-      A `Replacement`. A truth without foreground stays as it is, with an overlap of 1.
-
-    Raises:
-      ValueError: if a kind is unknown or comes twice, there is none, or the overlap is out of
-        range.
 
     References:
       RAR-U-Net, section 2.4 and Fig. 2; its noise level alpha is the overlap.
@@ -184,7 +177,7 @@ def choose_cases(
     *,
     share: float | int,
 ) -> Bool[Array, "N"]:
-    """Chooses a share of the cases at random.
+    """Chooses ``round(share * N)`` of the cases at random, bool ``[N]``.
 
     The cases of the lowest random numbers, one number per id: a case that is chosen is chosen for
     every larger share as well, and the order of the cases plays no part.
@@ -192,12 +185,6 @@ def choose_cases(
     Args:
       ids: the cases' ids, all different, ``[N]``.
       share: of the cases to choose, in [0, 1].
-
-    Returns:
-      bool ``[N]``, of which ``round(share * N)`` are True.
-
-    Raises:
-      ValueError: if the share is out of range.
 
     >>> choose_cases(jax.random.key(0), jnp.arange(8), share=0.25).sum()
     Array(2, dtype=int32)

@@ -78,12 +78,9 @@ def solve_severity(
       tolerance: a Dice this close to the target is good enough.
       max_steps: largest number of bisections.
 
-    Returns:
-      A `Severity`.
-
     Raises:
       ValueError: if the target lies outside of what the bounds can reach (the message tells what
-        they can), no truth has any foreground, or an argument is out of range.
+        they can), or no truth has any foreground.
 
     >>> from noisyjax.noise import morphology
     >>> truths = jnp.zeros((2, 32, 32), bool).at[:, 8:24, 8:24].set(True)
@@ -130,17 +127,10 @@ def mean_dice(
     draws: int = 1,
     num_classes: int = 2,
 ) -> list[float]:
-    """Returns the mean Dice of noisy labels to the truths, as `solve_severity` measures it.
+    """Returns the mean Dice of noisy labels to the truths for each of the strengths.
 
-    Args:
-      noise, truths: as in `solve_severity`.
-      strengths: of the noise; they are traced.
-      key: as in `solve_severity`: the same key gives the same Dice.
-      draws: likewise.
-      num_classes: likewise.
-
-    Returns:
-      One Dice for each strength.
+    It is measured as in `solve_severity`, with the same arguments: the same key gives the same
+    Dice. The strengths are traced.
     """
     checks.positive("draws", draws)
     measure = _mean_dice(noise, jnp.asarray(truths), key, False, draws, num_classes)
