@@ -94,7 +94,7 @@ def predict_windows(
     batch_size: int = 1,
     blend: str = "gaussian",
 ) -> Float[np.ndarray, "*S L"]:
-    """Predicts the class probabilities of one image of any size, window by window.
+    """Predicts the class probabilities, float32, of one image of any size, window by window.
 
     The windows are collected on the host, so that the device holds no more than two batches of
     them, and images of all sizes share one compiled function, for as long as `predict` is the same

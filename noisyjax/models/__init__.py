@@ -59,18 +59,10 @@ MODELS = {
 
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
-    """Makes a segmenter.
+    """Makes a segmenter of `MODELS`; options are attributes of the module.
 
-    Args:
-      name: a key of `MODELS`.
-      num_classes: L, background included.
-      **options: attributes of the module.
-
-    Returns:
-      A module: `apply(variables, image [B, *S, K], train=, keys=, weight=) -> Segmentation`.
-
-    Raises:
-      ValueError: if the name is unknown.
+    It is called by `apply(variables, image [B, *S, K], train=, keys=, weight=) -> Segmentation`.
+    `num_classes` includes the background.
 
     Example:
       >>> build("unet", 2, widths=(8, 16)).num_classes
@@ -80,11 +72,7 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
 
 
 def has_option(name: str, option: str) -> bool:
-    """Tells whether a segmenter has an attribute.
-
-    Args:
-      name: a key of `MODELS`.
-      option: the attribute's name.
+    """Tells whether a segmenter of `MODELS` has an attribute.
 
     >>> has_option("unet", "remat"), has_option("highres3dnet", "remat")
     (True, False)
@@ -97,29 +85,16 @@ def has_option(name: str, option: str) -> bool:
 def init(module: nn.Module, key: Key[Array, ""], *inputs: Any) -> dict[str, Any]:
     """Makes the variables of a module, compiling little.
 
-    XLA spends about a second of optimisation on the random numbers of every kernel; they are drawn
-    once, so they are compiled with as little of it as possible (20 s become 3 s for a 3-D U-Net).
-
-    Args:
-      module: a module of this package.
-      key: a typed key.
-      *inputs: what the module is applied to; only shapes and dtypes matter.
-
-    Returns:
-      `{"params": ..., "batch_stats": ...}`, the latter with batch normalisation only.
+    Of the inputs only shapes and dtypes matter. The result is `{"params": ..., "batch_stats":
+    ...}`, the latter with batch normalisation only. XLA spends about a second of optimisation on
+    the random numbers of every kernel; they are drawn once, so they are compiled with as little of
+    it as possible (20 s become 3 s for a 3-D U-Net).
     """
     quick = jax.jit(module.init, compiler_options={"xla_backend_optimization_level": 1})
     return quick(key, *inputs)
 
 
 def parameter_count(variables: Mapping[str, Any]) -> int:
-    """Number of trained scalars.
-
-    Args:
-      variables: what `init` returned, or its `params` tree; arrays or their shapes.
-
-    Returns:
-      The sum of the sizes of all parameters.
-    """
+    """Number of trained scalars in variables or their `params` tree (arrays or their shapes)."""
     leaves = jax.tree.leaves(variables.get("params", variables))
     return sum(math.prod(leaf.shape) for leaf in leaves)

@@ -1,7 +1,8 @@
 """Heads that estimate how each rater errs, as confusion matrices (Zhang et al. 2020).
 
 `A[..., i, j] = p(noisy = i | true = j)`: columns, over axis -2, sum to one. Raw channels are
-ordered `k = i L + j`.
+ordered `k = i L + j`. Matrices are float32, whatever the type of the activations. There are R
+raters and L classes, background included.
 """
 
 from typing import Any
@@ -21,13 +22,7 @@ _NORMS = ("instance", "group", "none")
 
 
 def normalise_columns(positive: Float[Array, "*A L L"]) -> Float[Array, "*A L L"]:
-    """Divides each column (over axis -2) by its sum; a column of zeros becomes uniform.
-
-    Args:
-      positive: ``[..., L, L]``, entries >= 0.
-
-    Returns:
-      ``[..., L, L]``, float32, columns sum to one.
+    """Divides columns (over axis -2, entries >= 0) by their sums; one of zeros becomes uniform.
 
     Example:
       >>> normalise_columns(jnp.array([[3.0, 0.0], [1.0, 0.0]]))
@@ -39,15 +34,7 @@ def normalise_columns(positive: Float[Array, "*A L L"]) -> Float[Array, "*A L L"
 
 
 def full_matrices(raw: Float[Array, "*A M"], num_classes: int) -> Float[Array, "*A L L"]:
-    """Confusion matrices from L^2 raw channels: softplus, columns normalised (Section 3.1).
-
-    Args:
-      raw: ``[..., L^2]``, channel `k = i L + j`.
-      num_classes: L.
-
-    Returns:
-      ``[..., L, L]``, float32.
-    """
+    """Confusion matrices from L^2 raw channels: softplus, columns normalised (Section 3.1)."""
     raw = raw.astype(jnp.float32).reshape(*raw.shape[:-1], num_classes, num_classes)
     return normalise_columns(jax.nn.softplus(raw))
 
@@ -57,16 +44,8 @@ def low_rank_matrices(
 ) -> Float[Array, "*A L L"]:
     """Confusion matrices `A ~ softplus(U) softplus(V)^T + softplus(s) I`, columns normalised.
 
-    Args:
-      raw: ``[..., 2 rank L + 1]``: V transposed ``[rank, L]``, then U ``[L, rank]``, then s.
-      num_classes: L.
-      rank: number of columns of U and V.
-
-    Returns:
-      ``[..., L, L]``, float32.
-
-    Reference:
-      Zhang et al. 2020, supplementary material on the low-rank approximation.
+    Raw channels ``[..., 2 rank L + 1]`` are V transposed ``[rank, L]``, then U ``[L, rank]``, then
+    s (Zhang et al. 2020, supplementary material on the low-rank approximation).
     """
     positive = jax.nn.softplus(raw.astype(jnp.float32))
     size = rank * num_classes
@@ -83,8 +62,6 @@ class Convolutional(blocks.Layers, nn.Module):
     convolution.
 
     Attributes:
-      num_raters: R.
-      num_classes: L.
       rank: 0 for full matrices, else the rank of `low_rank_matrices`.
       convs: number of 3^n convolutions of each rater, 4 in the paper; 0 leaves the 1^n
         convolution alone.
@@ -92,7 +69,6 @@ class Convolutional(blocks.Layers, nn.Module):
       norm: "instance", "group" or "none".
       activation: see `blocks.Activation`.
       identity_bias: added to the raw diagonal at the start, so that raters begin as reliable.
-      dtype: type of the activations; matrices are float32.
     """
 
     num_raters: int
@@ -157,8 +133,6 @@ class Global(nn.Module):
     """One matrix per rater for all pixels and images.
 
     Attributes:
-      num_raters: R.
-      num_classes: L.
       identity_bias: raw diagonal at the start, over zeros elsewhere.
     """
 
@@ -186,8 +160,6 @@ class OneCoin(nn.Module):
     diagonally dominant whatever is learnt, the condition of Theorem 1 in Zhang et al. 2020.
 
     Attributes:
-      num_raters: R.
-      num_classes: L.
       min_error_rate: the smallest error rate, in (0, (L - 1) / L): how good a rater may be believed
         to be. At 0.1 one rater weighs as much as two or three fairly good ones that agree.
       pace: factor on the parameters. An adaptive optimiser moves each by about its learning rate
@@ -222,20 +194,14 @@ HEADS = {
 
 
 def build(kind: str, num_raters: int, num_classes: int, **options: Any) -> nn.Module:
-    """Makes the heads of all raters.
+    """Makes the heads of all raters; options are attributes of the module.
 
     Args:
       kind: "spatial", "low_rank" (option `rank`, default 1), "global" or "one_coin".
-      num_raters: R.
-      num_classes: L, background included.
-      **options: attributes of the module.
 
     Returns:
       A module: `apply(variables, features [B, *S, W]) -> [B, R, *S, L, L]`; "global" returns ones
       for the batch and space axes.
-
-    Raises:
-      ValueError: if the kind is unknown.
     """
     head = checks.lookup("annotator head", kind, HEADS)
     defaults = {"rank": 1} if kind == "low_rank" else {}

@@ -20,7 +20,6 @@ class ConvAttention(nn.Module):
     Attributes:
       ratio: how many times narrower the hidden layer is than the channels.
       size: side of the neighbourhood, odd.
-      dtype: type of the activations.
     """
 
     ratio: int = 8
@@ -49,7 +48,6 @@ class AttentionGate(nn.Module):
 
     Attributes:
       features: channels between the two maps and the weight.
-      dtype: type of the activations.
     """
 
     features: int

@@ -45,21 +45,11 @@ class AUEM(unet.UNet):
         train: bool = False,
         weight: Float[Array, "B"] | None = None,
     ) -> Float[Array, "B M *S C"]:
-        """Estimates the uncertainties of a batch.
+        """Estimates the uncertainty of each annotation, in (0, 1) and float32.
 
-        Args:
-          image: ``[B, *S, K]``.
-          labels: class ids, 0 is background, ``[B, M, *S]``.
-          rater_mask: which annotations each image has, ``[B, M]``.
-          train: whether batch statistics are updated.
-          weight: ``[B]``; examples of weight 0 (padding) stay out of the batch statistics.
-
-        Returns:
-          Uncertainties in (0, 1), ``[B, M, *S, C]``, float32; without meaning where an annotation
-          is absent.
-
-        Raises:
-          ValueError: if the number of annotations is not M.
+        Labels are class ids, 0 is background; `rater_mask` tells which annotations each image has,
+        and the uncertainties of the others have no meaning. Examples of weight 0 (padding) stay out
+        of the batch statistics.
         """
         checks.shape("rater_mask", rater_mask, (image.shape[0], self.num_raters))
         context = blocks.Context(train, None, weight)

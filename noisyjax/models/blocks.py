@@ -22,14 +22,11 @@ class Conv(nn.Module):
     """A convolution over one or several inputs, concatenated along channels.
 
     Attributes:
-      features: number of output channels.
       size: kernel size along every axis.
       stride: 1 or 2; 2 with an odd kernel size, or 2.
-      use_bias: whether a bias is added.
       dilation: distance of neighbouring taps in voxels; with stride 1 alone.
       up: whether the first of two inputs is on the coarser grid, and is up-sampled linearly first;
         with stride 1 and dilation 1 alone.
-      dtype: type of the activations.
     """
 
     features: int
@@ -87,7 +84,6 @@ class Norm(nn.Module):
       momentum: how much of the running averages a training step keeps.
       use_scale: whether there is a scale beside the bias.
       axis_name: mapped axis over which the batch statistics are averaged, or None.
-      dtype: type of the activations.
     """
 
     kind: str = "instance"
@@ -216,20 +212,9 @@ def dropout(
 ) -> Float[Array, "B *S C"]:
     """Zeroes whole channels (Tompson et al. 2015) or single numbers and scales the others up.
 
-    What an example loses depends on its key and the layer, not on the batch around it.
-
-    Args:
-      x: ``[B, *S, C]``.
-      keys: one typed key per example.
-      rate: probability that a channel, or a number, is zeroed.
-      layer: number of the layer, folded into the keys.
-      whole_channels: whether a channel is zeroed as a whole.
-
-    Returns:
-      ``[B, *S, C]``.
-
-    Raises:
-      ValueError: without keys.
+    What an example loses depends on its key and the layer, not on the batch around it. `rate` is
+    the probability that a channel, or a number, is zeroed; `layer` is folded into the keys, of
+    which there is one per example. Without keys it is a ValueError.
     """
     if keys is None:
         raise ValueError("keys: expected one key per example to train with dropout, got None")
@@ -289,17 +274,13 @@ class ConvNormAct(Layers, nn.Module):
     """Convolution, normalisation, activation and, in training with keys, dropout.
 
     Attributes:
-      features: number of output channels.
       layer: number of the layer in its network, for dropout.
-      size: kernel size.
-      stride: 1 or 2.
       norm: one of `NORMS`; with "none" the convolution has a bias.
       activation: see `Activation`.
       up: see `Conv`.
       dropout: probability that a channel is dropped.
       norm_scale: whether the normalisation has a scale.
       axis_name: see `Norm`.
-      dtype: type of the activations.
     """
 
     features: int
@@ -356,13 +337,7 @@ def _corners(x: Array) -> Array:
 
 
 class UpsampleTransposed(nn.Module):
-    """Doubles every side with a `2^n` transposed convolution.
-
-    Attributes:
-      features: number of output channels.
-      use_bias: whether a bias is added.
-      dtype: type of the activations.
-    """
+    """Doubles every side with a `2^n` transposed convolution."""
 
     features: int
     use_bias: bool = False

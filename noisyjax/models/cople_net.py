@@ -116,13 +116,6 @@ def resize(x: Float[Array, "B *S C"], sides: tuple[int, ...]) -> Float[Array, "B
     """Resizes by linear interpolation with the first and the last voxels of both on each other.
 
     New voxel t of T lies at ``t (S - 1) / (T - 1)`` (PyTorch's `align_corners=True`).
-
-    Args:
-      x: ``[B, *S, C]``.
-      sides: T, one per spatial axis.
-
-    Returns:
-      ``[B, *T, C]``.
     """
     for axis, side in enumerate(sides, 1):
         position = np.linspace(0, x.shape[axis] - 1, side)[:, None]

@@ -19,8 +19,6 @@ class VGG16(blocks.Layers, nn.Module):
     Attributes:
       widths: channels of every level, finest first; at most five.
       norm: normalisation after each convolution; VGG has none.
-      axis_name: see `blocks.Norm`.
-      dtype: type of the activations.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
@@ -52,8 +50,6 @@ class ResNet34(blocks.Layers, nn.Module):
     Attributes:
       widths: channels of the first convolution and of every stage; at most five.
       norm: one of `blocks.NORMS`.
-      axis_name: see `blocks.Norm`.
-      dtype: type of the activations.
     """
 
     widths: tuple[int, ...] = (64, 64, 128, 256, 512)

@@ -10,12 +10,7 @@ from noisyjax.models import blocks
 
 
 class _Head(blocks.Layers, nn.Module, kw_only=True):
-    """What the heads share; attributes that stand after those of each.
-
-    Attributes:
-      norm: "instance", "group" or "none".
-      activation: see `blocks.Activation`.
-      dtype: type of the activations; what comes out is float32.
+    """What the heads share; attributes that stand after those of each. Their results are float32.
     """
 
     norm: str = "instance"
@@ -33,9 +28,6 @@ class ExpertnessHead(_Head):
     A convolution, then a scale and an offset per channel that a linear map makes of the mixture
     (feature-wise linear modulation, Perez et al. 2018), then a 1x1 convolution. The linear map
     starts at zero: at first all mixtures are segmented alike.
-
-    Attributes:
-      num_classes: L.
     """
 
     num_classes: int
@@ -44,14 +36,9 @@ class ExpertnessHead(_Head):
     def __call__(
         self, inputs: tuple[Array, ...], expertness: Float[Array, "B R"]
     ) -> Float[Array, "B *S L"]:
-        """Segments a batch.
+        """Returns the logits that belong to given shares of the raters in the mixture.
 
-        Args:
-          inputs: maps ``[B, *S, W_i]``; the first are the features, whose width is kept.
-          expertness: share of each rater in the mixture, ``[B, R]``.
-
-        Returns:
-          Logits, ``[B, *S, L]``.
+        Inputs are maps ``[B, *S, W_i]``; the first are the features, whose width is kept.
         """
         width = inputs[0].shape[-1]
         x = self._shared(inputs)
@@ -63,12 +50,7 @@ class ExpertnessHead(_Head):
 
 
 class RaterHead(_Head):
-    """Segments once for each rater: a convolution that all share, and a 1x1 convolution of each.
-
-    Attributes:
-      num_raters: R.
-      num_classes: L.
-    """
+    """Segments once for each rater: a convolution that all share, and a 1x1 convolution of each."""
 
     num_raters: int
     num_classes: int
@@ -83,11 +65,7 @@ class RaterHead(_Head):
 
 
 class WeightHead(_Head):
-    """Weighs the raters at each voxel; all alike at first.
-
-    Attributes:
-      num_raters: R.
-    """
+    """Weighs the raters at each voxel; all alike at first."""
 
     num_raters: int
 

@@ -16,12 +16,7 @@ from noisyjax.models import blocks
 
 
 class Gaussian(NamedTuple):
-    """A Gaussian with independent components.
-
-    Attributes:
-      mean: ``[..., Z]``.
-      log_sigma: logarithm of the standard deviations, ``[..., Z]``.
-    """
+    """A Gaussian with independent components; `log_sigma` is of the standard deviations."""
 
     mean: Float[Array, "*B Z"]
     log_sigma: Float[Array, "*B Z"]
@@ -37,14 +32,7 @@ def kl_divergence(posterior: Gaussian, prior: Gaussian) -> Float[Array, "*B"]:
     .. math:: \sum_z \log\frac{\sigma_p}{\sigma_q}
        + \frac{\sigma_q^2 + (\mu_q - \mu_p)^2}{2 \sigma_p^2} - \frac{1}{2}
 
-    with q the posterior and p the prior (Kohl et al. 2018, Eq. 3).
-
-    Args:
-      posterior: components ``[..., Z]``.
-      prior: components ``[..., Z]``.
-
-    Returns:
-      Nats, ``[...]``.
+    in nats, with q the posterior and p the prior (Kohl et al. 2018, Eq. 3).
 
     >>> one, zero = jnp.ones(2), jnp.zeros(2)
     >>> float(kl_divergence(Gaussian(one, zero), Gaussian(zero, zero)))
@@ -64,11 +52,8 @@ class Encoder(blocks.Layers, nn.Module):
     Attributes:
       latent_size: Z.
       widths: channels of every level, finest first.
-      convs_per_level: convolutions of each level.
       norm: "none", "instance", "group" or "batch".
       activation: see `blocks.Activation`.
-      axis_name: mapped axis over which batch statistics are averaged, or None.
-      dtype: type of the activations; what comes out is float32.
     """
 
     latent_size: int
@@ -88,17 +73,10 @@ class Encoder(blocks.Layers, nn.Module):
         train: bool = False,
         weight: Float[Array, "B"] | None = None,
     ) -> Gaussian:
-        """Encodes a batch.
+        """Encodes a batch, with a segmentation for the posterior, with None for the prior; float32.
 
-        Args:
-          image: ``[B, *S, K]``.
-          segmentation: probabilities of the classes, ``[B, *S, L]``, for the posterior; None for
-            the prior. It enters minus 1/2, beside the image.
-          train: whether batch statistics are updated.
-          weight: ``[B]``; examples of weight 0 (padding) stay out of the batch statistics.
-
-        Returns:
-          Components ``[B, Z]``, float32.
+        A segmentation holds the probabilities of the classes; it enters minus 1/2, beside the
+        image. Examples of weight 0 (padding) stay out of the batch statistics.
         """
         checks.rank("image", image, (4, 5))
         inputs = (image,) if segmentation is None else (image, segmentation - 0.5)
@@ -115,9 +93,7 @@ class Combiner(nn.Module):
     """1x1 convolutions over a segmenter's features with a latent draw beside each voxel.
 
     Attributes:
-      num_classes: L.
       num_convs: convolutions, the last of which gives the logits.
-      dtype: type of the activations; the logits are float32.
     """
 
     num_classes: int

@@ -15,13 +15,9 @@ class ResidualPath(blocks.Layers, nn.Module):
     Every unit is `norm(relu(relu(conv3(x)) + conv1(x)))`.
 
     Attributes:
-      features: channels of every unit.
-      length: number of units.
       norm: normalisation after each unit, one of `blocks.NORMS`.
       conv_norm: normalisation, without a scale, after each convolution; with "none" the
         convolutions have a bias.
-      axis_name: see `blocks.Norm`.
-      dtype: type of the activations.
     """
 
     features: int

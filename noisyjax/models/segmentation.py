@@ -60,9 +60,6 @@ class Segmenter(blocks.Layers, nn.Module):
           train: whether batch statistics are updated and dropout is on.
           keys: ``[B]`` typed keys, one per example; needed by dropout in training.
           weight: ``[B]``; examples of weight 0 (padding) stay out of the batch statistics.
-
-        Raises:
-          ValueError: for an option or an image that does not fit, or dropout without keys.
         """
         checks.rank("image", image, (4, 5))
         return self._segment(image.astype(self.dtype), blocks.Context(train, keys, weight))

@@ -56,12 +56,7 @@ class UNet(segmentation.Segmenter):
         return segmentation.Segmentation(self.logits(features[0]), features[0], deep)
 
     def encode(self, x: Array, context: blocks.Context) -> list[Array]:
-        """Runs the encoder in a module's call; features of every level, finest first.
-
-        Args:
-          x: ``[B, *S, K]``.
-          context: of the call.
-        """
+        """Runs the encoder in a module's call; features of every level, finest first."""
         skips = []
         for level in range(len(self.widths)):
             x = self._encode(level, x, context)
@@ -71,12 +66,9 @@ class UNet(segmentation.Segmenter):
     def decode(
         self, skips: list[Array], context: blocks.Context, *, prefix: str = ""
     ) -> list[Array]:
-        """Runs a decoder in a module's call; features of every level, finest first.
+        """Runs a decoder on what `encode` returned; features of every level, finest first.
 
-        Args:
-          skips: what `encode` returned.
-          context: of the call.
-          prefix: of the names of its parameters, so that an encoder may have several decoders.
+        `prefix` is of the names of its parameters, so that an encoder may have several decoders.
         """
         features = [skips[-1]]
         for level in reversed(range(len(self.widths) - 1)):
