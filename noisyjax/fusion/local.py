@@ -74,10 +74,6 @@ def spatial_staple(
       consensus too, given these probabilities; number of pairs; log-likelihood of the voxels in
       dispute by their own matrices.
 
-    Raises:
-      ValueError: as `patterns.check`, or if the window is no odd number of voxels (one for each
-        axis), the bias not in [0, 1], or a limit negative.
-
     >>> masks = jnp.array([[0, 0, 1, 1, 1, 0], [0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0]])
     >>> spatial_staple(masks).probs.argmax(axis=-1).tolist()
     [0, 1, 1, 1, 1, 0]

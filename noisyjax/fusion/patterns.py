@@ -19,16 +19,12 @@ def check(
     *,
     leading: int = 1,
 ) -> None:
-    """Raises unless labels are what raters can have given.
+    """Raises a ValueError that names the argument unless labels are what raters can have given.
 
     Args:
       labels: class ids, ``[R, *S]``, or ``[N, R, *S]`` of a data set.
       rater_mask: ``[R]``, or ``[N, R]``; None: everyone.
       leading: number of axes before the spatial ones.
-
-    Raises:
-      ValueError: naming the argument, if a shape or dtype does not fit, or there are fewer than two
-        classes or no rater.
 
     >>> check(jnp.zeros((2, 8), jnp.uint8), 1)
     Traceback (most recent call last):
@@ -58,14 +54,13 @@ def ballots(
     num_classes: int,
     rater_mask: Bool[Array, "*N R"] | None = None,
 ) -> Integer[Array, "*N R V"]:
-    """Returns the votes as small numbers: the class, or L for no vote.
+    """Returns the votes as small numbers ``[*N, R, V]``: the class, or L for no vote.
+
+    They are uint8 (int32 from 255 classes on).
 
     Args:
       labels: class ids, ``[*N, R, V]``; an id that is no class (an ignore label) is no vote.
       rater_mask: ``[*N, R]``, who labelled the image; None: everyone.
-
-    Returns:
-      ``[*N, R, V]`` uint8 (int32 from 255 classes on), values 0 to L.
 
     >>> ballots(jnp.array([[0, 1, 255], [1, 1, 0]]), 2, jnp.array([True, False])).tolist()
     [[0, 1, 2], [2, 2, 2]]
@@ -79,11 +74,8 @@ def ballots(
 def encode(votes: Integer[Array, "*N R V"], num_classes: int) -> Integer[Array, "*N V"]:
     """Returns the pattern of every voxel: the votes as the digits of a number to the base L + 1.
 
-    Args:
-      votes: values 0 to L, ``[*N, R, V]``.
-
-    Returns:
-      Codes ``[*N, V]`` of the narrowest type that holds them; the first rater's digit counts one.
+    Votes 0 to L, ``[*N, R, V]``, give codes ``[*N, V]`` of the narrowest type that holds them; the
+    first rater's digit counts one.
 
     >>> encode(jnp.array([[0, 1, 2], [1, 1, 0]]), 2).tolist()
     [3, 4, 2]

@@ -123,9 +123,6 @@ def pooled_staple(
     Returns:
       Probabilities ``[N, *S, L]``, matrices ``[R, L, L]``, number of pairs, log-likelihood of the
       data set.
-
-    Raises:
-      ValueError: as `patterns.check`, or if the prior has another shape or a limit is negative.
     """
     patterns.check(labels, num_classes, rater_mask, leading=2)
     return _fuse(

@@ -78,15 +78,10 @@ def maximise(
 
     How much an iteration changes says little about what is still to come: where EM is slow, the
     distance to its end is hundreds of times as large, and lost in the rounding of single precision
-    long before it is small. So the state is compared with that of four fifths of the iterations. If
-    the error shrinks as c^n, whatever c, a change of at most t over the last fifth leaves one of
-    about t^(5/4).
-
-    Args:
-      rows: votes, how often each occurs, and the prior, which stays as it is.
-      max_iterations: at most so many pairs of M-step and E-step.
-      tolerance: EM ends when no probability, of a class or in a matrix, changed by more than this
-        in the last fifth of the iterations.
+    long before it is small. So EM ends when no probability, of a class or in a matrix, changed by
+    more than `tolerance` in the last fifth of the iterations, or after `max_iterations` pairs of
+    M-step and E-step. If the error shrinks as c^n, whatever c, a change of at most t over the last
+    fifth leaves one of about t^(5/4).
 
     Returns:
       Posterior ``[M, L]`` (also of rows that no voxel has), matrices ``[R, L, L]``, number of

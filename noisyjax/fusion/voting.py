@@ -23,18 +23,12 @@ def mean(
     *,
     rater_mask: Bool[Array, "R"] | None = None,
 ) -> Float[Array, "*S L"]:
-    """Returns the share of raters who chose each class.
+    """Returns the share of raters who chose each class, ``[*S, L]``; 1/L where nobody voted.
 
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class (an ignore label such as 255) is no
         vote.
       rater_mask: ``[R]``, who labelled the image; the others have no vote.
-
-    Returns:
-      Probabilities ``[*S, L]``, float32; where nobody voted, 1/L for each class.
-
-    Raises:
-      ValueError: as `patterns.check`.
 
     >>> mean(jnp.array([[0, 1], [0, 1], [0, 0], [1, 1]]), 2)
     Array([[0.75, 0.25],
@@ -52,22 +46,16 @@ def majority(
     rater_mask: Bool[Array, "R"] | None = None,
     key: Key[Array, ""] | None = None,
 ) -> Int[Array, "*S"]:
-    """Returns the class that most raters chose.
+    """Returns the class that most raters chose, ``[*S]`` int32.
 
-    Among classes with equally many votes one is drawn uniformly at random, at every voxel anew, if
-    a key is given; without a key the lowest class id wins, which favours the background.
+    Among classes with equally many votes, all of them where nobody voted, one is drawn uniformly at
+    random, at every voxel anew, if a key is given; without a key the lowest class id wins, which
+    favours the background.
 
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class is no vote.
       rater_mask: ``[R]``, who labelled the image; the others have no vote.
       key: breaks ties; the example's key of purpose "ties".
-
-    Returns:
-      Class ids ``[*S]``, int32. Where nobody voted all classes tie: any class with a key, 0
-      without.
-
-    Raises:
-      ValueError: as `patterns.check`.
 
     >>> majority(jnp.array([[0, 1], [0, 2], [1, 2], [1, 2]]), 3)
     Array([0, 2], dtype=int32)

@@ -27,8 +27,7 @@ def _log_weighted_sum(
 ) -> Float[Array, "..."]:
     """Returns ``log sum_j weights_j exp(log_probs_j)``, with the exact gradient at zero weights.
 
-    ``logsumexp(log(weights) + log_probs)`` has the same value, but no gradient at a weight of 0,
-    and twice as many exponentials to differentiate.
+    ``logsumexp(log(weights) + log_probs)`` has the same value, but no gradient at a weight of 0.
 
     The sum is scaled by its largest term, so it lies in ``[1, L]``. A term of weight 0 may still
     have a huge factor: it is capped at the largest number, which leaves the value alone and the
@@ -63,17 +62,11 @@ def _kept(labels: Array, rater_mask: Array | None, where: Array | None = None) -
 
 
 def mix(probs: Float[Array, "*S L"], cms: Float[Array, "R *#S L L"]) -> Float[Array, "R *S L"]:
-    """Returns each rater's label probabilities ``A p`` (Zhang et al. 2020, Eq. 2).
+    """Returns each rater's label probabilities ``A p``, ``[R, *S, L]`` (Zhang et al. 2020, Eq. 2).
 
     Args:
       probs: of the true class, ``[*S, L]``.
       cms: ``[R, *S, L, L]``, columns sum to one, or with spatial axes of 1.
-
-    Returns:
-      ``[R, *S, L]``, summing to one over the classes.
-
-    Raises:
-      ValueError: if the shape of the matrices does not fit.
 
     >>> swap = jnp.array([[[0.0, 1.0], [1.0, 0.0]]])
     >>> mix(jnp.array([0.25, 0.75]), swap)
@@ -107,10 +100,6 @@ def mixed_nll(
       ``[R, *S]``, in nats. A label the matrix excludes (a row of zeros) costs about 87 in float32,
       without gradient; a label that counts but is not in ``0..L-1`` gives NaN.
 
-    Raises:
-      ValueError: if the shape of the matrices or the labels does not fit, or labels are no
-        integers.
-
     >>> swap = jnp.array([[[0.0, 1.0], [1.0, 0.0]]])
     >>> mixed_nll(jnp.array([0.0, 100.0]), swap, jnp.array([1]))
     Array([100.], dtype=float32)
@@ -133,7 +122,7 @@ def log_likelihood(
     *,
     rater_mask: Bool[Array, "R"] | None = None,
 ) -> Float[Array, "*S L"]:
-    r"""Returns how well each true class explains the labels of all raters together.
+    r"""Returns how well each true class explains the labels of all raters together, ``[*S, L]``.
 
     .. math:: \log p(\tilde y^{(1)}, \dots, \tilde y^{(R)} \mid y = j)
         = \sum_r \log A^{(r)}[\tilde y^{(r)}, j]
@@ -145,12 +134,6 @@ def log_likelihood(
       cms: ``[R, *S, L, L]``, columns sum to one, entries above 0, or with spatial axes of 1.
       labels: class ids, ``[R, *S]``.
       rater_mask: who labelled this image, ``[R]``; the others add 0.
-
-    Returns:
-      ``[*S, L]``.
-
-    Raises:
-      ValueError: as `mixed_nll`.
 
     >>> coin = jnp.array([[[0.75, 0.25], [0.25, 0.75]]])
     >>> jnp.exp(log_likelihood(coin, jnp.array([1])))
@@ -176,7 +159,7 @@ def trace(cms: Float[Array, "R *S L L"]) -> Float[Array, "R *S"]:
 def one_hot_cms(
     truth: Integer[Array, "*S"], labels: Integer[Array, "R *S"], num_classes: int
 ) -> Float[Array, "R *S L L"]:
-    """Returns the true matrices of raters whose labels and truth are both known.
+    """Returns the true matrices ``[R, *S, L, L]`` of raters whose labels and truth are both known.
 
     At a pixel only the column of the true class is observed: it is one-hot at the label given.
     The other columns are those of a rater who is right. (Comparisons with estimates should look at
@@ -186,12 +169,6 @@ def one_hot_cms(
       truth: true class ids, ``[*S]``.
       labels: raters' class ids, ``[R, *S]``. Where they are no class (missing raters, 255) the
         rater counts as right: the matrix is the identity.
-
-    Returns:
-      float32 ``[R, *S, L, L]`` of zeros and ones; columns sum to one.
-
-    Raises:
-      ValueError: if the shapes do not fit, ids are no integers or there are fewer than two classes.
 
     >>> one_hot_cms(jnp.array([1]), jnp.array([[0]]), 2)[0, 0]
     Array([[1., 1.],

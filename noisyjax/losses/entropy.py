@@ -11,17 +11,10 @@ from noisyjax.core import checks
 def clean_labels(
     labels: Integer[Array, "*S"], keep: Bool[Array, "*S"] | None, num_classes: int
 ) -> Int[Array, "*S"]:
-    """Makes labels safe to gather with: whatever is not kept becomes class 0.
+    """Makes labels safe to gather with, int32 ``[*S]`` in ``0..L``: what is not kept becomes 0.
 
     Labels that are kept but are no class become `num_classes`, which a gather turns into NaN: a
     wrong label shows, instead of counting as some class (-1 would be read from the end).
-
-    Args:
-      labels: class ids, ``[*S]``, with any value where `keep` is False.
-      keep: the entries that count, ``[*S]``; None keeps all.
-
-    Returns:
-      int32, ``[*S]``, in ``0..L``.
     """
     labels = labels.astype(jnp.int32)
     labels = jnp.where((labels < 0) | (labels >= num_classes), num_classes, labels)
@@ -35,20 +28,14 @@ def cross_entropy(
     where: Bool[Array, "*S"] | None = None,
     ignore: int | None = None,
 ) -> Float[Array, "*S"]:
-    """Returns ``-log softmax(logits)[label]`` at each pixel.
+    """Returns ``-log softmax(logits)[label]`` in nats at each pixel, ``[*S]``.
 
     Args:
       logits: unnormalised log-probabilities, ``[*S, L]``.
-      labels: class ids in ``0..L-1``, ``[*S]``.
+      labels: class ids, ``[*S]``; one that counts but is not in ``0..L-1`` gives NaN.
       where: the pixels that count, ``[*S]``. The others give 0 and no gradient, whatever label
         stands there.
       ignore: a label, for example 255, whose pixels do not count either.
-
-    Returns:
-      The loss in nats, ``[*S]``; NaN where a label that counts is not in ``0..L-1``.
-
-    Raises:
-      ValueError: if the labels have another shape than the logits, or are no integers.
 
     >>> logits = jnp.array([[0.0, 0.0], [0.0, 0.0], [50.0, 0.0]])
     >>> cross_entropy(logits, jnp.array([1, 255, 0]), ignore=255).round(4)
@@ -73,19 +60,13 @@ def soft_cross_entropy(
     *,
     where: Bool[Array, "*S"] | None = None,
 ) -> Float[Array, "*S"]:
-    """Returns ``-sum_l targets_l log softmax(logits)_l`` at each pixel.
+    """Returns ``-sum_l targets_l log softmax(logits)_l`` in nats at each pixel, ``[*S]``.
 
     Args:
       logits: unnormalised log-probabilities, ``[*S, L]``.
       targets: probabilities of the classes, for example the mean of several raters' labels,
         ``[*S, L]``.
       where: the pixels that count, ``[*S]``. The others give 0 and no gradient.
-
-    Returns:
-      The loss in nats, ``[*S]``.
-
-    Raises:
-      ValueError: if the shapes differ.
 
     >>> soft_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.25, 0.75]])).round(4)
     Array([0.6931], dtype=float32)
@@ -104,7 +85,7 @@ def generalised_cross_entropy(
     q: float | int = 0.7,
     where: Bool[Array, "*S"] | None = None,
 ) -> Float[Array, "*S"]:
-    """Returns ``sum_l targets_l (1 - p_l^q) / q`` at each pixel, p the softmax of the logits.
+    """Returns ``sum_l targets_l (1 - p_l^q) / q`` at each pixel ``[*S]``, p the softmax.
 
     Between the cross-entropy (q to 0), which wrong labels pull hard, and the mean absolute error
     (q = 1), which they hardly move. It is at most 1 / q.
@@ -114,12 +95,6 @@ def generalised_cross_entropy(
       targets: one-hot labels or probabilities of the classes, ``[*S, L]``.
       q: in ``(0, 1]``.
       where: the pixels that count, ``[*S]``. The others give 0 and no gradient.
-
-    Returns:
-      The loss, ``[*S]``.
-
-    Raises:
-      ValueError: if q is out of its range, or the shapes differ.
 
     References:
       Zhang and Sabuncu, Generalized cross entropy loss, NeurIPS 2018, Eq. 6.
@@ -144,7 +119,7 @@ def bootstrapped_cross_entropy(
     hard: bool = False,
     where: Bool[Array, "*S"] | None = None,
 ) -> Float[Array, "*S"]:
-    """Returns the cross-entropy to a mixture of the labels and the network's own prediction.
+    """Returns the cross-entropy to a mixture of the labels and the prediction, in nats ``[*S]``.
 
     The soft one is the cross-entropy with the prediction's entropy beside it: the gradient goes
     through both occurrences of the prediction.
@@ -155,12 +130,6 @@ def bootstrapped_cross_entropy(
       beta: share of the labels, in ``[0, 1]``; 1 gives the cross-entropy.
       hard: whether the most probable class is mixed in, in place of the probabilities.
       where: the pixels that count, ``[*S]``. The others give 0 and no gradient.
-
-    Returns:
-      The loss in nats, ``[*S]``.
-
-    Raises:
-      ValueError: if beta is out of its range, or the shapes differ.
 
     References:
       Reed et al., Training deep neural networks on noisy labels with bootstrapping, 2014, Eq. 6

@@ -20,6 +20,8 @@ def soft_dice(
     .. math:: 1 - \frac{1}{L} \sum_l
               \frac{2 \sum_i p_{il} t_{il} + s}{\sum_i p_{il}^k + \sum_i t_{il}^k + s}
 
+    Its gradient is finite everywhere.
+
     Args:
       probs: predicted probabilities, ``[*S, L]``.
       targets: one-hot labels or soft labels, ``[*S, L]``.
@@ -29,12 +31,6 @@ def soft_dice(
         from `targets`: with the small default, any predicted voxel of it costs the full loss of
         the class; absent from both counts as perfect overlap, also for ``smooth=0``.
       power: k, the power of the terms below: 1, or 2 as in V-Net. Soft labels reach 0 only with 2.
-
-    Returns:
-      The loss, ``[]``. Its gradient is finite everywhere.
-
-    Raises:
-      ValueError: if the shapes differ, or no class is left without the background.
 
     References:
       Milletari et al., V-Net, 3DV 2016 (squares below). Drozdzal et al. 2016 (first powers).
@@ -78,7 +74,8 @@ def noise_robust_dice(
 
     Gamma 2 and power 2 give the soft Dice loss of power 2, gamma 1 a mean absolute error over the
     size of the class. All classes count, the background too. The published code sums over the
-    pixels of a batch, here it is those of one example; only so examples can be weighed.
+    pixels of a batch, here it is those of one example; only so examples can be weighed. The
+    gradient is finite everywhere.
 
     Args:
       probs: predicted probabilities, ``[*S, L]``.
@@ -89,12 +86,6 @@ def noise_robust_dice(
         loss is in ``[0, 1]``. With 2 it is not: a class that is absent from `targets` and predicted
         everywhere with probability p costs ``p ** (gamma - 2)``.
       where: the pixels that count, ``[*S]``.
-
-    Returns:
-      The loss, ``[]``. Its gradient is finite everywhere.
-
-    Raises:
-      ValueError: if gamma is not in ``[1, 2]``, or the shapes differ.
 
     References:
       Wang et al., A noise-robust framework for automatic segmentation of COVID-19 pneumonia lesions

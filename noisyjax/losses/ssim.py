@@ -15,26 +15,19 @@ def ssim(
     sigma: float | int = 1.5,
     data_range: float | int = 1.0,
 ) -> Float[Array, "*S"]:
-    r"""Returns the structural similarity around each voxel, in ``[-1, 1]``; 1 is equality.
+    r"""Returns the structural similarity around each voxel ``[*S]``, in ``[-1, 1]``; 1 is equality.
 
     .. math:: \frac{(2 \mu_x \mu_y + c_1)(2 \sigma_{xy} + c_2)}
               {(\mu_x^2 + \mu_y^2 + c_1)(\sigma_x^2 + \sigma_y^2 + c_2)}
 
     Means and (co)variances are those of a window with Gaussian weights; ``c_1 = (0.01 d)^2`` and
     ``c_2 = (0.03 d)^2`` with d the data range. Outside of the image lie zeros, in both images.
+    Images are of any rank; channels by `vmap`.
 
     Args:
-      x: ``[*S]``, of any rank; channels by `vmap`.
-      y: ``[*S]``.
       window: side of the window in voxels, odd.
       sigma: standard deviation of its weights in voxels.
       data_range: d, the distance of the largest possible value to the smallest.
-
-    Returns:
-      ``[*S]``.
-
-    Raises:
-      ValueError: if the window is even, a number is not positive or the shapes differ.
 
     References:
       Wang et al., Image quality assessment, IEEE TIP 2004, Eq. 13 with the published constants.
@@ -72,19 +65,15 @@ def ssim_loss(
     sigma: float | int = 1.5,
     include_background: bool = False,
 ) -> Float[Array, ""]:
-    """Returns 1 minus the mean structural similarity of one example: 0 is equality.
+    """Returns 1 minus the mean structural similarity of one example, in ``[0, 2]``: 0 is equality.
+
+    Its gradient is finite everywhere.
 
     Args:
       probs: predicted probabilities, ``[*S, L]``.
       targets: one-hot labels or soft labels, ``[*S, L]``.
       window, sigma: see `ssim`.
       include_background: whether class 0 is part of the mean over classes.
-
-    Returns:
-      The loss, in ``[0, 2]``, ``[]``. Its gradient is finite everywhere.
-
-    Raises:
-      ValueError: as `ssim`, and if no class is left without the background.
 
     >>> mask = jnp.zeros((8, 8, 2)).at[2:6, 2:6, 1].set(1.0)
     >>> float(ssim_loss(mask, mask))

@@ -31,9 +31,12 @@ def weighted_cross_entropy(
     *,
     rater_mask: RaterMask = None,
 ) -> Float[Array, ""]:
-    r"""Returns the cross-entropy weighted by uncertainty (Eq. 1).
+    r"""Returns the cross-entropy weighted by uncertainty (Eq. 1), in nats.
 
     .. math:: \frac{1}{NM} \sum_{m,i} e^{-\sigma_i^m} CE(p_i, y_i^m) + \frac{\sigma_i^m}{2}
+
+    It is 0 without any annotation. A label of probability 0 costs about 87 in float32, without
+    gradient.
 
     Args:
       p: probability of the foreground, ``[*S]``. From a sigmoid that saturates no gradient comes;
@@ -42,13 +45,6 @@ def weighted_cross_entropy(
       sigma: uncertainty of each annotation, in ``[0, 1]``, ``[M, *S]``.
       rater_mask: which annotations the image has, ``[M]``; the others count for nothing, whatever
         stands there.
-
-    Returns:
-      The loss in nats, ``[]``; 0 without any annotation. A label of probability 0 costs about 87
-      in float32, without gradient.
-
-    Raises:
-      ValueError: if shapes do not fit, or the labels are neither integers nor bool.
 
     >>> p, labels = jnp.array([0.5, 0.5]), jnp.array([[0, 1]])
     >>> weighted_cross_entropy(p, labels, jnp.zeros((1, 2))).round(4)
@@ -67,15 +63,7 @@ def weighted_cross_entropy_of_logits(
     *,
     rater_mask: RaterMask = None,
 ) -> Float[Array, ""]:
-    """Returns `weighted_cross_entropy` of ``sigmoid(logits)``, exact for logits of any size.
-
-    Args:
-      logits: of the foreground, ``[*S]``.
-      labels, sigma, rater_mask: as in `weighted_cross_entropy`.
-
-    Returns:
-      The loss in nats, ``[]``.
-    """
+    """Returns `weighted_cross_entropy` of ``sigmoid(logits)``, exact for logits of any size."""
     _check("logits", logits, labels, sigma, rater_mask)
     losses = jax.nn.softplus(jnp.where(_foreground(labels), -logits[None], logits[None]))
     return _weighted_mean(losses, sigma, rater_mask)
@@ -93,14 +81,9 @@ def weighted_dice(
     .. math:: \frac{1}{M} \sum_m \left( \frac{\sum_i e^{-\sigma_i^m} (p_i - y_i^m)^2}
               {\sum_i p_i^2 + \sum_i (y_i^m)^2} + \frac{1}{2N} \sum_i \sigma_i^m \right)
 
-    With sigma 0 it is the mean of the soft Dice losses with squares below.
-
-    Args:
-      p: probability of the foreground, ``[*S]``.
-      labels, sigma, rater_mask: as in `weighted_cross_entropy`.
-
-    Returns:
-      The loss, ``[]``; 0 without any annotation. The quotient is 0 if p and a label are both empty.
+    With sigma 0 it is the mean of the soft Dice losses with squares below. It is 0 without any
+    annotation, and the quotient 0 if p and a label are both empty. The arguments are those of
+    `weighted_cross_entropy`.
     """
     _check("p", p, labels, sigma, rater_mask)
     targets = _foreground(labels).astype(p.dtype)
@@ -112,13 +95,10 @@ def weighted_dice(
 
 
 def calibration_maps(labels: Labels, sigma: Float[Array, "M *S"]) -> Float[Array, "M *S"]:
-    """Returns what each annotation says of the truth, ``|y - sigma|`` (Eq. 4).
+    """Returns what each annotation says of the truth, ``|y - sigma|``, ``[M, *S]`` (Eq. 4).
 
-    Args:
-      labels, sigma: as in `weighted_cross_entropy`.
-
-    Returns:
-      In ``[0, 1]``, ``[M, *S]``: the label where it is trusted, its opposite where it is not.
+    It is the label where that is trusted, its opposite where it is not; arguments as in
+    `weighted_cross_entropy`.
 
     >>> calibration_maps(jnp.array([[0, 1, 1]]), jnp.array([[0.0, 0.25, 1.0]]))
     Array([[0.  , 0.75, 0.  ]], dtype=float32)
@@ -129,14 +109,9 @@ def calibration_maps(labels: Labels, sigma: Float[Array, "M *S"]) -> Float[Array
 
 
 def consistency(maps: Float[Array, "M *S"], *, rater_mask: RaterMask = None) -> Float[Array, ""]:
-    """Returns the mean squared distance of the calibration maps to their mean (Eq. 5).
+    """Returns the mean squared distance of the calibration maps ``[M, *S]`` to their mean (Eq. 5).
 
-    Args:
-      maps: calibration maps, ``[M, *S]``.
-      rater_mask: which annotations the image has, ``[M]``.
-
-    Returns:
-      In ``[0, 1/4]``, ``[]``.
+    It is in ``[0, 1/4]``. `rater_mask` tells which annotations the image has, ``[M]``.
     """
     return jnp.mean(_variance(_cleaned(maps, rater_mask), rater_mask))
 

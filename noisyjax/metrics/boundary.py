@@ -55,13 +55,6 @@ def boundary_overlap(
       empty: the values where neither mask has a boundary: "one", "nan" or "zero". Where only one
         has none, its own directed value is 0, or NaN with ``empty="nan"``.
 
-    Returns:
-      The overlaps.
-
-    Raises:
-      ValueError: if shapes differ, masks are no integers or bool, `radius` is less than 1, or
-        `outside` or `empty` is unknown.
-
     References:
       Yeghiazaryan & Voiculescu, J. Med. Imaging 2018; as measured in Wang et al. (RAR-U-Net),
       Equations 6-7.

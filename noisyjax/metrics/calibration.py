@@ -44,12 +44,6 @@ def bin_probabilities(
       truth: ``[*S]``, the object where it is not zero.
       num_bins: K; bin k holds probabilities in ``(k / K, (k + 1) / K]``, the first also 0.
       where: the pixels that count, ``[*S]``.
-
-    Returns:
-      The bins.
-
-    Raises:
-      ValueError: if shapes differ, the truth is neither integers nor bool or there is no bin.
     """
     checks.shape("truth", truth, probs.shape, like="probs")
     checks.positive("num_bins", num_bins)
@@ -80,13 +74,8 @@ def reliability_curve(bins: Bins) -> tuple[Float[Array, "K"], Float[Array, "K"]]
 def expected_calibration_error(bins: Bins) -> Float[Array, ""]:
     """Returns the mean distance of the reliability curve from the diagonal over all pixels.
 
-    The bins are weighted by their pixels (Naeini et al. 2015; Guo et al. 2017, Equation 3).
-
-    Args:
-      bins: from `bin_probabilities`, or a sum of several.
-
-    Returns:
-      float32 ``[]`` in ``[0, 1]``; NaN if no pixel counts.
+    The bins, or sums of several images' bins, are weighted by their pixels (Naeini et al. 2015; Guo
+    et al. 2017, Equation 3). It is in ``[0, 1]``; NaN if no pixel counts.
 
     >>> bins = bin_probabilities(jnp.array([0.75, 0.75, 0.75, 0.75]), jnp.array([1, 1, 0, 0]))
     >>> expected_calibration_error(bins)
@@ -105,16 +94,12 @@ def brier_score(
 ) -> Float[Array, ""]:
     """Returns the mean squared difference of the probability from what happened (Brier 1950).
 
+    It is in ``[0, 1]``; NaN if no pixel counts.
+
     Args:
       probs: probability that a pixel is the object, ``[*S]``.
       truth: ``[*S]``, the object where it is not zero.
       where: the pixels that count, ``[*S]``.
-
-    Returns:
-      float32 ``[]`` in ``[0, 1]``; NaN if no pixel counts.
-
-    Raises:
-      ValueError: if shapes differ.
     """
     checks.shape("truth", truth, probs.shape, like="probs")
     checks.ids("truth", truth, masks=True)

@@ -30,22 +30,15 @@ def cm_rmse(
     *,
     where: Bool[Array, "..."] | None = None,
 ) -> Float[Array, ""]:
-    """Returns the root of the mean squared difference between two sets of matrices.
+    """Returns the root of the mean squared difference of two sets of matrices, ``[..., L, L]``.
 
-    The mean runs over pixels, raters and the entries of the matrices. A true matrix per pixel is
-    known in the column of the true class only: `true_column_error` compares just that one.
+    The mean runs over pixels, raters and the entries of the matrices; leading axes of either set
+    may be 1. It is NaN if nothing counts. A true matrix per pixel is known in the column of the
+    true class only: `true_column_error` compares just that one.
 
     Args:
-      estimated: ``[..., L, L]``.
-      true: ``[..., L, L]``; leading axes of either may be 1.
       where: what counts: ``[...]`` (matrices), or of the rank of `estimated` (entries; axes may be
         1, so ``[..., 1, L]`` chooses columns).
-
-    Returns:
-      float32 ``[]``; NaN if nothing counts.
-
-    Raises:
-      ValueError: if `where` has another rank.
     """
     squares = jnp.square(estimated - true)
     if where is None:
@@ -83,9 +76,6 @@ def true_column_error(
 
     Returns:
       (sum, count), float32 ``[R]`` each; count is the number of entries, L a pixel.
-
-    Raises:
-      ValueError: if the shapes do not fit, or ids are no integers.
 
     References:
       Zhang et al., NeurIPS 2020, Section 4 (root-MSE between estimated and real CMs).
@@ -161,10 +151,7 @@ def mean_trace(
     """Returns each rater's mean of ``trace / L`` over the pixels of one image, ``[R]``.
 
     It is the average probability that the rater is right, between 0 and 1; NaN if no pixel counts.
-
-    Args:
-      cms: ``[R, *S, L, L]``, or with spatial axes of 1.
-      where: the pixels that count, ``[*S]``.
+    The matrices are ``[R, *S, L, L]``, or with spatial axes of 1; the pixels ``where [*S]`` count.
 
     >>> mean_trace(jnp.array([[[1.0, 0.5], [0.0, 0.5]]]))
     Array([0.75], dtype=float32)
@@ -195,18 +182,12 @@ def class_exchange(mean_cm: Float[np.ndarray, "L L"]) -> Integer[np.ndarray, "L"
     """Returns the order of classes in which the raters, taken together, would be right most often.
 
     If the segmentation has exchanged classes, the matrices have exchanged their columns, and the
-    mean matrix is heavier off its diagonal. This needs no truth; it believes that on the whole the
-    raters are more often right than wrong in a consistent way.
-
-    Args:
-      mean_cm: mean matrix over raters and pixels, ``[L, L]``, columns sum to one.
+    mean matrix ``[L, L]`` over raters and pixels is heavier off its diagonal. This needs no truth;
+    it believes that on the whole the raters are more often right than wrong in a consistent way.
 
     Returns:
       ``[L]``: entry j is the class the raters mean where the segmentation says j. The identity
       (``arange(L)``) is the healthy answer, and the answer to a tie.
-
-    Raises:
-      ValueError: if the matrix is not square.
 
     >>> class_exchange(np.array([[0.2, 0.9], [0.8, 0.1]])).tolist()
     [1, 0]
@@ -246,15 +227,8 @@ def orientation_warnings(
 ) -> list[str]:
     """Says in words what the mean matrices show that should be looked at; needs no truth.
 
-    Args:
-      mean_cms: each rater's mean matrix, ``[R, L, L]``, columns sum to one.
-      rater_names: R names.
-
-    Returns:
-      One sentence per finding, none for a healthy panel.
-
-    Raises:
-      ValueError: if there are not as many names as square matrices.
+    There is one sentence per finding, none for a healthy panel. `mean_cms` has each rater's mean
+    matrix, ``[R, L, L]``, whose columns sum to one.
     """
     _check_square("mean_cms", mean_cms, 3)
     if len(rater_names) != len(mean_cms):
@@ -279,17 +253,10 @@ def orientation_warnings(
 
 
 def ranking_agreement(estimated: Float[np.ndarray, "R"], true: Float[np.ndarray, "R"]) -> float:
-    """Returns Spearman's correlation between two scores of the raters.
+    """Returns Spearman's correlation between two scores of the raters, ``[R]`` each.
 
-    Args:
-      estimated: a score of each rater, for example the mean trace, ``[R]``.
-      true: the score it should follow, for example Dice against the truth, ``[R]``.
-
-    Returns:
-      In ``[-1, 1]``; NaN with fewer than two raters or if either score is the same for all.
-
-    Raises:
-      ValueError: if the numbers of raters differ.
+    It is NaN with fewer than two raters or if either score is the same for all. An estimated score
+    is for example the mean trace; it should follow the Dice against the truth.
 
     >>> ranking_agreement(np.array([0.7, 0.9, 0.8]), np.array([0.1, 0.3, 0.2]))
     1.0

@@ -7,17 +7,7 @@ from noisyjax.core import checks
 
 
 def precision(flagged: Bool[Array, "N"], noisy: Bool[Array, "N"]) -> Float[Array, ""]:
-    """Returns the share of the flagged examples that are noisy.
-
-    Args:
-      flagged: the examples that are suspected, ``[N]``.
-      noisy: those whose label is wrong, ``[N]``.
-
-    Returns:
-      ``[]``; NaN if none is flagged.
-
-    Raises:
-      ValueError: if the shapes differ.
+    """Returns the share of the flagged examples that are noisy; NaN if none is flagged.
 
     >>> precision(jnp.array([True, True, False]), jnp.array([True, False, True]))
     Array(0.5, dtype=float32)
@@ -35,17 +25,8 @@ def auc(scores: Float[Array, "N"], noisy: Bool[Array, "N"]) -> Float[Array, ""]:
     """Returns the area under the ROC curve of a score that is to be high for noisy examples.
 
     It is the probability that a noisy example has a higher score than a clean one, a tie counting
-    as half (Mann and Whitney 1947): 0.5 for a score that tells nothing.
-
-    Args:
-      scores: ``[N]``; an example without a score (NaN) does not count.
-      noisy: those whose label is wrong, ``[N]``.
-
-    Returns:
-      ``[]``; NaN if there are no noisy or no clean examples with a score.
-
-    Raises:
-      ValueError: if the shapes differ.
+    as half (Mann and Whitney 1947): 0.5 for a score that tells nothing. Examples without a score
+    (NaN) do not count; the area is NaN if no noisy or no clean examples are left.
 
     >>> auc(jnp.array([0.1, 0.4, 0.4, 0.9]), jnp.array([False, False, True, True]))
     Array(0.875, dtype=float32)

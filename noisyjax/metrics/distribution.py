@@ -49,7 +49,8 @@ def ged_squared(
     .. math:: 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')]
 
     The expectations run over all ordered pairs, a map paired with itself included. The distance is
-    ``1 - IoU`` or ``1 - Dice``, averaged over classes; two empty masks have distance 0.
+    ``1 - IoU`` or ``1 - Dice``, averaged over classes; two empty masks have distance 0. It is NaN
+    if nobody labelled the image.
 
     Args:
       samples: class ids drawn from the model, ``[N, *S]``.
@@ -57,13 +58,6 @@ def ged_squared(
       distance: "iou" or "dice".
       include_background: whether class 0 is part of the mean over classes.
       rater_mask: who labelled this image, ``[R]``; the others are left out.
-
-    Returns:
-      float32 ``[]``; 0 for equal sets, NaN if nobody labelled the image.
-
-    Raises:
-      ValueError: if `distance` is unknown, shapes differ, ids are no integers or there are fewer
-        than two classes.
 
     References:
       Kohl et al., A Probabilistic U-Net, NeurIPS 2018 (Eq. 4).
@@ -96,12 +90,8 @@ def agreement(
 ) -> Float[Array, ""]:
     """Returns the mean IoU of the foreground over all pairs of different raters.
 
-    Args:
-      labels: raters' class ids, ``[R, *S]``; all classes of the foreground count as one.
-      rater_mask: who labelled this image, ``[R]``; the others are left out.
-
-    Returns:
-      float32 ``[]`` in ``[0, 1]``; two empty masks agree; NaN with fewer than two raters.
+    All classes of the foreground count as one, and two empty masks agree. Raters who did not label
+    the image (``rater_mask [R]``) are left out; NaN with fewer than two.
 
     >>> float(agreement(jnp.array([[1, 1, 0], [1, 0, 0]])))
     0.5

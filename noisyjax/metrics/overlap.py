@@ -53,10 +53,6 @@ def counts(
     Returns:
       Counts of ``[L]`` int32 (exact up to 2**31 voxels; add many volumes in int64 on the host).
 
-    Raises:
-      ValueError: if shapes differ, masks are no integers or bool, or there are fewer than two
-        classes.
-
     >>> counts(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2)
     Counts(tp=Array([1, 1], dtype=int32), fp=Array([0, 1], dtype=int32), \
 fn=Array([1, 0], dtype=int32), tn=Array([1, 1], dtype=int32))
@@ -147,16 +143,12 @@ def false_discovery_rate(counts: Counts, *, empty: str = "nan") -> Float[Array, 
 def relative_volume_difference(
     counts: Counts, *, empty: str = "zero", signed: bool = False
 ) -> Float[Array, "..."]:
-    """Returns ``|V_pred - V_true| / V_true`` per class.
+    """Returns ``|V_pred - V_true| / V_true`` per class, ``[..., L]``.
 
     Args:
-      counts: ``[..., L]``.
       empty: the value where both masks are empty. Where only the truth is, the result is inf, or
         NaN with ``empty="nan"``.
       signed: whether to leave the sign: positive for too large a prediction.
-
-    Returns:
-      float32 ``[..., L]``.
     """
     tp, fp, fn, _ = _floats(counts)
     difference = fp - fn if signed else jnp.abs(fp - fn)

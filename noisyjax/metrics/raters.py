@@ -22,18 +22,14 @@ def joint_counts(
     *,
     rater_mask: Bool[Array, "R"] | None = None,
 ) -> Int[Array, "R L L"]:
-    """Counts the voxels where a rater gave i and the truth is j.
+    """Counts the voxels where a rater gave i and the truth is j, ``[R, L, L]`` int32.
+
+    The counts are exact up to 2**31 voxels; add many images in int64 on the host.
 
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class (255) is not counted.
       truth: class ids, ``[*S]``, likewise.
       rater_mask: who labelled the image, ``[R]``; the tables of the others are zero.
-
-    Returns:
-      int32 ``[R, L, L]`` (exact up to 2**31 voxels; add many images in int64 on the host).
-
-    Raises:
-      ValueError: if the shapes differ, ids are no integers or there are fewer than two classes.
 
     >>> joint_counts(jnp.array([[0, 1, 1]]), jnp.array([0, 0, 1]), 2)
     Array([[[1, 0],
@@ -55,13 +51,9 @@ def joint_counts(
 
 
 def overlap_counts(table: Integer[Array, "*B L L"]) -> overlap.Counts:
-    """Returns each class's counts against the rest, to take the quotients of `overlap` from.
+    """Returns each class's counts ``[..., L]`` against the rest, for the quotients of `overlap`.
 
-    Args:
-      table: ``table[..., i, j]`` voxels of class j that were called i.
-
-    Returns:
-      Counts of ``[..., L]``.
+    Of ``table [..., L, L]`` entry ``[i, j]`` are the voxels of class j that were called i.
 
     >>> overlap_counts(jnp.array([[5, 1], [2, 4]])).fp
     Array([1, 2], dtype=int32)
@@ -108,19 +100,10 @@ def agreement(
     *,
     rater_mask: Bool[Array, "R"] | None = None,
 ) -> Float[Array, "R"]:
-    """Returns each rater's mean Dice to the other raters of the same image.
+    """Returns each rater's mean Dice to the other raters of the same image, ``[R]``.
 
-    Of more than one class of foreground the mean is taken; two labels without it agree fully.
-
-    Args:
-      labels: class ids, ``[R, *S]``.
-      rater_mask: who labelled the image, ``[R]``.
-
-    Returns:
-      ``[R]``; NaN for who did not label the image, or nobody else did.
-
-    Raises:
-      ValueError: as `joint_counts`.
+    Of more than one class of foreground the mean is taken; two labels without it agree fully. NaN
+    for who did not label the image (``rater_mask [R]``), or nobody else did.
 
     >>> agreement(jnp.array([[0, 1, 1], [0, 1, 1], [0, 0, 0]]), 2)
     Array([0.5, 0.5, 0. ], dtype=float32)

@@ -47,18 +47,13 @@ def paired(
 ) -> Comparison:
     """Compares two methods over the same folds, seeds or cases.
 
+    Where all differences are equal no test is defined: p is 1 if they are zero, else NaN.
+
     Args:
       second: values of the other, in the same order. A pair with an undefined value (NaN) is left
         out.
       test: "t", for differences that are roughly normal, or "wilcoxon" (signed ranks), whose
         smallest p-value is 2 / 2^n: five folds cannot be significant at 0.05 by it.
-
-    Returns:
-      The comparison. Where all differences are equal no test is defined: p is 1 if they are zero,
-      else NaN.
-
-    Raises:
-      ValueError: if the numbers of values differ, or the test is unknown.
 
     >>> paired([0.8, 0.7, 0.9], [0.7, 0.5, 0.9]).difference
     0.1
@@ -85,12 +80,9 @@ def unpaired(
 ) -> Comparison:
     """Compares two independent sets of values by the two-sample t-test.
 
-    Args:
-      equal_variance: Student's test; False for Welch's.
-
-    Returns:
-      The comparison; p is NaN where a set has fewer than two values. Where neither set varies no
-      test is defined: p is 1 if they are equal, else NaN.
+    It is Student's test, or Welch's if the variances are not taken to be equal. p is NaN where a
+    set has fewer than two values. Where neither set varies no test is defined: p is 1 if they are
+    equal, else NaN.
 
     >>> round(unpaired([1, 2, 3], [2, 4, 6]).p_value, 4)
     0.1963
@@ -113,13 +105,10 @@ def unpaired(
 
 
 def holm(p_values: Sequence[float | int]) -> Float[np.ndarray, "T"]:
-    """Corrects p-values for being several (Holm 1979): controls the family-wise error.
+    """Corrects p-values ``[T]`` for being several (Holm 1979): controls the family-wise error.
 
-    Args:
-      p_values: of T tests; an undefined one (NaN) stays so and does not count.
-
-    Returns:
-      Adjusted p-values, ``[T]``, to be compared with the level itself.
+    The adjusted ones, ``[T]``, are to be compared with the level itself. An undefined one (NaN)
+    stays so and does not count.
 
     >>> holm([0.01, 0.04, 0.03])
     array([0.03, 0.06, 0.06])

@@ -75,7 +75,7 @@ def surface_metrics(
     tolerance: float | int = 1.0,
     empty: str = "diagonal",
 ) -> Surface:
-    """Measures the distances between the surfaces of two masks.
+    """Measures the distances between the surfaces of two masks, in float64.
 
     Args:
       pred: ``[*S]``, the object where it is not zero.
@@ -87,13 +87,6 @@ def surface_metrics(
         diagonal, so that a miss never improves a mean, or "inf"; NSD is 0 there. Where both are
         empty distances are 0 and NSD is 1. With "nan" both cases are NaN. "library" gives what the
         convention's library returns; NaN where it raises an error.
-
-    Returns:
-      Python floats, computed in float64.
-
-    Raises:
-      ValueError: if shapes differ, masks are no integers or bool, `spacing` has not one positive
-        number per axis, `tolerance` is negative, or `convention` or `empty` is unknown.
 
     >>> pred, truth = np.zeros((2, 9), bool), np.zeros((2, 9), bool)
     >>> pred[0, 2], truth[0, 5] = True, True
@@ -143,7 +136,7 @@ def surface_metrics_of_cases(
     tolerance: float | int = 1.0,
     empty: str = "diagonal",
 ) -> Surface:
-    """Measures many cases, each class but the background against the rest.
+    """Measures many cases, each class but the background against the rest, ``[B, L - 1]``.
 
     Args:
       preds: class ids of B cases, ``[B, *S]``, or arrays of different shapes.
@@ -153,12 +146,6 @@ def surface_metrics_of_cases(
       processes: how many processes share the cases; 1 works in this one. They are started afresh
         (spawned), so a script that asks for more needs ``if __name__ == "__main__"``.
       convention, tolerance, empty: see `surface_metrics`.
-
-    Returns:
-      Arrays ``[B, L - 1]`` float64.
-
-    Raises:
-      ValueError: as `surface_metrics`, or if there are not as many truths as predictions.
     """
     if len(preds) != len(truths):
         raise ValueError(f"truths: expected {len(preds)} cases like preds, got {len(truths)}")

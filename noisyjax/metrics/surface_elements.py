@@ -32,9 +32,6 @@ def find(
       (the blocks with a piece of the surface, ``[*S + 1]`` bool; the N areas of these in mm², or
       lengths in mm in 2-D, float64, in the order of the blocks).
 
-    Raises:
-      ValueError: if there are fewer than two axes or more than three.
-
     >>> find(np.ones((1, 1), bool), (2.0, 2.0))[1].sum().round(6)
     np.float64(5.656854)
     """

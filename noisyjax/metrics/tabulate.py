@@ -57,18 +57,12 @@ def case_rows(
     cases: Sequence[str],
     classes: Sequence[str] = (),
 ) -> list[Row]:
-    """Makes rows of one metric's values.
+    """Makes rows of one metric's values, case by case.
 
     Args:
       values: ``[B]``, or ``[B, C]`` with a column for each of the classes.
       cases: B names.
       classes: C names, or none for values ``[B]``.
-
-    Returns:
-      Rows, case by case.
-
-    Raises:
-      ValueError: if the numbers of names and values differ.
 
     >>> case_rows("dice", np.array([[0.5, 1.0]]), ["a"], ["organ", "lesion"])[1]
     Row(case='a', label='lesion', metric='dice', value=1.0)
@@ -200,9 +194,6 @@ def markdown_table(
     Args:
       rows: one text per column each.
       aligned: whether cells are padded, the first column to the left and the others to the right.
-
-    Raises:
-      ValueError: if a row is longer or shorter than the headings.
 
     >>> print(markdown_table(["method", "Dice"], [["ours", "0.98"]]), end="")
     | method | Dice |
