@@ -45,16 +45,9 @@ _MAX_PASSES = 100
 
 
 def accuracy_optimal(m: Marginal) -> Mask:
-    """Returns the mask of the largest expected Accuracy, ``m >= 1/2`` (Eq. 11).
+    """Returns the mask ``[*S]`` of the largest expected Accuracy, ``m >= 1/2`` (Eq. 11).
 
-    Args:
-      m: probabilities of the foreground, ``[*S]``.
-
-    Returns:
-      ``[*S]`` bool. Voxels of exactly 1/2, whose label does not matter, are foreground.
-
-    Raises:
-      ValueError: if m is not in ``[0, 1]`` (outside of `jit`).
+    Voxels of exactly 1/2, whose label does not matter, are foreground.
 
     >>> accuracy_optimal(jnp.array([0.9, 0.6, 0.4, 0.1])).astype(int)
     Array([1, 1, 0, 0], dtype=int32)
@@ -98,17 +91,9 @@ def dice_optimal_threshold(m: Marginal, *, where: Mask | None = None) -> Float[A
 def dice_optimal(m: Marginal, *, where: Mask | None = None) -> Mask:
     """Returns the mask of the largest Dice against the marginal, ``m >= t*`` (Eq. 12, Listing 3).
 
-    Args:
-      m: probabilities of the foreground, ``[*S]``.
-      where: the voxels that count, ``[*S]``.
-
-    Returns:
-      ``[*S]`` bool, False where `where` is. Voxels of exactly t*, whose label does not matter, are
-      foreground up to the rounding of t*. If m is 0 everywhere any mask has Dice 0 but the empty
-      one, whose Dice is 1 by convention, and which is returned.
-
-    Raises:
-      ValueError: as `dice_optimal_threshold`.
+    Voxels of exactly t*, whose label does not matter, are foreground up to the rounding of t*. If m
+    is 0 everywhere any mask has Dice 0 but the empty one, whose Dice is 1 by convention, and which
+    is returned. The mask is False where `where`, the voxels that count, is.
 
     >>> dice_optimal(jnp.array([0.9, 0.6, 0.4, 0.1])).astype(int)
     Array([1, 1, 1, 0], dtype=int32)
@@ -122,19 +107,14 @@ def expected_dice(
 ) -> Float[Array, ""]:
     """Returns the Dice of a mask against a marginal (Definition 4).
 
-    It is the expectation of the Dice against labels drawn from m where all of these have the same
-    volume, and close to it where their volumes vary little.
+    ``2 sum(s m) / (sum s + sum m)``, ``[]``, 1 if both are empty. It is the expectation of the Dice
+    against labels drawn from m where all of these have the same volume, and close to it where their
+    volumes vary little.
 
     Args:
       s: a mask of 0 and 1, or a soft one in between, ``[*S]``.
       m: probabilities of the foreground, ``[*S]``.
       where: the voxels that count, ``[*S]``.
-
-    Returns:
-      ``2 sum(s m) / (sum s + sum m)``, ``[]``; 1 if both are empty.
-
-    Raises:
-      ValueError: if m is not in ``[0, 1]`` where it counts (outside of `jit`).
 
     >>> expected_dice(jnp.array([1, 1, 1, 0]), jnp.array([0.9, 0.6, 0.4, 0.1])).round(4)
     Array(0.76, dtype=float32)

@@ -75,11 +75,7 @@ SMOKE = Setup((8, 10, 12))
 
 
 def our_draw(setup: Setup, threads: int) -> harness.Work:
-    """Compiles `gaussian_field.deform`; every step draws another label.
-
-    Returns:
-      The compiled draw, and its keys, which are made before.
-    """
+    """Compiles `gaussian_field.deform`; every step draws another label, of keys made before."""
     del threads
     label, key = jnp.asarray(setup.label()), jax.random.key(0)
     draw = jax.jit(functools.partial(gaussian_field.deform, a=_STRENGTH))
@@ -107,17 +103,7 @@ def listing(setup: Setup, threads: int) -> harness.Work:
 def scipy_sample(
     rng: np.random.Generator, label: np.ndarray, a: float, b: float = gaussian_field.DEFAULT_B
 ) -> np.ndarray:
-    """Draws a noisy label as the paper's listing does: Theorem 3 with zeros around the image.
-
-    Args:
-      rng: random numbers.
-      label: ``[*S]`` float64.
-      a: strength.
-      b: smoothness.
-
-    Returns:
-      ``[*S]`` float64, 0 and 1.
-    """
+    """Draws a noisy label as the paper's listing does: Theorem 3 with zeros around the image."""
     sides = np.array(label.shape)
     weights = a * sides * (2 * np.pi * (b * sides) ** 2) ** (label.ndim / 4)
     fields = [
@@ -138,11 +124,7 @@ def scipy_marginal(setup: Setup, threads: int) -> harness.Work:
 
 
 def monai_elastic(setup: Setup, threads: int) -> harness.Work:
-    """Builds MONAI's Rand3DElastic with nearest look-up and zeros outside.
-
-    Returns:
-      The transform, fields and warp.
-    """
+    """Builds MONAI's Rand3DElastic (fields and warp) with nearest look-up and zeros outside."""
     start = time.perf_counter()
     import torch
     from monai import transforms
@@ -166,11 +148,7 @@ def monai_elastic(setup: Setup, threads: int) -> harness.Work:
 
 
 def torchio_elastic(setup: Setup, threads: int) -> harness.Work:
-    """Builds TorchIO's RandomElasticDeformation of a label map (a B-spline of few points).
-
-    Returns:
-      The transform, fields and warp.
-    """
+    """Builds TorchIO's RandomElasticDeformation of a label map (a B-spline of few points)."""
     start = time.perf_counter()
     import SimpleITK
     import torch

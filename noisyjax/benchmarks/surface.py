@@ -60,14 +60,7 @@ def _bumps(shape: tuple[int, ...], *, seed: int) -> np.ndarray:
 
 
 def ours(setup: Setup, threads: int, *, convention: str) -> harness.Work:
-    """Prepares `surface.surface_metrics`.
-
-    Args:
-      convention: see `surface.surface_metrics`.
-
-    Returns:
-      The work; a step returns a `surface.Surface`.
-    """
+    """Prepares `surface.surface_metrics`; a step returns a `surface.Surface`."""
     del threads
     pred, truth = setup.masks()
     spacing = (1.0,) * pred.ndim

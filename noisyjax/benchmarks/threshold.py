@@ -60,11 +60,7 @@ SMOKE = Setup(16)
 
 
 def ours(setup: Setup, threads: int) -> harness.Work:
-    """Compiles `decisions.dice_optimal`.
-
-    Returns:
-      The compiled function from nothing to the mask; `params` is the number of voxels.
-    """
+    """Compiles `decisions.dice_optimal`; `params` is the number of voxels."""
     del threads
     m = jnp.asarray(setup.marginal())
     compiled, compile_s = harness.compiled(jax.jit(decisions.dice_optimal), m)
@@ -72,28 +68,14 @@ def ours(setup: Setup, threads: int) -> harness.Work:
 
 
 def numpy_peer(setup: Setup, threads: int, *, dtype: str) -> harness.Work:
-    """Builds the listing.
-
-    Args:
-      dtype: of the marginal.
-
-    Returns:
-      The function from nothing to the mask; `params` is the number of voxels.
-    """
+    """Builds the listing for a marginal of a dtype; `params` is the number of voxels."""
     del threads
     m = setup.marginal().astype(dtype)
     return harness.Work(lambda: by_sorting(m), m.size, 0.0)
 
 
 def by_sorting(m: Float[np.ndarray, "*S"]) -> Bool[np.ndarray, "*S"]:
-    """Returns the Dice-optimal mask as Listing 3 of the paper finds it.
-
-    Args:
-      m: probabilities of the foreground, ``[*S]``.
-
-    Returns:
-      ``[*S]`` bool.
-    """
+    """Returns the Dice-optimal mask ``[*S]`` as Listing 3 of the paper finds it."""
     falling = np.flip(np.sort(m, axis=None))
     dice = 2 * np.cumsum(falling) / (np.sum(m) + np.arange(1, m.size + 1))
     return m >= np.max(dice) / 2

@@ -19,14 +19,9 @@ _EPSILON = 1e-5
 
 
 def unet(params: Mapping[str, Any], x: "torch.Tensor") -> "torch.Tensor":
-    """Applies `models.unet`.
+    """Applies `models.unet` to ``x [B, K, *S]``; logits ``[B, L, *S]``. `params` are of `from_jax`.
 
-    Args:
-      params: tree of `from_jax`.
-      x: ``[B, K, *S]``, sides divisible by 2 to the number of levels less one.
-
-    Returns:
-      Logits ``[B, L, *S]``.
+    Sides are divisible by 2 to the number of levels less one.
     """
     levels = sum(name.startswith("encoder") for name in params) // 2
     skips = []
@@ -45,12 +40,7 @@ def unet(params: Mapping[str, Any], x: "torch.Tensor") -> "torch.Tensor":
 def highres3dnet(params: Mapping[str, Any], x: "torch.Tensor") -> "torch.Tensor":
     """Applies `models.highres3dnet` as in training, with the statistics of the batch.
 
-    Args:
-      params: tree of `from_jax`.
-      x: ``[B, K, *S]``.
-
-    Returns:
-      Logits ``[B, L, *S]``.
+    ``x [B, K, *S]`` gives logits ``[B, L, *S]``; `params` is the tree of `from_jax`.
     """
 
     def conv(name: str, x: "torch.Tensor", dilation: int = 1) -> "torch.Tensor":
@@ -92,7 +82,7 @@ def training_step(
     learning_rate: float,
     channels_last: bool,
 ) -> Callable[[], float]:
-    """Prepares a step of Adam on the cross-entropy.
+    """Prepares a step of Adam on the cross-entropy, a function that returns the loss.
 
     Args:
       params: tree of `from_jax`; the step updates a copy in the wanted layout.
@@ -101,9 +91,6 @@ def training_step(
       network: a key of `NETWORKS`.
       learning_rate: of Adam.
       channels_last: whether images and kernels lie channels last in memory.
-
-    Returns:
-      A function that runs one step and returns the loss.
     """
     last = {4: torch.channels_last, 5: torch.channels_last_3d}[image.ndim]
     layout = last if channels_last else torch.contiguous_format

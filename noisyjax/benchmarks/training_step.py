@@ -69,13 +69,9 @@ SMOKE = Setup((2, 8, 8), (4, 8), peer="")
 
 
 def ours(setup: Setup, threads: int, *, native: bool = False) -> harness.Work:
-    """Compiles the step of our network.
+    """Compiles the step of our network, which updates its parameters in place.
 
-    Args:
-      native: whether XLA's own convolutions take the place of ours.
-
-    Returns:
-      The compiled step; it updates its parameters in place.
+    `native` asks for XLA's own convolutions in place of ours.
     """
     del threads
     model = _module(setup)
@@ -138,14 +134,7 @@ def native_convolutions() -> Iterator[None]:
 
 
 def torch_peer(setup: Setup, threads: int, *, channels_last: bool = False) -> harness.Work:
-    """Builds the step of the PyTorch twin on random parameters of the same shapes.
-
-    Args:
-      channels_last: whether images and kernels lie channels last in memory.
-
-    Returns:
-      The step.
-    """
+    """Builds the step of the PyTorch twin on random parameters of the same shapes."""
     import torch
 
     start = time.perf_counter()

@@ -71,14 +71,10 @@ SMOKE = Setup((2, 8, 8), (4, 8), num_raters=2)
 
 
 def training_step(setup: Setup, threads: int, *, method: str) -> harness.Work:
-    """Compiles the update of a method.
+    """Compiles the update of a method of `methods.METHODS` with its default options.
 
-    Args:
-      method: a key of `methods.METHODS`; its options are the defaults.
-
-    Returns:
-      The compiled step; it updates its state in place. `params` is the number of parameters that
-      predict, the same for every method.
+    The step updates its state in place. `params` is the number of parameters that predict, the same
+    for every method.
     """
     del threads
     segmenter = models.build("unet", _CLASSES, widths=setup.widths)

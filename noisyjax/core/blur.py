@@ -18,23 +18,17 @@ def gaussian_blur(
     *,
     truncate: float | int = 4.0,
 ) -> Float[Array, "*S"]:
-    """Convolves an array with a sampled, normalised Gaussian; zeros lie outside.
+    """Convolves an array ``[*S]`` with a sampled, normalised Gaussian; zeros lie outside.
 
     Equal to ``scipy.ndimage.gaussian_filter(x, sigma, mode="constant", truncate=truncate)``. One
-    matrix product per axis: on CPU far faster than XLA's convolution for wide filters.
+    matrix product per axis: on CPU far faster than XLA's convolution for wide filters. Channels by
+    `vmap`; the dtype stays.
 
     Args:
-      x: ``[*S]``; channels by `vmap`.
       sigma: standard deviation in voxels, a scalar or one per axis ``[n]``; 0 leaves an axis as it
         is. It may be traced; then it is exact up to twice the length of the axis, and beyond that
         the tails which the normalisation misses make the result brighter.
       truncate: the kernel ends after this many standard deviations.
-
-    Returns:
-      ``[*S]``, the dtype of `x`.
-
-    Raises:
-      ValueError: if `sigma` has neither one number nor one per axis.
     """
     traced = isinstance(sigma, jax.Array)
     sigmas = list(sigma) if np.ndim(sigma) else [sigma] * x.ndim

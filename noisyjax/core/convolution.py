@@ -24,7 +24,7 @@ _SLICE_CHANNELS_2D = 64
 def conv(
     x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"], *, dilation: int = 1
 ) -> Float[Array, "B *S O"]:
-    """Convolves with stride 1 and zero padding that keeps the size.
+    """Convolves with stride 1 and zero padding that keeps the size, ``[B, *S, C] -> [B, *S, O]``.
 
     ``y[b, s, o] = sum_{t, c} x[b, s + dilation (t - K // 2), c] kernel[t, c, o]``.
 
@@ -32,12 +32,6 @@ def conv(
       x: ``[B, *S, C]``, two or three spatial axes.
       kernel: ``[*K, C, O]``, odd sizes, as many spatial axes as `x`; cast to the dtype of `x`.
       dilation: distance of neighbouring taps in voxels, the same along every axis.
-
-    Returns:
-      ``[B, *S, O]`` in the dtype of `x`.
-
-    Raises:
-      ValueError: if the ranks or channels do not fit, or a kernel size is even.
 
     Example:
       >>> conv(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0]
@@ -59,9 +53,6 @@ def strided_conv(
 
     ``[B, *S, C]`` and a kernel ``[*K, C, O]`` of odd sizes give ``[B, *T, O]`` with
     ``T = ceil(S / 2)``; the same 3 along every axis is the fast case in 3-D.
-
-    Raises:
-      ValueError: if the kernel does not fit.
     """
     _check_odd(x, kernel)
     return _conv(2, 1, x, kernel.astype(x.dtype))
@@ -73,9 +64,6 @@ def downsample_conv(
     """Convolves blocks of ``2^n`` voxels with stride 2; odd sizes get a zero at the end.
 
     ``[B, *S, C]`` and a kernel ``[2, 2, (2,) C, O]`` give ``[B, *T, O]`` with ``T = ceil(S / 2)``.
-
-    Raises:
-      ValueError: if the kernel does not fit.
     """
     _check_kernel(x, kernel, size=2)
     return space_to_depth(x) @ kernel.astype(x.dtype).reshape(-1, kernel.shape[-1])
@@ -87,9 +75,6 @@ def transposed_conv(
     """Doubles every side: voxel s becomes the block ``x[s] @ kernel[t]``, t in {0, 1}^n.
 
     ``[B, *S, C]`` and a kernel ``[2, 2, (2,) C, O]`` give ``[B, *2S, O]``.
-
-    Raises:
-      ValueError: if the kernel does not fit.
     """
     _check_kernel(x, kernel, size=2)
     channels, out = kernel.shape[-2:]

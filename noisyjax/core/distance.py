@@ -66,12 +66,7 @@ def voxel_sizes(spacing: Spacing, ndim: int) -> Float[Array, "n"]:
 def line_distance(mask: Bool[Array, "*S"], *, axis: int) -> Float[Array, "*S"]:
     """Returns the distance to the nearest background voxel on the same line along one axis.
 
-    Args:
-      mask: ``[*S]`` bool.
-      axis: the axis of the lines.
-
-    Returns:
-      ``[*S]`` float32 in voxels, +inf on lines without background.
+    It is ``[*S]`` float32 in voxels, +inf on lines without background.
     """
     lines = jnp.moveaxis(mask, axis, 0)
 

@@ -104,13 +104,7 @@ def _finite(text: str) -> float:
 
 
 def read_json(path: str | os.PathLike, *, most: int = 2**28) -> dict[str, Any]:
-    """Reads an object of JSON that others may have written.
-
-    Args:
-      most: its largest size in bytes.
-
-    Returns:
-      The object.
+    """Reads an object of JSON of at most so many bytes that others may have written.
 
     Raises:
       ValueError: if the file is too large, no JSON in UTF-8 or no object, or if a name stands twice

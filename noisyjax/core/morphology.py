@@ -21,25 +21,18 @@ def dilate(
     spacing: distance.Spacing = None,
     border_value: int = 0,
 ) -> Bool[Array, "*S"]:
-    """Returns the voxels within a radius of the mask.
+    """Returns the voxels within a radius of the mask ``[*S]``.
 
     Equal to ``scipy.ndimage.binary_dilation`` with the structuring element ``|x| <= radius``
     (Euclidean norm for a ball, largest coordinate for a box), at a cost that hardly grows with the
     radius: the ball is a threshold of the distance transform, the box one of line distances.
 
     Args:
-      mask: ``[*S]`` bool.
       radius: in voxels, or in mm with `spacing`; any number >= 0, also fractional and traced.
       structure: "ball" or "box".
       spacing: size of a voxel along each axis in mm; None measures in voxels.
       border_value: what lies outside of the image: 0 background (the default, as in SciPy: nothing
         grows in over the edge) or 1 object.
-
-    Returns:
-      ``[*S]`` bool. Contains the mask; empty if the mask is empty (and `border_value` is 0).
-
-    Raises:
-      ValueError: if the structure or the border value is unknown, or a static radius is negative.
 
     >>> dilate(jnp.array([0, 0, 0, 1, 0, 0], bool), radius=1).astype(int)
     Array([0, 0, 1, 1, 1, 0], dtype=int32)
@@ -65,22 +58,12 @@ def erode(
     """Returns the voxels of the mask that are further than a radius from the background.
 
     Equal to ``scipy.ndimage.binary_erosion`` with the structuring element ``|x| <= radius``; the
-    complement of the dilated complement.
+    complement of the dilated complement. The other arguments are as in `dilate`.
 
     Args:
-      mask: ``[*S]`` bool.
-      radius: in voxels, or in mm with `spacing`; any number >= 0, also fractional and traced.
-      structure: "ball" or "box".
-      spacing: size of a voxel along each axis in mm; None measures in voxels.
       border_value: what lies outside of the image: 0 background (the default, as in SciPy: an
         object that touches the edge is eroded there too) or 1 object (the edge is left alone, which
         suits an organ that the field of view cuts off).
-
-    Returns:
-      ``[*S]`` bool, a subset of the mask.
-
-    Raises:
-      ValueError: as `dilate`.
 
     >>> erode(jnp.array([1, 1, 1, 1, 0, 0], bool), radius=1).astype(int)
     Array([0, 1, 1, 0, 0, 0], dtype=int32)

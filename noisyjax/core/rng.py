@@ -50,15 +50,10 @@ def root_key(seed: Index) -> Key[Array, ""]:
 
 
 def purpose_key(seed: Index | Key[Array, ""], purpose: str) -> Key[Array, ""]:
-    """Returns the typed key ``[]`` of one purpose of a run.
+    """Returns the typed key ``[]`` of one purpose, of `PURPOSES`, of a run.
 
-    Args:
-      seed: the run's seed, or its `root_key`.
-      purpose: one of `PURPOSES`. Two purposes never share a key, so that for example another
-        augmentation leaves the label noise as it was.
-
-    Raises:
-      ValueError: if the purpose is unknown.
+    `seed` is the run's seed or its `root_key`. Two purposes never share a key, so that for example
+    another augmentation leaves the label noise as it was.
     """
     checks.one_of("purpose", purpose, PURPOSES)
     is_key = isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key)

@@ -40,19 +40,13 @@ def joined_conv(
 ) -> Float[Array, "B *T O"]:
     """Up-samples a map, joins it to one of the finer grid, and convolves: a decoder's first step.
 
-    ``convolution.conv(concatenate([crop(linear(x), T), skip], -1), kernel)``. Gradients are reverse
-    mode only.
+    ``convolution.conv(concatenate([crop(linear(x), T), skip], -1), kernel)``, ``[B, *T, O]``.
+    Gradients are reverse mode only.
 
     Args:
       x: ``[B, *S, C]`` with ``S = ceil(T / 2)``.
       skip: ``[B, *T, D]``.
       kernel: ``[*K, C + D, O]``, odd sizes; 3 along every axis is the fast case.
-
-    Returns:
-      ``[B, *T, O]`` in the dtype of `x`.
-
-    Raises:
-      ValueError: if sides or channels do not fit.
     """
     if x.shape[1:-1] != tuple(-(-side // 2) for side in skip.shape[1:-1]):
         raise ValueError(

@@ -25,15 +25,6 @@ def warp(
       image: ``[*S]`` or, with channels, ``[*S, C]``; any dtype with order 0, floats with order 1 (a
         label map is warped as one-hot channels).
       displacement: X in voxels, ``[n, *S]`` float32.
-      order: 0 or 1.
-      fill: the value outside of the image.
-
-    Returns:
-      An array like `image`.
-
-    Raises:
-      ValueError: if the order is unknown, the shapes do not belong together, or an image of
-        integers is to be interpolated.
 
     >>> warp(jnp.array([1, 2, 3, 4]), jnp.array([[1.0, 0.4, 0.6, 1.0]]))
     Array([2, 2, 4, 0], dtype=int32)
