@@ -33,12 +33,11 @@ _Values = dict[str, dict[str, float]]
 
 
 class Line(NamedTuple):
-    """The results of one choice of levels.
+    """The results of one choice of levels, ``{axis: level}``, by group.
 
     Attributes:
-      levels: axis name to level.
-      agreement: group to the agreement of the raters on its cases.
-      highest: group to the highest agreement in it.
+      agreement: mean agreement of the raters on the group's cases.
+      highest: the highest agreement in the group.
       metrics: metric to group to its values, over the cases of all repetitions.
     """
 
@@ -49,16 +48,10 @@ class Line(NamedTuple):
 
 
 def divide(values: Mapping[Hashable, float]) -> Division:
-    """Divides cases into three groups of equal size by a number.
+    """Divides cases into three groups of equal size by a number: case to one of `GROUPS`.
 
     Cases with the same number stay together: they go where the middle of them belongs, and the
-    groups are then as equal as that allows.
-
-    Args:
-      values: case to its number; those that are NaN (no two raters) are left out.
-
-    Returns:
-      Case to one of `GROUPS`.
+    groups are then as equal as that allows. Cases with NaN (no two raters) are left out.
 
     >>> divide({"a": 0.9, "b": 0.1, "c": 0.5, "d": float("nan")})
     {'a': 'high', 'b': 'low', 'c': 'medium'}
@@ -85,16 +78,12 @@ def summarise(
     *,
     repeats: Sequence[str] = (),
 ) -> list[Line]:
-    """Summarises the test cases of each group, for each choice of levels.
+    """Summarises the test cases of each group, for each choice of levels, in the outcomes' order.
 
     Args:
-      workdir: the study's folder; ``test_cases.csv`` of each run is read.
-      outcomes: of the study's cells; those that failed are left out.
+      workdir: the study's folder; ``test_cases.csv`` of each run that finished is read.
       metrics: metrics of ``test_cases.csv``, such as "dice"; the mean over the classes counts.
       repeats: axes whose levels are repetitions, such as folds; seeds always are.
-
-    Returns:
-      Lines in the order of the outcomes.
     """
     done = [outcome.cell for outcome in outcomes if outcome.summary is not None]
     paths = {cell.folder: pathlib.Path(workdir) / cell.folder / "test_cases.csv" for cell in done}
@@ -177,12 +166,8 @@ def table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
 def figure(lines: Sequence[Line]) -> matplotlib.figure.Figure:
     """Draws bars with standard deviations: groups side by side, in each a bar per method.
 
-    Args:
-      lines: from `summarise`; the levels of the last axis are bars of their own, those of the other
-        axes panels.
-
-    Returns:
-      A figure with a row per metric and a column per choice of the other axes' levels.
+    The levels of the last axis are bars of their own. There is a row per metric and a column per
+    choice of the other axes' levels.
     """
     panels: dict[str, list[Line]] = {}
     for line in lines:
@@ -240,13 +225,10 @@ def report(
     metrics: Sequence[str],
     repeats: Sequence[str] = (),
 ) -> tuple[list[str], list[list[str]], matplotlib.figure.Figure]:
-    """Reports how good methods are at low, medium and high agreement of the raters.
+    """Reports how good methods are at low, medium and high agreement: headings, rows and figure.
 
-    Arguments are those of `summarise`.
-
-    Returns:
-      (headings, rows, figure). Numbers are mean ± standard deviation over the cases of a group;
-      without a finished run there are no rows.
+    Arguments are those of `summarise`. Numbers are mean ± standard deviation over the cases of a
+    group; without a finished run there are no rows.
     """
     lines = summarise(workdir, rows, metrics, repeats=repeats)
     return *table(lines), figure(lines)

@@ -10,12 +10,9 @@ HEADINGS = ("compared", "pairs", "difference", "sd", "p", "p (Holm)")
 
 
 class Row(NamedTuple):
-    """One comparison.
+    """One comparison of the level `first` with `second`, at `levels` of the other axes.
 
     Attributes:
-      levels: those of the other axes, axis name to level.
-      first: the level that is compared.
-      second: the level it is compared with.
       result: of the test, over the pairs of runs that differ in this axis only.
       adjusted: p-value after Holm's correction over all rows.
     """
@@ -41,13 +38,9 @@ def compare(
     Args:
       outcomes: of a study; failed ones are left out, with their partners.
       field: the number that is compared.
-      axis: the axis.
-      pairs: (first, second) levels.
+      pairs: (first, second) levels, compared for each choice of the levels of the other axes.
       repeats: axes whose levels are repetitions (folds), as seeds always are.
       test: see `statistics.paired`.
-
-    Returns:
-      Rows, for each choice of the levels of the remaining axes and each pair.
     """
     runs: dict[tuple, dict] = {}
     for cell, summary, _ in outcomes:

@@ -32,8 +32,6 @@ class Cell(NamedTuple):
 
     Attributes:
       levels: axis name to level name.
-      seed: the run's seed.
-      config: the run's training config.
       folder: the run's folder below the study's, the levels' names in small letters and hyphens.
     """
 
@@ -54,8 +52,7 @@ class Outcome(NamedTuple):
 def cells(config: ml_collections.ConfigDict) -> list[Cell]:
     """Lists the cells of a study in the order of its table, seeds innermost.
 
-    Raises:
-      KeyError: if a level changes a field that the base config does not have.
+    A level that changes a field that the base config does not have raises KeyError.
     """
     names = [name for name, _ in config.axes]
     out = []
@@ -87,20 +84,15 @@ def run(
     workers: int,
     train: Callable[[ml_collections.ConfigDict, str], dict[str, float]],
 ) -> Iterator[Outcome]:
-    """Runs cells and yields their outcomes as they come.
+    """Runs cells and yields an `Outcome` for each as they come, with `error` for one that raises.
 
     With one worker the cells run here, one after the other; with more, each worker is a process
     pinned to its share of the cores: two runs of one core each finish sooner than two runs in turn
     on two cores.
 
     Args:
-      todo: the cells.
       workdir: the study's folder.
-      workers: number of processes.
       train: ``(config, workdir) -> summary``; with several workers it must be importable.
-
-    Yields:
-      An `Outcome` per cell; a cell that raises gives one with `error`.
     """
     compiled = str(pathlib.Path(workdir) / ".compiled")
     folders = [str(pathlib.Path(workdir) / cell.folder) for cell in todo]

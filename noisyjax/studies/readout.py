@@ -27,18 +27,10 @@ Row = tuple[str, str, Mapping[str, str]]
 def read(
     outcomes: Sequence[grid.Outcome], readouts: Sequence[tuple[str, str, Sequence[Row]]]
 ) -> list[grid.Outcome]:
-    """Replaces axes of trainings by axes of readouts.
+    """Replaces axes of trainings by axes of readouts, (new axis, old axis, rows) each.
 
-    Args:
-      outcomes: of the cells.
-      readouts: (new axis, old axis, rows) each.
-
-    Returns:
-      An outcome per cell and row that reads it, row by row where the old level was; as they were
-      without readouts.
-
-    Raises:
-      ValueError: if a row reads a level that the study does not have.
+    Returns an outcome per cell and row that reads it, row by row where the old level was; as they
+    were without readouts. A row that reads a level that the study does not have raises ValueError.
     """
     for axis, replaced, rows in readouts:
         known = {outcome.cell.levels[replaced] for outcome in outcomes}

@@ -5,14 +5,9 @@ import pathlib
 
 
 def read(path: pathlib.Path, *, missing: str) -> list[dict[str, str]]:
-    """Reads a table: its rows, each a column's name to a text.
+    """Reads a CSV file: its rows, each a column's name to a text.
 
-    Args:
-      path: the CSV file.
-      missing: why it may not be there.
-
-    Raises:
-      FileNotFoundError: if it is not there.
+    Where there is none, the FileNotFoundError says what `missing` says: why it may not be there.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: not there, {missing}")

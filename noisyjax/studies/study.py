@@ -36,14 +36,9 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     metrics of ``config.consensus`` where the raters agree little, more and much), a plot per entry
     of ``config.plots``, ``curves.png``, for each entry of ``config.showcases`` the figures of
     `of_run.figures`, and for each name in ``config.reports`` its tables ``<name>.md`` and its
-    figures.
+    figures. Running again in it goes on where it stopped.
 
-    Args:
-      config: a study's config, see `study_fields.new`.
-      workdir: the study's folder; running again in it goes on where it stopped.
-
-    Returns:
-      The cells' outcomes in the order of the table.
+    The config is as `study_fields.new`; the outcomes have the order of the table.
     """
     reports = {name: checks.lookup("reports", name, _REPORTS) for name in config.reports}
     workdir = pathlib.Path(workdir)

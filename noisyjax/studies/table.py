@@ -37,14 +37,9 @@ def rows(
 ) -> list[list[str]]:
     """Folds the repetitions: one row per choice of levels, ``mean ± sd`` per column.
 
-    Args:
-      outcomes: of the cells.
-      columns: what the table shows.
-      repeats: axes whose levels are repetitions, such as folds; seeds always are.
-
-    Returns:
-      Rows. The last entry is the number of runs that finished of those that were started; a column
-      is "–" where no run defines it (a majority vote has no confusion matrices).
+    The last entry is the number of runs that finished of those that were started; a column is "–"
+    where no run defines it (a majority vote has no confusion matrices). `repeats` are axes whose
+    levels are repetitions, such as folds; seeds always are.
     """
     out = []
     for levels, group in _groups(outcomes, repeats).items():
@@ -65,16 +60,10 @@ def headings(
 def pivot(
     outcomes: Sequence[grid.Outcome], column: Column, axis: str, repeats: Sequence[str] = ()
 ) -> tuple[list[str], list[list[str]]]:
-    """Shows one number with the levels of an axis side by side, as papers do.
+    """Shows one number with the levels of an axis side by side, as papers do: headings and rows.
 
-    Args:
-      outcomes: of the cells.
-      column: the number; its heading is not used.
-      axis: the axis whose levels become columns.
-      repeats: as in `rows`.
-
-    Returns:
-      (headings, rows).
+    The levels of `axis` become columns; the heading of `column` is not used. `repeats` as in
+    `rows`.
     """
     across = list(dict.fromkeys(outcome.cell.levels[axis] for outcome in outcomes))
     axes = _axes(outcomes, repeats)

@@ -34,21 +34,10 @@ def worst(workdir: str | os.PathLike, *, count: int = 20) -> matplotlib.figure.F
 
 
 def contact_sheet(run: runs.Run, variables: Any, *, count: int = 20) -> matplotlib.figure.Figure:
-    """Draws the training cases to look at again, the worst first.
+    """Draws the `count` training cases to look at again, the worst first, by `case_sheet.draw`.
 
-    They are drawn by `case_sheet.draw`. The title has the scores of ``quality.csv`` and, where the
-    truth is known, the mean Dice of the annotations to it.
-
-    Args:
-      run: the run, see `train.restore`.
-      variables: to predict with.
-      count: how many cases.
-
-    Returns:
-      The figure, five cases to a row.
-
-    Raises:
-      FileNotFoundError: if the run's folder has no ``quality.csv``.
+    The title has the scores of ``quality.csv`` and, where the truth is known, the mean Dice of the
+    annotations to it. Without that file in the run's folder it raises FileNotFoundError.
     """
     entries = [
         case_sheet.Entry(int(row["id"]), f"{row['case']}\n" + _scores(row, between="\n"))
@@ -60,23 +49,14 @@ def contact_sheet(run: runs.Run, variables: Any, *, count: int = 20) -> matplotl
 def maps(run: runs.Run, variables: Any, *, count: int = 2) -> matplotlib.figure.Figure:
     """Draws where annotations are trusted, as Figure 7 of UMA-Net.
 
-    Shown are the best and the worst training cases of ``quality.csv``, in three rows each: the
+    Shown are the `count` best and worst training cases of ``quality.csv``, in three rows each: the
     annotations on the image, their uncertainty, and their calibration maps, one column for each
     rater (empty where it is missing). Before them stand the prediction, with the truth where it is
     known, its probability, and the mean of the calibration maps. Of several classes of the
     foreground a map shows the largest value. Of a volume the slice with most of the annotated
     foreground is shown.
 
-    Args:
-      run: the run, see `train.restore`; its method has `base.Method.assess`.
-      variables: what the method has learnt.
-      count: how many of the best cases, and how many of the worst; fewer if there are not so many.
-
-    Returns:
-      The figure.
-
-    Raises:
-      FileNotFoundError: if the run's folder has no ``quality.csv``.
+    The run's method has `base.Method.assess`; without ``quality.csv`` it raises FileNotFoundError.
     """
     rows = _read(run)
     count = max(1, min(count, len(rows) // 2))

@@ -21,13 +21,7 @@ _COLUMNS = 5
 
 
 class Entry(NamedTuple):
-    """One case of the sheet.
-
-    Attributes:
-      id: of the training example.
-      title: what stands above it.
-      marked: whether the title is red.
-    """
+    """One training case of the sheet, its title, and whether that is `marked` in red."""
 
     id: int
     title: str
@@ -41,18 +35,10 @@ def take(run: runs.Run, example_id: int) -> dict[str, np.ndarray]:
 
 
 def draw(run: runs.Run, variables: Any, entries: Sequence[Entry]) -> matplotlib.figure.Figure:
-    """Draws training cases in the order given.
+    """Draws training cases in the order given, five to a row.
 
-    Each with its label (one colour per rater, if there are several) and with what
-    the network takes for the truth. Of a volume the slice is shown in which the two differ most.
-
-    Args:
-      run: the run, see `train.restore`.
-      variables: to predict with.
-      entries: the cases.
-
-    Returns:
-      The figure, five cases to a row.
+    Each with its label (one colour per rater, if there are several) and with what the network takes
+    for the truth. Of a volume the slice is shown in which the two differ most.
     """
     predict, colours = jax.jit(run.experiment.method.predict), _colours(run)
     height = max(1, -(-len(entries) // _COLUMNS))

@@ -26,17 +26,12 @@ def rows(
     b: float = gaussian_field.DEFAULT_B,
     samples: int = 5,
 ) -> Float[Array, "4 *S"]:
-    """Computes the rows of one column.
+    """Computes the rows of one column, ``[4, *S]`` in [0, 1] as `ROWS`, from a binary label.
 
     Args:
-      key: random key.
-      label: a binary label, ``[*S]``.
       a: strength of the noise, a fraction of the side.
       b: its smoothness, likewise.
       samples: number of samples in the mean.
-
-    Returns:
-      ``[4, *S]`` in [0, 1], as `ROWS`.
     """
     draws = jax.vmap(lambda k: gaussian_field.deform(k, label, a=a, b=b))(
         jax.random.split(key, samples)
@@ -54,18 +49,11 @@ def figure(
     b: float = gaussian_field.DEFAULT_B,
     samples: int = 5,
 ) -> matplotlib.figure.Figure:
-    """Draws a label under noise of several strengths.
+    """Draws the four `rows` of a binary label ``[*S]``, a column for each strength.
 
-    Args:
-      key: random key; every strength has the same displacements but for their size.
-      label: a binary label, ``[*S]``; of a volume the slice with most foreground is shown, of what
-        was computed in three dimensions.
-      strengths: one per column, fractions of the side.
-      b: smoothness.
-      samples: number of samples in the mean.
-
-    Returns:
-      A figure of four rows.
+    Strengths, fractions of the side, have the same displacements but for their size. Of a volume
+    the slice with most foreground is shown, of what was computed in three dimensions. `b` and
+    `samples` are those of `rows`.
     """
     compute = jax.jit(lambda a: rows(key, label, a=a, b=b, samples=samples))
     columns = np.stack([compute(jnp.float32(a)) for a in strengths])

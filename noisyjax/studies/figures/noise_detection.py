@@ -31,21 +31,10 @@ def worst(workdir: str | os.PathLike, *, count: int = 20) -> matplotlib.figure.F
 
 
 def contact_sheet(run: runs.Run, variables: Any, *, count: int = 20) -> matplotlib.figure.Figure:
-    """Draws the training cases of highest loss, the highest first.
+    """Draws the `count` training cases of highest loss, the highest first, by `case_sheet.draw`.
 
-    They are drawn by `case_sheet.draw`. The title says what ``suspects.csv`` knows of the case, in
-    red of a replaced label.
-
-    Args:
-      run: the run, see `train.restore`.
-      variables: to predict with.
-      count: how many cases.
-
-    Returns:
-      The figure, five cases to a row.
-
-    Raises:
-      FileNotFoundError: if the run's folder has no ``suspects.csv``.
+    The title says what ``suspects.csv`` knows of the case, in red of a replaced label. Without that
+    file in the run's folder it raises FileNotFoundError.
     """
     rows = [row for row in _read(run.folder / noise_detection.SUSPECTS_FILE) if row["loss"]][:count]
     entries = [
@@ -57,16 +46,10 @@ def contact_sheet(run: runs.Run, variables: Any, *, count: int = 20) -> matplotl
 def curves(workdir: str | os.PathLike) -> matplotlib.figure.Figure:
     """Draws how well a finished run with a strategy tells noisy labels from clean ones.
 
-    Args:
-      workdir: the run's folder, with ``detection.csv`` and ``suspects.csv``.
-
-    Returns:
-      Three plots. Over the epochs: AUC, precision, recall and the estimated share, as far as they
-      are known, with the true share as a dashed line; and the number of labels left out. Then the
-      last losses, those of replaced labels separately where they are known.
-
-    Raises:
-      FileNotFoundError: if one of the tables is not there.
+    Three plots. Over the epochs: AUC, precision, recall and the estimated share, as far as they are
+    known, with the true share as a dashed line; and the number of labels left out. Then the last
+    losses, those of replaced labels separately where they are known. Without the run's
+    ``detection.csv`` or ``suspects.csv`` it raises FileNotFoundError.
     """
     folder = pathlib.Path(workdir)
     epochs, suspects = (

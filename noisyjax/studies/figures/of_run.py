@@ -23,27 +23,19 @@ _MARGIN = 8
 def figures(workdir: str | os.PathLike, *, count: int = 3) -> dict[str, matplotlib.figure.Figure]:
     """Draws what a finished run says about its labels.
 
-    Args:
-      workdir: the run's folder.
-      count: how many of the first test cases are drawn.
+    For a run with a strategy: "suspects", the training cases of highest loss, and "detection", how
+    well it detects noisy labels (`noise_detection`).
 
-    Returns:
-      For a run with a strategy "suspects", the training cases of highest loss
-      (`noise_detection.contact_sheet`), and "detection", how well it detects noisy labels
-      (`noise_detection.curves`).
+    For a method that assesses annotations: "quality", the training cases to look at again, and
+    "maps", where it trusts them (`annotation_quality`).
 
-      For a method that assesses annotations "quality", the training cases to look at again
-      (`annotation_quality.contact_sheet`), and "maps", where it trusts them
-      (`annotation_quality.maps`).
-
-      For a method that estimates confusion matrices "raters": where each rater errs in the first
-      cases, and where the method expects it (`plots.raters`); "contours": the outlines and the
-      expected ones (`outlines.contours`); "matrices": each rater's matrix, counted and estimated,
-      over all test cases (`outlines.matrices`).
+    For a method that estimates confusion matrices: "raters", where each rater errs in the first
+    `count` test cases, and where the method expects it (`plots.raters`); "contours", the outlines
+    and the expected ones; "matrices", each rater's matrix, counted and estimated, over all test
+    cases (`outlines`).
 
     Raises:
-      ValueError: if the run has no strategy, and its method neither confusion matrices nor an
-        assessment of annotations; or it has matrices and its images are volumes.
+      ValueError: if none of the three applies, or the run has matrices and its images are volumes.
     """
     run, variables = train.restore(workdir)
     drawn = {}

@@ -30,17 +30,8 @@ def matrices(
     """Draws each rater's mean true confusion matrix above the mean estimated one.
 
     Zhang et al. 2020, Figure 5, summed up over pixels and images. Entry (i, j) is the probability
-    that the rater says i where j is true, so that columns add up to one.
-
-    Args:
-      true: ``[R, L, L]``; a column of NaN is not known (the class does not occur) and drawn grey.
-      estimated: likewise.
-      names: the raters' names, R of them.
-      class_names: L names; without them classes are numbered.
-      titles: what the two rows are called.
-
-    Returns:
-      A figure of 2 rows and R columns.
+    that the rater says i where j is true, so that columns add up to one. A column of NaN is not
+    known (the class does not occur) and drawn grey. The `titles` are those of the two rows.
     """
     num_classes = true.shape[-1]
     classes = [str(c) for c in range(num_classes)] if class_names is None else list(class_names)
@@ -89,23 +80,16 @@ def contours(
 ) -> matplotlib.figure.Figure:
     """Draws, per image, the contours of the raters' labels and of what a method predicts for them.
 
-    Zhang et al. 2020, Figure 7. Each rater has one colour, the truth and the estimated truth
-    another. Every class is outlined. Raters without an outline are named in the corner.
+    Zhang et al. 2020, Figure 7: the image, the labels and the predictions side by side. Each rater
+    has one colour, the truth and the estimated truth another. Every class is outlined. Raters
+    without an outline are named in the corner.
 
     Args:
-      images: ``[N, H, W, K]``.
-      labels: of the raters, ``[N, R, H, W]``.
-      rater_predictions: the labels that the method expects of them, ``[N, R, H, W]``.
-      truth: the truth, or the labels fused, ``[N, H, W]``.
-      estimated: the truth by the method, ``[N, H, W]``.
-      names: the raters' names, R of them.
-      rater_mask: who labelled which image, ``[N, R]``; the labels of others are left out.
-      truth_name: what the truth is, such as "STAPLE".
-      channel: the channel that is shown.
+      rater_predictions: the labels that the method expects of the raters.
+      truth: the truth, or the labels fused; `truth_name` says what it is, such as "STAPLE".
+      estimated: the truth by the method.
+      rater_mask: who labelled which image; the labels of others are left out.
       margin: so many pixels around what is outlined are shown; None shows the whole image.
-
-    Returns:
-      A figure of N rows and 3 columns: the image, the labels and the predictions.
     """
     given = np.ones(labels.shape[:2], bool) if rater_mask is None else rater_mask
     figure = matplotlib.figure.Figure(figsize=(7.0, 2.35 * len(images) + 0.5), layout="constrained")
@@ -133,17 +117,11 @@ def outline(
     effects: Sequence[matplotlib.patheffects.AbstractPathEffect] = (),
     **style,
 ) -> bool:
-    """Draws the outline of each class but the background.
+    """Draws the outline of each class but the background, and says whether there was any.
 
     Args:
-      axes: where the image is.
-      mask: class ids, ``[H, W]``.
-      colour: of the lines.
       effects: drawn with the lines, such as a rim.
       **style: options of `matplotlib.axes.Axes.contour`.
-
-    Returns:
-      Whether there was anything to outline.
     """
     classes = [c for c in np.unique(mask) if c != 0]
     x, y = (np.arange(-1, size + 1) for size in mask.shape[::-1])

@@ -25,18 +25,11 @@ COLOURS = {
 def error_map(
     probs: Float[np.ndarray, "*S L"], cms: Float[np.ndarray, "*S L L"]
 ) -> Float[np.ndarray, "*S 3"]:
-    """Colours each pixel by what a rater does there, as Zhang et al. 2020, Figure 5.
+    """Colours each pixel by what a rater does there, as Zhang et al. 2020, Figure 5: RGB in [0, 1].
 
     The colours are mixed by the joint probability ``A[i, j] p[j]`` of "the truth is (not)
-    foreground" and "the label is (not) foreground", so a doubtful pixel is a blend. Class 0 is
-    the background, all others are foreground.
-
-    Args:
-      probs: probability of each true class, ``[*S, L]``.
-      cms: confusion matrices of one rater, ``[*S, L, L]``.
-
-    Returns:
-      RGB in [0, 1], ``[*S, 3]``.
+    foreground" and "the label is (not) foreground", so a doubtful pixel is a blend. Class 0 is the
+    background, all others are foreground.
     """
     joint = cms * probs[..., None, :]
     weights = {
@@ -55,17 +48,7 @@ def labels(
     given: Integer[np.ndarray, "N R H W"],
     names: Sequence[str],
 ) -> matplotlib.figure.Figure:
-    """Draws, per image, the image, its truth and each rater's label.
-
-    Args:
-      images: ``[N, H, W, K]``; the first channel is shown.
-      truth: ``[N, H, W]``.
-      given: each rater's labels, ``[N, R, H, W]``.
-      names: the raters' names, R of them.
-
-    Returns:
-      A figure of N rows and 2 + R columns.
-    """
+    """Draws, in a row per image, its first channel, its truth and each rater's label."""
     rows, columns = len(images), 2 + len(names)
     figure = matplotlib.figure.Figure(figsize=(1.35 * columns, 1.45 * rows))
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -88,16 +71,7 @@ def raters(
 ) -> matplotlib.figure.Figure:
     """Draws, per image, three rows: raters' labels, their true and their estimated errors.
 
-    Args:
-      images: ``[N, H, W, K]``; the first channel is shown.
-      labels: each rater's labels, ``[N, R, H, W]``.
-      truth: ``[N, H, W]``.
-      probs: estimated truth, ``[N, H, W, L]``.
-      cms: estimated confusion matrices, ``[N, R, H, W, L, L]``.
-      names: the raters' names, R of them.
-
-    Returns:
-      A figure of 3 N rows and 1 + R columns.
+    The image (its first channel), the truth and the estimated truth `probs` stand before them.
     """
     num_classes = probs.shape[-1]
     one_hot = np.eye(num_classes)
@@ -136,10 +110,7 @@ def curves(
 ) -> matplotlib.figure.Figure:
     """Draws learning curves: one colour per method, one thin line per seed, their mean in bold.
 
-    Args:
-      histories: method to its seeds' ``(x, y)``.
-      xlabel: label of the x axis.
-      ylabel: label of the y axis.
+    `histories` has for each method its seeds' ``(x, y)``.
     """
     figure = matplotlib.figure.Figure(figsize=(6, 3.6))
     axes = figure.subplots()
@@ -165,14 +136,8 @@ def lines(
 ) -> matplotlib.figure.Figure:
     """Draws a number over the levels of an axis: mean and standard deviation of its repetitions.
 
-    Args:
-      panels: panel to line to ``(level, values)``. Levels that are all numbers stand at their
-        values, others side by side.
-      xlabel: label of the x axis.
-      ylabel: label of the y axis.
-
-    Returns:
-      A figure with one plot per panel.
+    `panels` has for each plot its lines' ``(level, values)``. Levels that are all numbers stand at
+    their values, others side by side.
     """
     figure = matplotlib.figure.Figure(figsize=(4.2 * len(panels) + 0.6, 3.6))
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -210,12 +175,8 @@ def scaled(image: Num[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
 def plane(one: Integer[np.ndarray, "*S"], other: Integer[np.ndarray, "*S"]) -> tuple[int, ...]:
     """Returns the index of the plane to show: of a volume, where two masks differ most.
 
-    Args:
-      one: a mask, ``[*S]``.
-      other: another; among planes that differ alike, one with much of it is shown.
-
-    Returns:
-      ``()`` for a plane, otherwise its number along the first axis.
+    It is ``()`` for a plane, otherwise its number along the first axis. Among planes that differ
+    alike, one with much of the second mask is taken.
 
     >>> empty, ball = np.zeros((3, 2, 2), int), np.zeros((3, 2, 2), int)
     >>> ball[1] = 1

@@ -47,14 +47,9 @@ def stars(p_value: float) -> str:
 def evaluations(results: scores.Results) -> matplotlib.figure.Figure:
     """Draws every metric of every evaluation over the ratio, as Figures 5, 6 and 7.
 
-    Error bars are standard deviations over the cases, small dots the means of the runs. The stars
-    above, a row per test, say where a ratio differs from 0 % (`scores.compare`).
-
-    Args:
-      results: the scores; there must be some.
-
-    Returns:
-      The figure, a row per metric and a column per evaluation.
+    A row per metric and a column per evaluation. Error bars are standard deviations over the cases,
+    small dots the means of the runs. The stars above, a row per test, say where a ratio differs
+    from 0 % (`scores.compare`).
     """
     metrics = [m for m in METRICS if any(m in lines for lines in results.values())]
     figure = matplotlib.figure.Figure(
@@ -140,8 +135,7 @@ def _above(
 def voxels(labels: scores.Labels) -> matplotlib.figure.Figure:
     """Draws the sizes of the organ and of what a correction keeps, deletes and adds, as Figure 1.
 
-    Returns:
-      The figure, a violin each with median (solid) and quartiles (dotted).
+    A violin each with median (solid) and quartiles (dotted).
     """
     figure = matplotlib.figure.Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -154,11 +148,7 @@ def voxels(labels: scores.Labels) -> matplotlib.figure.Figure:
 
 
 def quality(labels: scores.Labels) -> matplotlib.figure.Figure:
-    """Draws how good the noisy labels are against the clean ones, as Figure 8.
-
-    Returns:
-      The figure, a violin for Dice and one for the false discovery rate.
-    """
+    """Draws Dice and false discovery rate of the noisy labels to the clean ones, as Figure 8."""
     figure = matplotlib.figure.Figure(figsize=(4.6, 3.6), layout="constrained")
     axes = figure.subplots()
     _violins(axes, {METRICS[name][0]: values for name, values in labels.quality.items()})
@@ -195,11 +185,7 @@ def _violins(axes: matplotlib.axes.Axes, groups: Mapping[str, Float[np.ndarray, 
 
 
 def losses(curves: scores.Losses) -> matplotlib.figure.Figure:
-    """Draws training and validation losses and the checkpoint that was chosen, as Figure 4.
-
-    Returns:
-      The figure, with a logarithmic axis of losses.
-    """
+    """Draws training and validation losses and the checkpoint that was chosen, as Figure 4."""
     figure = matplotlib.figure.Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     red = plots.COLOURS["false positive"]

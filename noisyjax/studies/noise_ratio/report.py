@@ -45,14 +45,7 @@ _LABELS_NOTE = (
 
 
 class Part(NamedTuple):
-    """One table.
-
-    Attributes:
-      title: what it shows.
-      head: its headings.
-      body: its rows.
-      note: what the reader should know.
-    """
+    """One table, with a note of what the reader should know."""
 
     title: str
     head: list[str]
@@ -63,20 +56,13 @@ class Part(NamedTuple):
 def report(
     workdir: str | os.PathLike, outcomes: Sequence[grid.Outcome]
 ) -> tuple[list[Part], dict[str, matplotlib.figure.Figure]]:
-    """Reports on a study with the axis "ratio".
+    """Reports on a study with the axis "ratio": tables, and figures by name.
 
-    What is missing, because runs have failed or not finished, is left out: ratios, tests without
-    0 %, figures of labels without a noisy one.
-
-    Args:
-      workdir: the study's folder.
-      outcomes: of its cells. Where there are more axes than the ratio, each choice of their levels
-        has a report of its own.
-
-    Returns:
-      (tables, figures). Tables: the scores and the tests of each evaluation, and the quality of the
-      labels. Figures by name: "ratio" (`figures.evaluations`), "losses", "voxels" and
-      "quality".
+    What is missing, because runs have failed or not finished, is left out: ratios, tests
+    without 0 %, figures of labels without a noisy one. Where there are more axes than the ratio,
+    each choice of their levels has a report of its own. Tables are the scores and the tests of each
+    evaluation, and the quality of the labels; figures "ratio" (`figures.evaluations`), "losses",
+    "voxels" and "quality".
 
     Raises:
       ValueError: if the study has no axis "ratio", or a level is no percentage.

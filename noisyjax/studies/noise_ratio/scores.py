@@ -26,13 +26,7 @@ TESTS = ("two-sample", "paired", "runs")
 
 
 class Evaluation(NamedTuple):
-    """One of the ways in which a run is evaluated.
-
-    Attributes:
-      title: what it is called.
-      split: whose cases.
-      prefix: of the names of its metrics in the split's table of cases.
-    """
+    """One way to evaluate a run; its metrics in the split's table have a name with this prefix."""
 
     title: str
     split: str
@@ -47,11 +41,9 @@ EVALUATIONS = (
 
 
 class Scores(NamedTuple):
-    """One metric of one evaluation at one ratio.
+    """One metric of one evaluation at one ratio, in percent.
 
     Attributes:
-      level: the ratio's name.
-      ratio: in percent.
       cases: case to its value, a mean over the classes and over the runs; NaN if undefined in all.
       runs: seed to the mean over the cases of its run.
     """
@@ -63,13 +55,9 @@ class Scores(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How a ratio differs from 0 %.
+    """How a ratio, in percent, differs from 0 %: test to its result.
 
-    Attributes:
-      level: the ratio's name.
-      ratio: in percent.
-      tests: test to its result.
-      adjusted: test to its p-value after Holm's correction over the ratios.
+    `adjusted` has each test's p-value after Holm's correction over the ratios.
     """
 
     level: str
@@ -94,14 +82,7 @@ class Labels(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The losses of a run.
-
-    Attributes:
-      title: which run.
-      train: (steps, losses) of the training.
-      val: (steps, losses) of the validations.
-      chosen: the step of the checkpoint that was tested.
-    """
+    """The losses of a run, (steps, losses) each, and the step of the checkpoint that was tested."""
 
     title: str
     train: tuple[list[float], list[float]]
@@ -115,10 +96,7 @@ Results = dict[Evaluation, Lines]
 
 
 def ratio(level: str) -> float:
-    """Returns the number of a level's name.
-
-    Raises:
-      ValueError: if it is no percentage.
+    """Returns the number of a level's name; what is no percentage raises ValueError.
 
     >>> ratio("10 %")
     10.0
@@ -133,14 +111,10 @@ def ratio(level: str) -> float:
 
 
 def read(workdir: str | os.PathLike, outcomes: Sequence[grid.Outcome]) -> Results:
-    """Reads the cases of all finished runs.
+    """Reads the cases of all finished runs: evaluation to metric to its scores, the ratios rising.
 
-    Args:
-      workdir: the study's folder; ``test_cases.csv`` and ``train_cases.csv`` of each run are read.
-      outcomes: of cells that differ by their ratio and seed only.
-
-    Returns:
-      Evaluation to metric to its scores, the ratios rising; without what no run has measured.
+    ``test_cases.csv`` and ``train_cases.csv`` of each run are read; what no run has measured is
+    left out. The outcomes are of cells that differ by their ratio and seed only.
     """
     values: dict[tuple[Evaluation, str], dict[str, dict[int, dict[str, float]]]] = {}
     for cell, _, _ in sorted(_finished(outcomes), key=_ratio):
@@ -190,15 +164,12 @@ def _scores(level: str, runs: Mapping[int, Mapping[str, float]]) -> Scores:
 
 
 def compare(lines: Sequence[Scores]) -> list[Difference]:
-    """Tests every ratio against 0 %.
+    """Tests every ratio against 0 % (ratio less 0 %); without runs at 0 % there are no tests.
 
     Three tests: "two-sample", Student's t-test over the cases as if they were others at every
     ratio, which is what the paper does; "paired", the t-test over the same cases; "runs", Student's
     over the means of the runs. The first two take the trained networks as fixed; only the third
     accounts for the variation between runs.
-
-    Returns:
-      A difference (ratio less 0 %) for each ratio but 0 %; none without runs at 0 %.
     """
     base = next((line for line in lines if line.ratio == 0), None)
     if base is None:

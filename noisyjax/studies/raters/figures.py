@@ -30,11 +30,9 @@ _QUANTITIES = {
 def overview(report: scores.Report) -> matplotlib.figure.Figure:
     """Draws sensitivity and specificity, Dice and volume of each rater, and the worst image.
 
-    Error bars are standard deviations over images. Of a volume the slice is shown in which the
-    rater and the estimate differ most.
-
-    Returns:
-      The figure: three plots above, one image per rater below (the first eight).
+    Three plots above, one image per rater below (the first eight). Error bars are standard
+    deviations over images. Of a volume the slice is shown in which the rater and the estimate
+    differ most.
     """
     shown = report.raters[:_SHOWN]
     width = max(10.5, 1.75 * len(shown))
@@ -60,16 +58,10 @@ def overview(report: scores.Report) -> matplotlib.figure.Figure:
 
 
 def comparison(reports: Mapping[str, scores.Report]) -> matplotlib.figure.Figure:
-    """Draws the same raters by several estimates of the truth, side by side.
+    """Draws the same raters by several estimates of the truth (name to report), side by side.
 
-    Args:
-      reports: name of the estimate to its report; of the same raters.
-
-    Returns:
-      A figure with a plot for sensitivity, specificity, Dice and bias (mean ± sd over images).
-
-    Raises:
-      ValueError: if the reports are not on the same raters, or there is none.
+    A plot for sensitivity, specificity, Dice and bias each (mean ± sd over images). Without
+    reports, or with reports on other raters than the first, it raises ValueError.
     """
     names = {report.reference.names for report in reports.values()}
     if len(names) != 1:

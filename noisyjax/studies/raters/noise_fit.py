@@ -20,11 +20,9 @@ from noisyjax.noise import gaussian_field
 
 
 class Fitted(NamedTuple):
-    """The noise of a data set.
+    """The noise of a data set, strength a and smoothness b in fractions of the side.
 
     Attributes:
-      a: strength, fractions of the side.
-      b: smoothness, likewise.
       real_dice: mean Dice of two raters, mean over the images.
       simulated_dice: that of raters simulated with a and b.
       images: number of images that at least two raters labelled, with something in every label.
@@ -59,10 +57,7 @@ def consensus(labels: Integer[Array, "R *S"] | Bool[Array, "R *S"]) -> Bool[Arra
 def fit(key: Key[Array, ""], data: source.Source, ids: Sequence[int]) -> Fitted:
     """Fits Gaussian-field noise to the raters of a data set, and simulates raters by it.
 
-    Args:
-      key: random key of the simulated raters.
-      data: a source with raters of its own; all classes of the foreground count as one.
-      ids: the images to use.
+    All classes of the foreground count as one; `ids` are the images to use.
 
     Raises:
       ValueError: if the source has no raters, or no image has two labels to compare.

@@ -24,14 +24,7 @@ _DRAWS = {
 
 
 def truths(data: Sequence[source.Source], *, count: int) -> Integer[np.ndarray, "B *S"]:
-    """Returns the truths of the first examples of one source or more, one after the other.
-
-    Args:
-      data: sources with truths of the same shape.
-      count: how many of each, at most.
-
-    Returns:
-      ``[B, *S]``.
+    """Returns the truths ``[B, *S]`` of up to `count` first examples of each source, concatenated.
 
     Raises:
       ValueError: if a source knows no truth, or the shapes differ.
@@ -54,9 +47,8 @@ def solve(
     """Finds the strength of each noise at which its labels have a wanted mean Dice.
 
     Args:
-      key: random key of the labels.
-      truths: ``[B, *S]``, anything but 0 is foreground; a few hundred of them for a mean that
-        holds for others.
+      truths: ``[B, *S]``, anything but 0 is foreground; a few hundred of them for a mean that holds
+        for others.
       dice: the mean Dice to the truths, in (0, 1).
 
     Returns:
@@ -77,15 +69,9 @@ def measure(
     truths: Integer[np.ndarray, "B *S"],
     levels: Sequence[Mapping[str, float | int]],
 ) -> list[dict[str, float]]:
-    """Returns the mean Dice of each noise's labels, as `solve` measures it.
+    """Returns the mean Dice of each noise's labels at each level, measured as in `solve`.
 
-    Args:
-      key: random key of the labels.
-      truths: as in `solve`.
-      levels: of each level the strength of every noise.
-
-    Returns:
-      For each level a noise to its mean Dice.
+    A level holds the strength of every noise of `annotation.NOISES`.
     """
     masks = jnp.asarray(truths != 0, jnp.uint8)
     means = {

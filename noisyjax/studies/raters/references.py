@@ -24,13 +24,11 @@ FUSIONS = ("staple", "spatial_staple", "majority", "truth")
 
 
 class Reference(NamedTuple):
-    """An estimate of the truth, and the labels that are compared with it.
+    """An estimate of the truth, and the labels of N images that are compared with it.
 
     Attributes:
       title: what was looked at, for headings.
       estimate: what the estimated truth is, in words.
-      examples: the images with the raters' labels, N of them.
-      names: R names.
       truth: the estimated truth, class ids ``[N, *S]``.
       cms: the raters' estimated matrices, ``[R, L, L]``, or None: as counted.
       persistent: whether each rater is the same person in every image.
@@ -56,10 +54,9 @@ def from_run(
     estimate: str = "network",
     checkpoint: str = "latest",
 ) -> Reference:
-    """Takes the truth from a run's trained network.
+    """Takes the truth from a run's trained network; nothing in the run's folder is changed.
 
     Args:
-      workdir: the run's folder; nothing in it is changed.
       split: "train", "val" or "test".
       estimate: "network", what it predicts from the image, or "posterior", the same together with
         the raters' labels of the image, each weighted by the rater's matrix.
@@ -128,12 +125,10 @@ def from_source(
     """Estimates the truth from the labels alone, or takes the known one.
 
     Args:
-      data: the source.
       ids: the images to use, by default all.
       by: "staple" (one matrix per rater over all images), "spatial_staple" (each image for itself),
         "majority" (ties go to the lower class), or "truth", the source's own.
-      panel: simulated annotators by name; if none, the source's own raters.
-      seed: seed of the simulated annotators.
+      panel: simulated annotators by name, drawn with `seed`; if none, the source's own raters.
 
     Raises:
       ValueError: if a name is unknown, or raters or a truth are asked for and not there.

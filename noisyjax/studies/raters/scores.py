@@ -21,13 +21,11 @@ NOT_PERSISTENT = (
 
 
 class Cases(NamedTuple):
-    """Each rater's numbers on each image, NaN where the rater did not label it.
+    """Each rater's numbers on each of N images, NaN where the rater did not label it.
 
     Attributes:
-      names: N names.
       dice: to the estimated truth, mean over the classes of the foreground, ``[N, R]``.
-      sensitivity: of each class of the foreground, ``[N, R, L - 1]``.
-      specificity: likewise.
+      sensitivity: of each class of the foreground, ``[N, R, L - 1]``; likewise specificity.
       bias: log2 of the foreground volume over the estimated one, ``[N, R]``; NaN if one is zero.
       agreement: mean Dice to the other raters, ``[N, R]``.
     """
@@ -44,10 +42,9 @@ class Rater(NamedTuple):
     """A rater's numbers over all images that the rater labelled.
 
     Attributes:
-      name: the rater's name.
       images: how many they labelled.
-      sensitivity: of each class of the foreground, over all voxels, ``[L - 1]``.
-      specificity: likewise.
+      sensitivity: of each class of the foreground, over all voxels, ``[L - 1]``; likewise
+        specificity.
       dice: to the estimated truth, over images.
       bias: log2 volume ratio, over the images where neither volume is zero.
       missed: images with foreground in the estimate only.
@@ -71,14 +68,9 @@ class Rater(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The numbers of all raters.
+    """The numbers of all raters: of each, on each image, and their matrices ``[R, L, L]``.
 
-    Attributes:
-      reference: what they are compared with.
-      raters: R of them.
-      cases: the numbers of each image.
-      cms: the raters' matrices, ``[R, L, L]``.
-      notes: sentences that a reader should know.
+    `notes` are sentences that a reader should know.
     """
 
     reference: references.Reference
@@ -89,7 +81,13 @@ class Report(NamedTuple):
 
 
 def build(reference: references.Reference) -> Report:
-    """Compares each rater with a reference."""
+    """Compares each rater with a reference, over the images that the rater labelled.
+
+    The matrices are those of the reference, or counted over the voxels of all images if it has
+    none: entry (i, j) is the probability that the rater says i where the estimate is j. The notes
+    say if raters differ from image to image, and what is odd about the reference's matrices
+    (`confusion.orientation_warnings`).
+    """
     num_classes = reference.examples.data.num_classes
 
     def one(case: dict[str, Array]) -> tuple[Array, Array]:
