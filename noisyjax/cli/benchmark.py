@@ -49,17 +49,12 @@ SETUPS = {
 
 
 def measure(setup: Any, *, threads: int, allocator: str, repeats: int) -> dict:
-    """Times one set-up.
-
-    Args:
-      setup: an entry of `SETUPS`.
-      threads: number of cores.
-      allocator: one of `memory.TUNABLES`.
-      repeats: timed steps of each side.
+    """Times one set-up of `SETUPS` with an allocator of `memory.TUNABLES`.
 
     Returns:
-      Median seconds of ours and of each peer, with our ratio to it (below 1, ours is faster); the
-      circumstances, the seconds of every step and the most memory that each process held.
+      Median seconds of ours and of each peer over `repeats` steps, with our ratio to it (below 1,
+      ours is faster); the circumstances, the seconds of every step and the most memory that each
+      process held.
     """
     timings = harness.take_turns(
         setup.sides(), threads=threads, allocator=allocator, repeats=repeats

@@ -11,27 +11,15 @@ _KINDS = (bool, int, float, str, list, tuple, dict, type(None))
 
 
 def expect_flags_only(argv: Sequence[str]) -> None:
-    """Refuses what follows the command's name without being a flag.
-
-    Raises:
-      app.UsageError: if there is any.
-    """
+    """Raises app.UsageError for what follows the command's name without being a flag."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only, got {argv[1:]}")
 
 
 def parse(flag: str, given: Iterable[str]) -> list[tuple[str, Any]]:
-    """Reads the values of a flag that are NAME=VALUE each.
+    """Reads values that are NAME=VALUE each, of the flag named: (name, value) each, as by `value`.
 
-    Args:
-      flag: its name, for the error.
-      given: its values.
-
-    Returns:
-      (name, value) each, the value as by `value`.
-
-    Raises:
-      app.UsageError: if there is no name or no equals sign.
+    One without a name or an equals sign raises app.UsageError.
     """
     pairs = []
     for entry in given:
@@ -61,8 +49,7 @@ def value(text: str) -> Any:
 def load_source(name: str, given: Mapping[str, Any]) -> Any:
     """Loads a data set, a `source.Source`.
 
-    Raises:
-      app.UsageError: if there is none of that name, or it does not take the options of --option.
+    An unknown name or an option that the data set does not take raises app.UsageError.
     """
     from noisyjax.data import sources
 

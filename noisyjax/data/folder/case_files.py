@@ -34,17 +34,13 @@ def prepare(
     """Prepares one case that was read and has no problem.
 
     Args:
-      read: the case.
-      layout: the folder's.
       to: voxels of the result, in mm.
-      options: further ones of `preprocess.prepare`.
+      options: further ones of `preprocess.prepare`; one that does not fit the intensities raises a
+        ValueError that names the file.
 
     Returns:
       ``image`` ``[*T, K]``, ``labels`` ``[1 + R, *T]`` with the truth first, ``mask`` ``[1 + R]``,
       which of them there are, and ``grid``, of `preprocess.Grid`.
-
-    Raises:
-      ValueError: naming the file, if an option does not fit its intensities.
     """
     images = [read.volumes[path] for path in read.case.images]
     first = images[0]

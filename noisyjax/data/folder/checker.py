@@ -25,7 +25,6 @@ class Read:
     """A case that was read.
 
     Attributes:
-      case: the case.
       volumes: file to volume in RAS axes, without those that cannot be read.
       problems: what is wrong with its files.
       classes: the values of its labels.
@@ -141,8 +140,7 @@ def across(
 ) -> Iterator[problem_kinds.Problem]:
     """Yields what does not fit together among cases that are each right, beside the first case.
 
-    Args:
-      facts: case, spatial axes, channels and spacing of each.
+    `facts` has each case with its numbers of spatial axes and channels, and its spacing.
     """
     facts = list(facts)
     if not facts:

@@ -42,11 +42,9 @@ _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """The files of one case.
+    """The files of one case, in `part` "Tr" or "Ts".
 
     Attributes:
-      name: the case's name.
-      part: "Tr" or "Ts".
       images: a file for each channel that is there.
       truth: the label in labelsTr or labelsTs, or None.
       raters: name of a rater to their label.
@@ -70,10 +68,8 @@ class Layout:
     """What a folder holds.
 
     Attributes:
-      root: the folder.
       ending: of its files.
       class_names: the background first.
-      channel_names: one for each channel.
       rater_names: in alphabetical order; empty if there are none.
       has_truth: whether there is a truth; it is for all cases or for none.
       cases: in alphabetical order, those of imagesTr first.

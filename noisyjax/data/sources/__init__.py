@@ -38,16 +38,10 @@ _FILES = ("folder",)
 
 
 def load(name: str, *, skip_damaged: bool = False, **options: Any) -> source.Source:
-    """Loads a data set by its name, with the options of its own `load`.
+    """Loads a data set of `SOURCES` by its name, with the options of its own `load`.
 
-    Args:
-      name: a key of `SOURCES`.
-      skip_damaged: whether a case that cannot be used fails when it is read, so that it can be left
-        out, in place of the whole data set.
-      **options: of the data set.
-
-    Raises:
-      ValueError: if the name is unknown.
+    With `skip_damaged`, a case that cannot be used fails when it is read, so that it can be left
+    out, in place of the whole data set. An unknown name raises ValueError.
 
     >>> load("digits").class_names
     ('background', 'digit')

@@ -138,8 +138,7 @@ def check_range(path: str, name: str, values: np.ndarray, low: int, high: int) -
 def unpack(path: str, name: str, packed: np.ndarray, width: int) -> np.ndarray:
     """Returns masks ``[..., W]`` uint8 of 0 and 1 from bits packed along the last axis.
 
-    Raises:
-      ValueError: naming file and array, if the number of bytes is not that of the width W.
+    If the number of bytes is not that of the width W, a ValueError names file and array.
     """
     if packed.shape[-1] != -(-width // 8):
         raise ValueError(

@@ -45,8 +45,9 @@ def load(
     """Loads patches around a structure, at the resolution of the file.
 
     The first patch is centred on the structure's centre of mass, as in the study of Gaussian label
-    noise, the others on voxels of the structure drawn at random. All come from one patient, which
-    one group says: no split can divide them.
+    noise, the others on voxels of the structure drawn at random with `seed`. All come from one
+    patient, which one group says: no split can divide them. There are two classes, no raters, no
+    splits; images are in [0, 1], air outside of the volume.
 
     Args:
       path: the ``.npz`` file: ``ct_hu`` ``[X, Y, Z]`` int16, ``spacing`` ``[3]`` float32 in mm, and
@@ -54,12 +55,8 @@ def load(
         1 per structure under the structure's name.
       structure: its name, as in the file.
       size: side of the patches in voxels.
-      count: N, the number of patches; at most one per voxel of the structure.
-      seed: decides where the random ones are.
+      count: the number of patches; at most one per voxel of the structure.
       window: the intensities in HU that become 0 and 1; others are clipped.
-
-    Returns:
-      The source: two classes, images in [0, 1], air outside of the volume, no raters, no splits.
 
     Raises:
       FileNotFoundError, ValueError: as `archive.read`, or if the structure is not in the file (the

@@ -69,10 +69,7 @@ class FolderExamples:
     ) -> None:
         """Writes a segmentation ``[*S]`` of an example on the voxels of its image, with its affine.
 
-        The ending of the path says the format.
-
-        Raises:
-          ValueError: if the shape is not that of the examples.
+        The ending of the path says the format. A shape that is not the examples' raises ValueError.
         """
         checks.shape("labels", labels, self.size, like="the examples")
         like = self.cases[index].images[0]

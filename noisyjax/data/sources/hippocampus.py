@@ -40,18 +40,16 @@ def normalise(
 
 
 def load(*, path: str, merge: bool = True, patch: Sequence[int] = ()) -> source.Source:
-    """Loads the volumes and their labels.
+    """Loads the volumes and their labels; the case names are the file's.
+
+    Images have mean 0 and standard deviation 1 within their true extent and 0 in the padding. There
+    are no raters of its own and no splits.
 
     Args:
       path: the ``.npz`` file: ``image`` ``[N, D, H, W]`` uint8; ``label`` ``[N, D, H, W]`` uint8, 1
         anterior and 2 posterior; ``shape`` ``[N, 3]``, the true extents; ``name`` ``[N]``.
       merge: whether the two parts are one class.
-      patch: voxels along each axis of a patch centred in the hippocampus; empty for the whole
-        volumes.
-
-    Returns:
-      The source: images with mean 0 and standard deviation 1 within their true extent and 0 in the
-      padding, no raters of its own, no splits; the case names are the file's.
+      patch: voxels along each axis of a patch centred in the hippocampus; empty for whole volumes.
 
     Raises:
       FileNotFoundError, ValueError: as `archive.read`, or if values are out of range.

@@ -16,7 +16,10 @@ def load(
     every: int = 1,
     square: bool = False,
 ) -> source.Source:
-    """Loads the slices that show the hippocampus.
+    """Loads the slices that show the hippocampus; a group is a subject's hippocampus.
+
+    Images have mean 0 and standard deviation 1 in each volume; there are no raters of its own and
+    no splits.
 
     Args:
       path: the ``.npz`` file of `hippocampus.load`.
@@ -25,12 +28,8 @@ def load(
         length, 1 for coronal and 2 for axial ones.
       least: pixels of the hippocampus that a slice must show.
       every: take every n-th of these slices.
-      square: whether the shorter side is padded at its far end to the longer, by background and
-        the last pixels, so that slices can be turned by right angles.
-
-    Returns:
-      The source: images with mean 0 and standard deviation 1 in each volume, no raters of its own,
-      no splits; a group is a subject's hippocampus.
+      square: whether the shorter side is padded at its far end to the longer, by background and the
+        last pixels, so that slices can be turned by right angles.
 
     Raises:
       FileNotFoundError, ValueError: as `hippocampus.load`, or if an option is out of range or no

@@ -15,10 +15,7 @@ def to_bytes(
 ) -> UInt8[np.ndarray, "..."]:
     """Returns intensities ``[...]`` in HU as uint8; what lies outside of the window is clipped.
 
-    The ends of the window become 0 and 255.
-
-    Raises:
-      ValueError: if the window does not rise.
+    The ends of the window become 0 and 255; one that does not rise raises ValueError.
 
     >>> to_bytes(np.array([-1000, -200, 100, 400, 3000]))
     array([  0,   0, 128, 255, 255], dtype=uint8)

@@ -61,8 +61,7 @@ def _fetch_file(name: str, path: str) -> None:
 def fetch(root: str) -> None:
     """Downloads the files that are missing into a folder, trying the mirrors in turn.
 
-    Raises:
-      ConnectionError: if no mirror serves a file with the right checksum; it names each failure.
+    If no mirror serves a file with the right checksum, a ConnectionError names each failure.
     """
     os.makedirs(root, exist_ok=True)
     for name in CHECKSUMS:
@@ -124,20 +123,18 @@ def load(
 ) -> source.Source:
     """Loads MNIST with its own test images; a part of its training images validates.
 
+    Ids 0..59,999 are MNIST's training images, the following ones its test images. There are two
+    classes and no raters of its own; images are in [0, 1].
+
     Args:
       root: the folder of the four original ``.gz`` files.
-      download: whether to fetch missing files first.
+      download: whether to fetch missing files first; if that fails it raises ConnectionError.
       seed: decides which training images validate.
       val_fraction: how many of them, in (0, 1).
-
-    Returns:
-      The source: ids 0..59,999 are MNIST's training images, the following ones its test images;
-      images in [0, 1], two classes, no raters of its own.
 
     Raises:
       FileNotFoundError: if a file is missing.
       ValueError: if a file is not the original one; it names the file and the remedy.
-      ConnectionError: if a file cannot be fetched.
     """
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction: expected a number in (0, 1), got {val_fraction}")

@@ -33,15 +33,9 @@ _VERTEBRAE = tuple(f"vertebrae_T{i}" for i in range(1, 13)) + tuple(
 
 
 class Volume(NamedTuple):
-    """Where a volume stands in its file.
+    """Where a volume stands in its file: the names of the arrays of image, mask and spacing in mm.
 
-    Attributes:
-      name: of the volume.
-      file: the file's name.
-      image: the array of intensities.
-      mask: the array of the structure; of a label map, one of its names counts.
-      spacing: the array of voxel sizes in mm.
-      names: the names that are the structure if the mask is a label map.
+    `names` are the names that are the structure if the mask is a label map.
     """
 
     name: str
@@ -53,10 +47,9 @@ class Volume(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """What is to be segmented.
+    """What is to be segmented, and the volumes that show it.
 
     Attributes:
-      volumes: where it is seen.
       window: intensities that become 0 and 1; None for the extremes of each volume.
       pixel: the usual side of a pixel in mm.
     """

@@ -27,11 +27,7 @@ _GREY = ("L", "P", "1", "I", "I;16", "I;16B", "I;16L", "F")
 
 
 class UnreadableError(ValueError):
-    """A file that cannot be read.
-
-    Attributes:
-      fault: one of `FAULTS`.
-    """
+    """A file that cannot be read; `fault` is one of `FAULTS`."""
 
     def __init__(self, path: str | os.PathLike, fault: str, message: str):
         super().__init__(f"{os.fspath(path)}: {message}")

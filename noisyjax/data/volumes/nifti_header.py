@@ -14,12 +14,9 @@ _KINDS = (nib.Nifti1Header, nib.Nifti2Header)
 def damage(path: str) -> tuple[str, str] | None:
     """Returns what nibabel mends silently, or notices when it has read too much.
 
-    Returns:
-      (one of `formats.FAULTS`, what was expected and what there is); None if all is well, or
-      if the file has no such header at all.
-
-    Raises:
-      OSError, EOFError, zlib.error: if the file cannot be unpacked.
+    It is one of `formats.FAULTS` with what was expected and what there is; None if all is well, or
+    if the file has no such header at all. A file that cannot be unpacked raises OSError, EOFError
+    or zlib.error.
     """
     with (gzip.open if path.lower().endswith(".gz") else open)(path, "rb") as file:
         start = file.read(nib.Nifti2Header.sizeof_hdr)

@@ -48,9 +48,7 @@ def resample(
     """Samples a volume at voxels of another spacing; the outer corner of the first voxel stays.
 
     Args:
-      array: ``[*S]``.
-      spacing: of the volume, in mm.
-      to: the new one.
+      spacing: of the volume, in mm; `to` is the new one.
       linear: whether to interpolate between voxels (images, as float32 if they were integers) or to
         take the nearest (labels, which thus keep their values).
       shape: of the result ``[*T]``; by default that of `resampled_shape`.
@@ -133,8 +131,7 @@ def ct_window(
 ) -> Float[np.ndarray, "*S"]:
     """Returns the intensities ``[*S]`` of a window as 0 to 1, others clipped, float32.
 
-    Raises:
-      ValueError: if the window does not rise.
+    A window that does not rise raises ValueError.
 
     >>> ct_window(np.array([-300, 100, 500]), window=(-200, 400))
     array([0. , 0.5, 1. ], dtype=float32)

@@ -86,10 +86,8 @@ def _checked(
 def write(path: str | os.PathLike, volume: Volume) -> None:
     """Writes a volume, at once or not at all; dtype, affine and spacing stay, bool becomes uint8.
 
-    A PNG or TIFF holds no affine; there it is left out.
-
-    Raises:
-      ValueError: if the format is unknown or cannot hold the dtype or the axes.
+    A PNG or TIFF holds no affine; there it is left out. A format that is unknown or cannot hold the
+    dtype or the axes raises ValueError.
     """
     end = ending(path)
     checks.one_of("path: ending", end, FORMATS)
@@ -118,8 +116,7 @@ def to_ras(volume: Volume) -> Volume:
 def from_ras(array: Shaped[np.ndarray, "..."], *, like: Volume) -> Volume:
     """Turns an array ``[*S]`` in the axes of ``to_ras(like)`` back to those of `like`.
 
-    Raises:
-      ValueError: if the shape is not that of ``to_ras(like)``.
+    A shape that is not that of ``to_ras(like)`` raises ValueError.
     """
     if like.num_axes != 3:
         checks.shape("array", array, like.shape, like="the image")

@@ -285,16 +285,13 @@ def load(
 ) -> source.Source:
     """Draws phantoms; the first ones do not depend on how many there are.
 
+    Images are in [0, 1] (`hounsfield.WINDOW`; for the mandible `mandible.WINDOW`, which shows
+    bone). There are two classes, no raters and no splits.
+
     Args:
       organ: a key of `ORGANS`.
-      count: N, the number of cases.
       size: side of the patch in voxels; it shows `FIELD_OF_VIEW` mm whatever the size.
-      seed: decides all cases.
       teeth: whether crowns of teeth count as the mandible; the images do not depend on it.
-
-    Returns:
-      The source: images in [0, 1] (`hounsfield.WINDOW`; for the mandible `mandible.WINDOW`, which
-      shows bone), two classes, no raters, no splits.
 
     Raises:
       ValueError: if the organ is unknown or has no teeth, or a number is too small.

@@ -159,13 +159,10 @@ def _tumour(points, fields, p, brain, ventricle):
 def tumour(
     key: Key[Array, ""], shape: Sequence[int]
 ) -> tuple[Float[Array, "*S 4"], UInt8[Array, "*S"]]:
-    """Draws one case.
+    """Draws one case: the image ``[*S, 4]`` and the truth ``[*S]`` in `CLASSES`.
 
-    The voxels are squares or cubes, and the longest side is `FIELD_OF_VIEW`.
-
-    Returns:
-      The image ``[*S, 4]``, each of `CHANNELS` with mean 0 and standard deviation 1 within the
-      brain and 0 outside, and the truth ``[*S]`` in `CLASSES`.
+    Each of `CHANNELS` has mean 0 and standard deviation 1 within the brain and 0 outside. The
+    voxels are squares or cubes, and the longest side is `FIELD_OF_VIEW`.
 
     Raises:
       ValueError: if the shape is not that of an image or a volume.
@@ -212,16 +209,13 @@ def _chunk(keys, shape):
 
 
 def load(*, count: int = 400, size: int = 64, dimensions: int = 2, seed: int = 0) -> source.Source:
-    """Draws cases; the first ones do not depend on how many there are.
+    """Draws cases: four channels, four classes, no raters, no splits.
+
+    The first ones do not depend on how many there are.
 
     Args:
-      count: N, the number of cases.
       size: side of the image in voxels; it shows `FIELD_OF_VIEW` mm whatever the size.
       dimensions: 2 for slices, 3 for volumes.
-      seed: decides all cases.
-
-    Returns:
-      The source: four channels, four classes, no raters, no splits.
 
     Raises:
       ValueError: if a number is too small, or there are neither two nor three dimensions.
