@@ -10,7 +10,7 @@ from noisyjax.models import blocks
 
 
 class _Head(blocks.Layers, nn.Module, kw_only=True):
-    """What the heads share; attributes that stand after those of each. Their results are float32."""
+    """What the heads share; attributes that stand after those of each. Their output is float32."""
 
     norm: str = "instance"
     activation: str = "prelu"
