@@ -80,6 +80,7 @@ def build(
         classes; an image with one label has that for its consensus) as above, "mean" (the mean
         label throughout), or "none" (the paper's warm-up: the matrices alone). "auto" is
         "one_coin" for two classes, "matrices" for more.
+      consensus_weight: of what it learns so, beside the paper's loss.
       consensus_prior: how much the consensus trusts the network, from 0 (labels alone) to 1 (Bayes'
         rule, which more easily believes its own errors).
       min_error_rate: smallest error rate that annotators may have in the consensus, so that no
@@ -91,6 +92,7 @@ def build(
         fit any three error rates, so their consensus is a vote for the two who agree most.
       convs: 3^n convolutions of each spatial or low-rank head. The paper has 4; on its example 1
         does as well in half the time.
+      rank: of a low-rank head's matrices.
     """
     checks.one_of("annotators", annotators, _KINDS)
     checks.one_of("consensus", consensus, _CONSENSUS)
