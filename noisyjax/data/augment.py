@@ -48,10 +48,8 @@ def quarter_turns(
 ) -> Shaped[Array, "..."]:
     """Turns an array by right angles, like `jax.numpy.rot90` with a traced number of turns, 0 to 3.
 
-    The array is ``[*S, ...]``; a turn goes from the first of two spatial axes towards the second.
-
-    Raises:
-      ValueError: if the plane is not square.
+    The array is ``[*S, ...]``; a turn goes from the first of two spatial axes towards the second,
+    and `ValueError` is raised if they differ in length.
     """
     first, second = plane
     if image.shape[first] != image.shape[second]:
@@ -182,8 +180,9 @@ def augment(
 ) -> tuple[Float[Array, "*S K"], Num[Array, "R *S"]]:
     """Changes an image and its label maps at random; with every option at zero, nothing.
 
+    Shapes and dtypes stay.
+
     Args:
-      key: the example's key.
       image: ``[*S, K]`` float32.
       labels: label maps, ``[R, *S]``: the raters', and the truth as one more if it is to follow.
       flip_axes: spatial axes, each mirrored with probability 1/2.
@@ -202,12 +201,6 @@ def augment(
         between ``1 / (1 + gamma)`` and ``1 + gamma``, and get their range back.
       smoothing: the image is blurred by a Gaussian of a random width up to this, in voxels.
       probability: with which an example is changed at all.
-
-    Returns:
-      Image and labels, as they came in shape and dtype.
-
-    Raises:
-      ValueError: if a plane to be turned by right angles is not square.
     """
     given = image, labels
     masks = jnp.moveaxis(labels, 0, -1)
@@ -301,10 +294,8 @@ def augment_batch(
 ) -> dict[str, Array]:
     """Augments a batch, for use inside the jitted step; each example is changed anew each epoch.
 
-    Args:
-      batch: with ``image``, ``labels``, ``id``, ``epoch`` and possibly ``truth``, ``target``.
-      transform: of `build`.
-      seed: the run's seed or root key; what an example becomes depends on (seed, id, epoch) alone.
+    The batch has ``image``, ``labels``, ``id``, ``epoch`` and possibly ``truth``, ``target``. What
+    an example becomes depends on (seed, id, epoch) alone.
     """
     names = [name for name in ("image", "labels", "truth", "target") if name in batch]
     epochs = jnp.broadcast_to(batch["epoch"], batch["id"].shape) + 1

@@ -48,8 +48,7 @@ def without(
 ) -> dict[str, Int[np.ndarray, "..."]]:
     """Leaves the examples with errors out of a division; the others keep their order.
 
-    Raises:
-      ValueError: if nothing is left of a split.
+    Raises `ValueError` if nothing is left of a split.
     """
     left = {split: ids[~np.isin(ids, list(errors))] for split, ids in parts.items()}
     for split, ids in left.items():

@@ -58,20 +58,14 @@ def sample_corners(
     count: int,
     foreground_share: float | int = 0.0,
 ) -> Int[Array, "count n"]:
-    """Draws where the patches of one volume begin.
+    """Draws where patches of one volume begin: ``[count, n]`` int32; all lie within the volume.
 
     Args:
-      key: random key.
-      foreground: ``[*S]``.
       size: voxels of a patch along each of the n axes.
-      count: number of patches.
       foreground_share: this share of them lies around a voxel of the foreground, each as likely as
         the others, in the middle of the patch if the volume does not end before. The number of
         these patches is rounded up with the probability of its fraction, and else down. The other
         patches, and all if there is no foreground, lie anywhere in the volume.
-
-    Returns:
-      First voxel of each patch, ``[count, n]`` int32; all patches lie within the volume.
 
     Raises:
       ValueError: if a patch is larger than the volume, or count or share are out of range.
@@ -126,15 +120,9 @@ def sample_batch(
 ) -> dict[str, Array]:
     """Replaces every example of a batch by patches, for use inside the jitted step.
 
-    Foreground is what any of the raters who labelled the example took for it.
-
-    Args:
-      batch: with ``image``, ``labels``, ``rater_mask``, ``id``, ``epoch`` and possibly others; B
-        examples.
-      size: as in `sample_corners`, like what follows, also its errors.
-      count: patches of each example.
-      foreground_share: the share of patches around a voxel of the foreground.
-      seed: the run's seed or root key.
+    Foreground is what any of the raters who labelled the example took for it. The batch has
+    ``image``, ``labels``, ``rater_mask``, ``id``, ``epoch`` and possibly others; `sample_corners`
+    says what size, count and share are, and what is raised.
 
     Returns:
       A batch of ``B * count`` examples, the patches of one example next to each other, with its id

@@ -116,9 +116,7 @@ def train_batches(
     its last batch is filled up with examples of weight 0.
 
     Args:
-      examples: random access, N of them.
       batch_size: examples per batch over all processes, B.
-      seed: the run's seed.
       num_steps: where the run ends, counted from its beginning (not from `start_step`).
       start_step: the first batch to yield.
       process_index: which process this is; it receives one contiguous slice of each batch, so that

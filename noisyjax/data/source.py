@@ -95,11 +95,7 @@ class UnreadableCase(RuntimeError):
 
 
 def read(data: Source, example_id: int) -> Example:
-    """Returns one example of a source.
-
-    Raises:
-      UnreadableCase: if it cannot be read.
-    """
+    """Returns one example of a source; raises `UnreadableCase` if it cannot be read."""
     try:
         return data.examples[example_id]
     except MemoryError:
@@ -113,11 +109,7 @@ def read(data: Source, example_id: int) -> Example:
 
 
 def read_several(data: Source, ids: Integer[np.ndarray, "B"]) -> Example:
-    """Returns the examples of ids ``[B]``, stacked.
-
-    Raises:
-      UnreadableCase: if one cannot be read.
-    """
+    """Returns the examples of ids ``[B]``, stacked; raises `UnreadableCase` if one cannot be."""
     try:
         return take(data.examples, ids)
     except MemoryError:

@@ -48,13 +48,12 @@ def split(
     middle falls into. Without groups the sizes are the fractions, rounded.
 
     Args:
-      num_examples: N.
-      seed: the division's seed; the same seed gives the same division everywhere.
       fractions: of training, validation and test; they add up to one.
       groups: ``[N]``, the patient of each example; a patient is in one part only.
 
     Returns:
-      Part to ids, int32, in random order, so that the first n are a random sample.
+      Part to ids, int32, in random order, so that the first n are a random sample. The same seed
+      gives the same division everywhere.
 
     Raises:
       ValueError: for other fractions, or if a part that should hold examples is empty.
@@ -93,15 +92,12 @@ def cross_validation(
 ) -> Splits:
     """Divides examples for one fold of a cross-validation, whole groups at a time, like `split`.
 
-    Every example tests in exactly one of the folds, whose sizes differ by a group at most.
+    Every example tests in exactly one of the folds, whose sizes differ by a group at most. The seed
+    is the same for all folds.
 
     Args:
-      num_examples: N.
-      seed: the division's seed, the same for all folds.
-      folds: number of folds.
       fold: the one that tests, from 0.
       fractions: how the rest is divided into training and validation; no share is for testing.
-      groups: as in `split`.
 
     Raises:
       ValueError: if there is no such fold, a share of the rest tests, or a part is empty that

@@ -241,13 +241,10 @@ def default() -> Config:
 
 
 def choose(section: Config, name: str | None = None, **options: Any) -> None:
-    """Sets the options of a section, and unsets all others.
+    """Sets the options of a section of `default`'s config, and unsets all others.
 
-    Args:
-      section: ``config.model``, ``config.data.options``, ``config.data.panel_options`` or
-        ``config.data.augment`` of `default`.
-      name: of the network, if it is the section of one.
-      **options: what is not the default of what is chosen.
+    The section is ``config.model`` (with the network's name), ``config.data.options``,
+    ``config.data.panel_options`` or ``config.data.augment``.
 
     >>> config = default()
     >>> choose(config.model, "highres3dnet")
@@ -297,14 +294,9 @@ def value(config: Any, name: str) -> Any:
 
 
 def resolve(config: Config) -> Config:
-    """Returns the config of a run: checked, complete, and only what the run reads.
+    """Returns the config of a run, locked: checked, complete, and only what the run reads.
 
-    Args:
-      config: of `default`, changed; what is absent has its default. A resolved config stays as it
-        is.
-
-    Returns:
-      Another config, locked.
+    What is absent has its default; a resolved config stays as it is.
 
     Raises:
       ValueError: naming the field, what was expected and what came. What depends on the data is

@@ -98,8 +98,7 @@ def _without_damaged(
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Leaves out the cases that cannot be used: those of the run's folder, or those found now.
 
-    Returns:
-      (split to the ids that are left, split to the number of those that are not).
+    Returns (split to the ids that are left, split to the number of those that are not).
     """
     path = folder / SKIPPED_FILE if folder else None
     if path and path.exists():
@@ -216,17 +215,8 @@ def _patches(config: Config) -> dict[str, Any]:
 def build_method(config: Config, *, num_raters: int, num_classes: int, **model: Any) -> base.Method:
     """Builds the method that a config names.
 
-    Args:
-      config: the run's config.
-      num_raters: R.
-      num_classes: L.
-      **model: further options of the network, beside those of the config.
-
-    Returns:
-      The method.
-
-    Raises:
-      ValueError: if a name is unknown, or the network cannot recompute its activations.
+    `model` is further options of the network. Raises `ValueError` if a name is unknown, or the
+    network cannot recompute its activations.
     """
     options = config.model.to_dict()
     if config.dtype != "float32":
@@ -243,18 +233,10 @@ def build_method(config: Config, *, num_raters: int, num_classes: int, **model: 
 
 
 def with_strategy(config: Config, method: base.Method, *, num_examples: int) -> base.Method:
-    """Builds the strategy that a config names around a method.
+    """Builds the strategy that a config names around a method, for N training examples.
 
-    Args:
-      config: the run's config.
-      method: the method.
-      num_examples: N, of the training split.
-
-    Returns:
-      The method that is to be trained.
-
-    Raises:
-      ValueError: if the labels do not stay as they are.
+    Returns the method that is to be trained. Raises `ValueError` if the labels do not stay as they
+    are.
     """
     if config.train.strategy == "none":
         return method
@@ -273,17 +255,9 @@ def with_strategy(config: Config, method: base.Method, *, num_examples: int) -> 
 
 
 def with_windows(config: Config, method: base.Method) -> base.Method:
-    """Lets a method predict window by window, if a config asks for windows.
+    """Lets a method predict window by window, if a config asks for windows; it trains as before.
 
-    Args:
-      config: the run's config.
-      method: the method.
-
-    Returns:
-      The method, which is trained as before.
-
-    Raises:
-      ValueError: if the windows or their overlap are out of range.
+    Raises `ValueError` if the windows or their overlap are out of range.
     """
     window = tuple(config.evaluate.window)
     if not window:
@@ -294,15 +268,11 @@ def with_windows(config: Config, method: base.Method) -> base.Method:
 def build(
     config: Config, folder: str | os.PathLike | None = None, *, axis_name: str | None = None
 ) -> Experiment:
-    """Builds what a config describes.
+    """Builds what a config of `config_fields.resolve` describes.
 
     Args:
-      config: the run's config, of `config_fields.resolve`.
       folder: the working directory, where the splits are kept; None to keep them nowhere.
       axis_name: the device axis, for batch statistics.
-
-    Returns:
-      The experiment.
 
     Raises:
       ValueError: if the config does not fit together, or the data do not fit the config.
@@ -335,10 +305,7 @@ def build(
 def warn_about_raters(experiment: Experiment, variables: Any, batch: Any) -> None:
     """Warns if a method models individual raters where there are none.
 
-    Args:
-      experiment: the experiment.
-      variables: the method's variables or their shapes.
-      batch: a batch or its shapes.
+    Variables and batch may be shapes only.
     """
     if experiment.data.persistent_raters:
         return

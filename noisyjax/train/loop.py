@@ -46,13 +46,9 @@ class MetricsWindow:
         self._images, self._since = 0, time.perf_counter()
 
     def flush(self) -> dict[str, float]:
-        """Returns the means over the steps, and begins a new window.
+        """Returns the means over the steps by name and "images_per_second"; begins a new window.
 
-        Returns:
-          Name to mean, "loss" among them, and "images_per_second".
-
-        Raises:
-          FloatingPointError: if a step was not finite; it names the step and its examples.
+        Raises `FloatingPointError`, with the step and its examples, if a step was not finite.
         """
         steps, self._steps = self._steps, []
         reports = jax.device_get([report for _, _, report in steps])
@@ -85,14 +81,7 @@ def train(
     writer: metrics_log.MetricsWriter,
     stop: signals.StopRequest,
 ) -> tuple[train_state.TrainState, dict[str, float]]:
-    """Trains from a state to the end of the run.
-
-    Args:
-      run: the run.
-      state: where to start; it is used up.
-      store: where checkpoints go.
-      writer: where numbers go.
-      stop: tells whether the run is to end early.
+    """Trains from a state, which is used up, to the end of the run.
 
     Returns:
       (the final state, "seconds_compile" of this process and "seconds_train" of the whole run).
@@ -169,16 +158,10 @@ def finish(
     store: checkpoints.Checkpoints,
     seconds: dict[str, float],
 ) -> dict[str, float]:
-    """Evaluates a trained state and writes the reports and the summary.
+    """Evaluates a trained state and writes the reports and the summary, which it returns.
 
-    Args:
-      run: the run.
-      state: the final state.
-      store: the checkpoints; ``config.evaluate.checkpoint`` says which of them is tested.
-      seconds: what `train` returned.
-
-    Returns:
-      The summary: "steps", "parameters", the seconds, and what each of `reports.REPORTS` measures.
+    It has "steps", "parameters", the seconds of `train`, and what each of `reports.REPORTS`
+    measures; ``config.evaluate.checkpoint`` says which checkpoint is tested.
     """
     tested = state
     if run.config.evaluate.checkpoint != "latest":
@@ -200,14 +183,6 @@ def train_and_evaluate(
     Running it again in the same directory goes on from the latest good checkpoint, with the same
     result as a run that was never stopped. A finished run is not trained again: its final state and
     its summary are read.
-
-    The directory holds the config, the versions, the facts of the data, the splits, the metrics as
-    JSON lines and as TensorBoard events, checkpoints, the evaluation per case and in total, and the
-    summary.
-
-    Args:
-      config: every number of the run, see ``configs/``.
-      workdir: the working directory, made if it is absent.
 
     Returns:
       (the final state, the summary: name to number).

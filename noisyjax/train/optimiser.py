@@ -47,7 +47,7 @@ def schedule(
     steps_per_epoch: int = 1,
     decay_rate: float | int = DECAY_RATE,
 ) -> optax.Schedule:
-    """Builds a learning-rate schedule with a linear warm-up.
+    """Builds a learning-rate schedule with a linear warm-up: updates done to rate.
 
     Args:
       name: "constant", "cosine" (to zero), "poly" (``(1 - t)^0.9``, to zero) or "exponential"
@@ -56,11 +56,7 @@ def schedule(
       total_steps: length of the run; the decay takes what the warm-up leaves of it.
       warmup_steps: updates over which the rate grows linearly; the first update already moves, at
         ``learning_rate / (warmup_steps + 1)``.
-      steps_per_epoch: updates of an epoch.
       decay_rate: what "exponential" leaves of the rate after an epoch, in ``(0, 1]``.
-
-    Returns:
-      A function from the number of updates done to the rate.
 
     Raises:
       ValueError: if the name is unknown, the warm-up does not fit into the run, or the rate or the
@@ -143,26 +139,17 @@ def build(
     head_learning_rate: float = 1.0,
     param_labels: Callable[[Any], Any] | None = None,
 ) -> optax.GradientTransformation:
-    """Builds an optimiser.
+    """Builds an optimiser: "adamw", "adam", "sgd", "momentum" or "nesterov".
 
     Weight decay leaves parameters with fewer than two axes alone (biases, the scales of
     normalisations, activation slopes). It is decoupled for "adamw" (Loshchilov & Hutter 2019,
     Algorithm 2) and a term of the gradient for the others.
 
     Args:
-      name: "adamw", "adam", "sgd", "momentum" or "nesterov".
-      learning_rate: a rate or a schedule.
-      weight_decay: strength of the decay.
       momentum: share of the last step in the next one, of "momentum" and "nesterov", in ``[0, 1)``.
       gradient_clip: largest global norm of the gradient, 0 for no clipping.
       head_learning_rate: factor on the learning rate of the annotators' parameters.
       param_labels: ``params -> tree of "model" or "annotators"``, needed when the factor is not 1.
-
-    Returns:
-      An optax transformation.
-
-    Raises:
-      ValueError: if the name is unknown, a number out of its range or `param_labels` is missing.
     """
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")

@@ -35,10 +35,6 @@ _MEMORY_TEXTS = ("RESOURCE_EXHAUSTED", "out of memory")
 def explain(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> Iterator[None]:
     """Says of memory and disks that run out within the ``with`` what helps, and what is kept.
 
-    Args:
-      config: the run's config.
-      folder: where its checkpoints are.
-
     Raises:
       MemoryError: in place of what XLA and NumPy raise.
       OSError: in place of what Python and Orbax raise when a disk is full.

@@ -51,7 +51,7 @@ def predict_folder(
     these images are not cut.
 
     Args:
-      workdir: the run's working directory, all that is needed of the run; nothing in it is changed.
+      workdir: all that is needed of the run; nothing in it is changed.
       images: the folder, without labels: CASE_0000 and so on with the ending of the run's images,
         or CASE if there is one channel.
       output: where ``CASE`` with the same ending goes: uint8, on the voxels of the image.

@@ -19,15 +19,7 @@ class Progress:
         name: str = "training",
         console: consoles.Console | None = None,
     ):
-        """Prepares the bar.
-
-        Args:
-          total: number of steps.
-          done: number of steps done before.
-          shown: whether to show anything.
-          name: what stands before the bar.
-          console: where, by default the standard error stream.
-        """
+        """Prepares the bar, which stands at `done`; the console is standard error by default."""
         self._bar = bars.Progress(
             bars.TextColumn("{task.description}"),
             bars.BarColumn(),
@@ -50,12 +42,7 @@ class Progress:
         self._bar.stop()
 
     def update(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Moves the bar.
-
-        Args:
-          step: number of steps done.
-          numbers: what to show, by name; it stays until it is given again.
-        """
+        """Moves the bar; a number that is shown stays until it is given again."""
         self._numbers |= {k: v for k, v in numbers.items() if not math.isnan(v)}
         text = "  ".join(f"{name} {value:.4g}" for name, value in self._numbers.items())
         self._bar.update(self._task, completed=step, numbers=text)

@@ -25,9 +25,7 @@ class Start(NamedTuple):
 
     Attributes:
       init: ``() -> state`` before the first update.
-      optimiser: an optax transformation.
       schedule: number of updates done to learning rate.
-      steps_per_epoch: updates of an epoch.
     """
 
     init: Callable[[], train_state.TrainState]
@@ -41,16 +39,11 @@ class Run:
     """Everything that is fixed during a run.
 
     Attributes:
-      config: the config.
-      folder: the working directory.
-      experiment: examples, method, transform.
       facts: what is kept of the data in the working directory.
-      parallel: how work is spread.
       init: ``() -> state`` before the first update.
       step: ``(state, batch, key) -> (state, report)``, compiled; the state given is used up.
       evaluate: ``(variables, split) -> Evaluation``.
       schedule: number of updates done to learning rate.
-      steps_per_epoch: updates of an epoch.
     """
 
     config: ml_collections.ConfigDict
@@ -89,18 +82,9 @@ class Run:
 def start(
     config: ml_collections.ConfigDict, method: base.Method, facts: data_facts.DataFacts
 ) -> Start:
-    """Builds the optimiser and the state before the first update.
+    """Builds the optimiser and the state before the first update, for a method with its strategy.
 
-    Args:
-      config: the config.
-      method: the method, with its strategy.
-      facts: of the data.
-
-    Returns:
-      What a run begins with.
-
-    Raises:
-      ValueError: if the config does not fit together.
+    Raises `ValueError` if the config does not fit together.
     """
     settings = config.train
     per_epoch = pipeline.steps_per_epoch(facts.num_examples, settings.batch_size)
@@ -136,16 +120,8 @@ def set_up(
 ) -> Run:
     """Builds everything that a config describes; nothing is computed but the examples' labels.
 
-    Args:
-      config: the config.
-      folder: the working directory.
-      devices: where the run works, by default all devices.
-
-    Returns:
-      The run.
-
-    Raises:
-      ValueError: if the config does not fit together.
+    The run works on all devices by default. Raises `ValueError` if the config does not fit
+    together.
     """
     evaluate.check_criterion(config.evaluate.select)
     microbatches = config.train.accumulate

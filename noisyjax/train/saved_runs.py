@@ -18,9 +18,7 @@ class Trained(NamedTuple):
     """A trained method without the run's data.
 
     Attributes:
-      config: the run's config.
-      facts: of its data.
-      method: the method, which predicts whole images.
+      method: predicts whole images.
       variables: those to evaluate with.
     """
 
@@ -54,10 +52,9 @@ def _restored(
 
 
 def restore(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> tuple[runs.Run, Any]:
-    """Restores a run, which need not be finished, to look at it.
+    """Restores a run, which need not be finished, to look at it; nothing in its folder is changed.
 
     Args:
-      workdir: the run's working directory; nothing in it is changed.
       checkpoint: "latest" or "best".
 
     Returns:
@@ -74,15 +71,10 @@ def restore(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> tuple[
 
 
 def restore_without_data(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> Trained:
-    """Restores what a run has trained, from its working directory alone.
+    """Restores what a run has trained, from its working directory alone, which is not changed.
 
-    Args:
-      workdir: the run's working directory; nothing in it is changed.
-      checkpoint: "latest" or "best".
-
-    Raises:
-      FileNotFoundError: if there is no such run, no checkpoint, or the facts of its data are gone.
-      ValueError: if no validation has chosen a best checkpoint.
+    The checkpoint is "latest" or "best". Raises as `restore`, and `FileNotFoundError` if the facts
+    of its data are gone.
     """
     folder = pathlib.Path(workdir).absolute()
     config = _config(folder)
@@ -102,17 +94,13 @@ def evaluate_run(
     decisions: Sequence[str] = (),
     output: str | os.PathLike | None = None,
 ) -> evaluate.Evaluation:
-    """Evaluates a checkpoint of a run, which need not be finished.
+    """Evaluates a checkpoint of a run, which need not be finished; nothing of the run is changed.
 
     Args:
-      workdir: the run's working directory; nothing of the run is changed.
       split: "train", "val" or "test".
       checkpoint: "latest" or "best".
       decisions: how probabilities become masks, see `case_metrics.case_values`; the run's if empty.
       output: where the reports go, by default ``evaluations/<split>-<checkpoint>`` in the workdir.
-
-    Returns:
-      The evaluation.
 
     Raises:
       FileNotFoundError: if there is no such run, or it has no checkpoint.

@@ -72,10 +72,8 @@ def gradients(
     ranks) looks across one microbatch on all devices.
 
     Args:
-      state: the run's state.
       batch: this device's part of the batch.
       key: the run's root key.
-      method: a method.
       axis_name: name of the device axis, or None on one device.
       microbatches: the part is cut into so many, taken one after the other: activations need that
         much less memory. It must divide the part's examples.
@@ -128,19 +126,10 @@ def train_step(
     step after it. The host may thus look late, and still finds the last good state.
 
     Args:
-      state: the run's state.
-      batch: this device's part of the batch.
-      key: the run's root key.
-      method: a method.
-      optimiser: an optax transformation.
+      batch, key, axis_name, microbatches: see `gradients`.
       transform: ``(batch, key) -> batch``, the part of the input pipeline that runs on the device
         (fresh label noise, augmentation).
       ema: decay of the parameters' moving average; read when the state has one.
-      axis_name: name of the device axis, or None on one device.
-      microbatches: see `gradients`.
-
-    Returns:
-      (state after the update, report).
     """
     grads, model_state, metrics = gradients(
         state,

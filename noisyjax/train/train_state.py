@@ -17,9 +17,7 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: number of updates done, ``[]``.
-      params: parameters of the method's networks.
       model_state: the other collections of the networks (``{"batch_stats": ...}``), may be empty.
-      opt_state: the optimiser's state.
       ema: exponential moving average of `params`, or None when it is off.
       healthy: False once a loss or a gradient was not finite; from then on nothing changes any
         more, so that the state is the last good one, ``[]``.
@@ -36,16 +34,7 @@ class TrainState(NamedTuple):
 def create(
     variables: dict[str, Tree], optimiser: optax.GradientTransformation, *, ema: bool
 ) -> TrainState:
-    """Returns the state before the first update.
-
-    Args:
-      variables: what a method's `init` returned, with the collection ``"params"``.
-      optimiser: an optax transformation.
-      ema: whether to keep a moving average of the parameters.
-
-    Returns:
-      The state, with step 0.
-    """
+    """Returns the state before the first update, from what a method's `init` returned."""
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -262,11 +262,9 @@ def label(
     """Labels examples; all are read and checked once.
 
     Args:
-      data: the source.
       ids: ids of the examples wanted, ``[N]``.
       panel: the simulated annotators, ``f(key, truth [*S]) -> labels [R, *S]``, or None for the
         source's own raters.
-      seed: the run's seed.
       raters: names of the source's own raters to use, in this order; empty for all.
       labels_per_image: how many raters label each image, drawn at random and then fixed; 0 for all.
       every_label: whether examples carry the other labels as well.
@@ -276,12 +274,8 @@ def label(
         trains on the same fusion has the advantage.
       target: a key of `fusion.FUSIONS`: examples carry the labels fused.
       replacement: options of `replace.noise`, for examples with the truth as their only label.
-      include_truth: whether the examples are to carry the truth.
       chunk: how many examples are labelled at once; 0 for as many as there are, 64 at most.
       kept: shared with other examples of the run.
-
-    Returns:
-      The examples.
 
     Raises:
       ValueError: if there are no ids, no raters, no truth that is needed, or an image is not finite
@@ -337,30 +331,12 @@ def assemble(
     replacement: Mapping[str, Any] | None = None,
     train_truth: bool = False,
 ) -> dict[str, Labelled]:
-    """Labels the examples of a run's splits.
+    """Labels the examples of a run's splits, name to ids; empty splits are left out.
 
     What concerns training alone stays there: labels are replaced and fused to targets for "train"
     only, the test split carries the labels that were held back, and the truth goes to training if
-    it is asked for and to the others wherever it is known.
-
-    Args:
-      data: the source.
-      splits: split to ids.
-      panel: see `label`, as all up to `target`.
-      seed: the run's seed.
-      raters: see `label`.
-      labels_per_image: see `label`.
-      input_noise: see `label`.
-      gold: see `label`.
-      target: see `label`.
-      replacement: options of `replace.noise`, or None.
-      train_truth: whether training examples carry the truth.
-
-    Returns:
-      Split to examples; empty splits are absent.
-
-    Raises:
-      ValueError: as `label`.
+    `train_truth` asks for it and to the others wherever it is known. The other arguments and what
+    is raised are those of `label`.
     """
     parts = {split: ids for split, ids in splits.items() if len(ids)}
     every = [int(i) for ids in parts.values() for i in ids]

@@ -31,12 +31,8 @@ def panel(
 
     Args:
       names: keys of `noisyjax.noise.annotators.ANNOTATORS`, R of them, in the order of the labels.
-      num_classes: L.
       spacing: size of a voxel along each axis in mm, for strengths that are given in mm.
       **options: strengths, see `noisyjax.noise.annotators.panel`.
-
-    Raises:
-      ValueError: if a name is unknown.
 
     >>> panel((), num_classes=2, spacing=(1.0, 1.0)) is None
     True
@@ -49,15 +45,10 @@ def panel(
 def choose_raters(
     key: Array, available: Bool[Array, "R"], *, labels_per_image: int
 ) -> Bool[Array, "R"]:
-    """Keeps a few of the raters who labelled an image, at random.
+    """Keeps `labels_per_image` of the raters who labelled an image, at random.
 
-    Args:
-      key: the example's key of purpose "rater_mask".
-      available: who labelled the image, ``[R]``.
-      labels_per_image: how many to keep; 0 keeps all, as does a number beyond those available.
-
-    Returns:
-      bool ``[R]``.
+    The key is the example's of purpose "rater_mask". 0 keeps all, as does a number beyond those
+    available.
     """
     if labels_per_image == 0:
         return available
@@ -78,15 +69,8 @@ def resample_labels(
 ) -> dict[str, Array]:
     """Replaces a batch's labels by a fresh draw for its epoch; for use inside the jitted step.
 
-    Epoch -1 gives the frozen labels. The rater masks stay.
-
-    Args:
-      batch: with ``truth``, ``id`` and ``epoch``.
-      panel: the annotators.
-      seed: the run's seed or root key.
-
-    Returns:
-      The batch with new ``labels``, uint8.
+    The batch has ``truth``, ``id`` and ``epoch``; epoch -1 gives the frozen labels. Its new
+    ``labels`` are uint8, and the rater masks stay.
     """
     epochs = jnp.broadcast_to(batch["epoch"], batch["id"].shape) + 1
     draw = functools.partial(_draw_labels, rng.purpose_key(seed, "noise"), panel=panel)
@@ -126,13 +110,7 @@ def _drawing(panel: Panel | None, labels_per_image: int, input_noise: float):
 def drawing(
     *, panel: Panel | None, seed: int, labels_per_image: int = 0, input_noise: float = 0.0
 ) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
-    """Returns what draws for a chunk of examples.
-
-    Args:
-      panel: the simulated raters, or None for the source's own.
-      seed: the run's seed.
-      labels_per_image: how many raters are kept of each image; 0 for all.
-      input_noise: standard deviation of the Gaussian noise added to the image.
+    """Returns what draws for a chunk of examples; the options are those of `assemble.label`.
 
     Returns:
       ``f(chunk) -> drawn``: of stacked examples ``available_raters`` and ``rater_mask`` ``[B, R]``,

@@ -24,16 +24,11 @@ def map_cases(
     *,
     chunk: int = _CHUNK,
 ) -> Any:
-    """Maps a function over cases, jitted and some at a time, and returns its results.
+    """Maps a function over N cases, jitted and `chunk` at a time; returns arrays ``[N, ...]``.
 
     Args:
       f: of one case, a dict of arrays, to a tree of arrays.
       take: ``f(indices [B]) -> arrays`` of several cases, ``[B, ...]`` each.
-      size: how many cases there are, N.
-      chunk: how many cases at once.
-
-    Returns:
-      The tree on the host, its arrays ``[N, ...]``.
     """
     chunk = min(chunk, size)
     run = jax.jit(jax.vmap(f))
@@ -45,15 +40,7 @@ def map_cases(
 
 
 def by_name(name: str, *, num_classes: int) -> Callable[..., fusion.Fusion]:
-    """Returns the fusion of one case, ``f(labels [R, *S], rater_mask=[R])``.
-
-    Args:
-      name: a key of `fusion.FUSIONS`.
-      num_classes: L.
-
-    Raises:
-      ValueError: if the fusion is unknown.
-    """
+    """Returns a fusion of `fusion.FUSIONS` for one case, ``f(labels [R, *S], rater_mask=[R])``."""
     return functools.partial(checks.lookup("fusion", name, fusion.FUSIONS), num_classes=num_classes)
 
 
@@ -61,17 +48,9 @@ def by_name(name: str, *, num_classes: int) -> Callable[..., fusion.Fusion]:
 def targets(
     name: str, num_classes: int
 ) -> Callable[[Integer[np.ndarray, "B R *S"], Bool[np.ndarray, "B R"]], Float[Any, "B *S L"]]:
-    """Returns what says what the raters' labels of several cases say together.
+    """Returns what fuses the labels of several cases by a fusion of `fusion.FUSIONS`.
 
-    Args:
-      name: a key of `fusion.FUSIONS`.
-      num_classes: L.
-
-    Returns:
-      ``f(labels [B, R, *S], rater_masks [B, R]) -> probabilities [B, *S, L]`` float32, jitted.
-
-    Raises:
-      ValueError: if the fusion is unknown.
+    It is ``f(labels [B, R, *S], rater_masks [B, R]) -> probabilities [B, *S, L]`` float32, jitted.
     """
     fuse = by_name(name, num_classes=num_classes)
     return jax.jit(jax.vmap(lambda labels, mask: fuse(labels, rater_mask=mask).probs))

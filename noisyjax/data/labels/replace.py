@@ -67,28 +67,21 @@ def noise(
     nested: bool = True,
     label_seed: int = -1,
 ) -> Noise:
-    """Chooses the examples whose labels are replaced, and how.
+    """Chooses the examples whose labels are replaced, and how (RAR-U-Net, section 2.4).
 
     Which examples, and what an example receives, depends on the seeds and its id alone.
 
     Args:
       ids: of the examples, whose only label is the truth.
-      seed: the run's seed.
-      num_classes: L.
       truths: ``ids [B] -> truths [B, *S]`` uint8.
-      share: of the examples to replace, in [0, 1]: exactly ``round(share * N)``.
-      overlap: the wanted Dice of a noisy label to the truth; see `replacement.replace`.
+      share: of the examples to replace, in [0, 1]: exactly ``round(share * N)``; the paper's beta.
+      overlap: the wanted Dice of a noisy label to the truth, the paper's alpha; see
+        `replacement.replace`.
       kinds: names in `replacement.KINDS`, or `POOL` alone, with two classes.
       nested: whether a larger share replaces the same examples and more; else the examples of
         every share are drawn anew.
       label_seed: of what an example receives, so that it can be the same in runs with different
         seeds; -1 for the run's seed.
-
-    Raises:
-      ValueError: if an option is out of range.
-
-    References:
-      RAR-U-Net, section 2.4; its beta is the share and its alpha the overlap.
     """
     _check(overlap=overlap, kinds=kinds, num_classes=num_classes)
     cases_key = rng.purpose_key(seed, "replaced_cases")
@@ -161,12 +154,7 @@ def _noisy(
 def apply(
     noise: Noise, ids: Int[np.ndarray, "B"], truths: Integer[np.ndarray, "B *S"]
 ) -> dict[str, np.ndarray]:
-    """Replaces the labels of those of several examples that are chosen.
-
-    Args:
-      noise: of `noise`.
-      ids: of the examples, ``[B]``.
-      truths: ``[B, *S]``, which are their labels.
+    """Replaces the labels, which are the truths, of those of several examples that are chosen.
 
     Returns:
       ``labels`` ``[B, *S]``, and what `Replacement` has of each: ``replaced``, ``kinds``,
@@ -209,16 +197,12 @@ def save(
     data: source.Source,
     ids: Int[np.ndarray, "N"],
 ) -> None:
-    """Writes which labels were replaced, by what, and how much they still overlap.
+    """Writes which labels were replaced, by what, and how much they still overlap; all or nothing.
 
-    Args:
-      path: the CSV file with the columns id, case, replaced (0 or 1), kind (empty if not replaced),
-        overlap (Dice of the label to the truth), and the voxels of the foreground: kept (of label
-        and truth), deleted (of the label only, what a correction would delete) and added (of the
-        truth only, what it would add); written at once or not at all.
-      record: of N examples.
-      data: their source.
-      ids: of the examples, ``[N]``.
+    The columns of the CSV file are id, case, replaced (0 or 1), kind (empty if not replaced),
+    overlap (Dice of the label to the truth), and the voxels of the foreground: kept (of label and
+    truth), deleted (of the label only, what a correction would delete) and added (of the truth
+    only, what it would add).
     """
     rows = []
     for example_id, replaced, kind, overlap, voxels in zip(ids, *record, strict=True):

@@ -32,16 +32,11 @@ _FLAGS = "give --coordinator, --num_processes and --process_id, or --nodetect to
 
 
 def detect(environment: Mapping[str, str]) -> str | None:
-    """Tells which system has started this process as one of several.
+    """Tells which system has started this process as one of several, None for a process alone.
 
     Stricter than JAX, which also waits for others in a shell that Slurm has opened for a job of
-    several tasks.
-
-    Args:
-      environment: the environment's variables, as JAX has left them when it was imported.
-
-    Returns:
-      A ``cluster_detection_method`` of `jax.distributed.initialize`, or None for a process alone.
+    several tasks. The environment is to be as JAX has left it when it was imported; the result is a
+    ``cluster_detection_method`` of `jax.distributed.initialize`.
 
     >>> detect({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:9"})
     'ompi'
@@ -91,10 +86,8 @@ def connect(
 
     Args:
       coordinator: "HOST:PORT" at which process 0 can be reached by all.
-      num_processes: how many there are.
       process_id: which one this is, from 0.
       automatic: whether to look for others when there are no arguments.
-      start_seconds: how long to wait for the others.
 
     Raises:
       ValueError: if only some of the arguments are given, or one is out of range.
@@ -158,11 +151,7 @@ def writer_only(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def wait(name: str) -> None:
-    """Waits until all processes are here.
-
-    Args:
-      name: of this point of the program, the same in all.
-    """
+    """Waits until all processes have come to the point of the program that has this name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
@@ -170,12 +159,8 @@ def wait(name: str) -> None:
 def writer_first(function: Callable[[], Any], name: str) -> Any:
     """Calls a function in the writer, and then in the others, which find the files it has written.
 
-    Args:
-      function: what to do.
-      name: of this point of the program, the same in all.
-
-    Returns:
-      What the function returns.
+    The name is that of this point of the program, the same in all. Returns what the function
+    returns.
     """
     result = function() if is_writer() else None
     wait(name)
@@ -183,14 +168,10 @@ def writer_first(function: Callable[[], Any], name: str) -> Any:
 
 
 def from_writer(tree: Tree | None, like: Tree) -> Tree | None:
-    """Returns the writer's tree in every process, to the bit.
+    """Returns the writer's tree as NumPy arrays in every process, to the bit.
 
-    Args:
-      tree: arrays, or None; not looked at in the others.
-      like: arrays or `jax.ShapeDtypeStruct`, the structure that the tree has in all processes.
-
-    Returns:
-      The tree, with NumPy arrays.
+    The others' tree is not looked at; `like` (arrays or `jax.ShapeDtypeStruct`) is the structure
+    that it has in all processes.
     """
     if jax.process_count() == 1:
         return tree
@@ -218,15 +199,12 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 def gather(
     values: Mapping[str, np.ndarray], positions: Integer[np.ndarray, "n"] | None = None
 ) -> dict[str, np.ndarray]:
-    """Returns the rows of all processes in every process, to the bit and in order.
+    """Returns the rows of all processes, by name, in every process, to the bit and in order.
 
     Args:
       values: name to this process's rows ``[n, ...]``; n may differ between processes and be 0.
       positions: of its rows among all, ``[n]``, all different. By default those of process 0 come
         first, then those of process 1.
-
-    Returns:
-      Name to the rows of all.
     """
     if jax.process_count() == 1:
         return dict(values)

@@ -32,12 +32,8 @@ HostBatch = dict[str, Any]
 def pad(batch: HostBatch, multiple: int) -> HostBatch:
     """Makes a batch's size a multiple, by repeating the last example with weight 0.
 
-    Args:
-      batch: host arrays ``[B, ...]`` with ``weight`` and ``id``; scalars are given to each example.
-      multiple: what the size is to be a multiple of.
-
-    Returns:
-      The batch, ``[B', ...]``.
+    The host arrays ``[B, ...]``, with ``weight`` and ``id``, become ``[B', ...]``; scalars are
+    given to each example.
     """
     size = len(batch["id"])
     extra = -size % multiple
@@ -134,12 +130,8 @@ class Parallel:
     def step(self, function: Callable[[Tree, Tree, Any], Any]) -> Callable[[Tree, Tree, Any], Any]:
         """Compiles ``f(state, batch, key) -> (state, report)``; the state given is used up.
 
-        Args:
-          function: the step on one part of a batch. It adds over `axis_name`, so that all parts
-            return the same.
-
-        Returns:
-          The step, on a `replicate`d state and key and a batch that was `put`.
+        The function works on one part of a batch and adds over `axis_name`, so that all parts
+        return the same. State and key are to be `replicate`d, and the batch `put`.
         """
         if self.kind == "pmap":
             # Without an axis of its own the state need not be taken apart, which is slow.
@@ -164,14 +156,7 @@ class Parallel:
         return _compiled(function, self.devices, donate_argnums=0)
 
     def put(self, batch: HostBatch) -> dict[str, jax.Array]:
-        """Pads this process's part of a batch and moves it to its devices.
-
-        Args:
-          batch: as `pad` takes it.
-
-        Returns:
-          The batch as `step` takes it.
-        """
+        """Pads this process's part of a batch and moves it to its devices, as `step` takes it."""
         batch = pad(batch, self.shards * self.microbatches)
         if self.kind in ("pmap", "vmap"):
             batch = jax.tree.map(lambda a: a.reshape(self.shards, -1, *a.shape[1:]), batch)
@@ -200,11 +185,7 @@ class Parallel:
     def map(self, function: Callable[[Tree, Tree], Tree]) -> Callable[[Tree, HostBatch], Tree]:
         """Compiles ``f(tree, batch) -> values per example``, without exchange between devices.
 
-        Args:
-          function: a function of a `localise`d tree and a batch.
-
-        Returns:
-          The function on host batches; its values ``[B', ...]`` include those of the padding.
+        The tree is to be `localise`d; the values ``[B', ...]`` include those of the padding.
         """
         local = self._local_devices
         if self.axis_name and not self._one_device:
@@ -241,9 +222,6 @@ def build(
         one example and the annotators' heads are spatial.)
       microbatches: see `Parallel`; more than 1 for gradients that are accumulated.
       spatial_shards: see `Parallel`; more than 1 with "spatial" only.
-
-    Returns:
-      The adapter.
 
     Raises:
       ValueError: if the kind is unknown, "vmap" is asked for in several processes, the shards

@@ -42,23 +42,15 @@ class StopRequest:
             signal.signal(number, handler)
 
     def reached(self, step: int) -> bool:
-        """Tells whether the run is to end after a step; to be asked after every one.
+        """Tells whether the run is to end after a step, the same in all processes.
 
-        Args:
-          step: number of updates done.
-
-        Returns:
-          Whether it is, the same in all processes.
+        To be asked after every one, with the number of updates done.
         """
         if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
             self.signal = signal.SIGTERM
         return self.signal is not None
 
     def exit_if_requested(self) -> None:
-        """Ends the process if that was asked for, with the code expected: 143 for SIGTERM.
-
-        Raises:
-          SystemExit: with 128 + the signal's number.
-        """
+        """Ends the process if that was asked for, with 128 + the signal's number (SIGTERM: 143)."""
         if self.signal is not None:
             raise SystemExit(128 + self.signal)

@@ -32,14 +32,9 @@ _KNOWN = "known_truth"
 def truths(
     experiment: experiments.Experiment, batch: dict[str, np.ndarray]
 ) -> Integer[np.ndarray, "B *S"] | None:
-    """Returns the truth of training examples, whether the method sees it or not.
+    """Returns the truth of a batch of training examples, whether the method sees it or not.
 
-    Args:
-      experiment: the experiment.
-      batch: of its training examples.
-
-    Returns:
-      ``[B, *S]``, of the gold standard if there is one, or None where nothing is known.
+    It is ``[B, *S]``, of the gold standard if there is one, or None where nothing is known.
     """
     return experiment.examples["train"].truths(batch["index"])
 

@@ -124,15 +124,8 @@ def label_nll(
 ) -> Float[Array, ""]:
     """Returns the mean negative log-likelihood of the labels that the raters gave to one image.
 
-    It needs no truth. With ``probs = A p`` it is the data term of Zhang et al. 2020, Eq. 3.
-
-    Args:
-      probs: predicted for each rater, ``[R, *S, L]``, R may be 1.
-      labels: what they gave, ``[R, *S]``.
-      rater_mask: who labelled the image, ``[R]``.
-
-    Returns:
-      ``[]``, over pixels and raters; NaN if nobody labelled the image.
+    It needs no truth. With ``probs = A p`` (of each rater; R may be 1) it is the data term of Zhang
+    et al. 2020, Eq. 3. The mean is over pixels and the raters of the mask; NaN if there are none.
     """
     probs = jnp.broadcast_to(probs, (*labels.shape, probs.shape[-1]))
     given = jnp.take_along_axis(probs, labels.astype(jnp.int32)[..., None], axis=-1)[..., 0]
@@ -203,12 +196,7 @@ def _cm_rmse(values: Mapping[str, np.ndarray], **how: Any) -> Any:
 
 
 def of_truth(measure: Callable[[overlap.Counts], Array], **how: Any) -> Metric:
-    """Returns a metric of the segmentation and the truth, of each foreground class.
-
-    Args:
-      measure: counts to ``[L]``.
-      **how: more fields of `Metric`.
-    """
+    """Returns a metric of segmentation and truth, of each foreground class (counts to ``[L]``)."""
 
     def compute(case: Case) -> Array | None:
         return None if case.truth is None else measure(case.counts)[1:]
@@ -283,12 +271,9 @@ def case_values(
     decisions: Sequence[str] = ("argmax",),
     surface: bool = False,
 ) -> Values:
-    """Returns what is measured on one example on the device.
+    """Returns what is measured on one example (see `Case`) on the device.
 
     Args:
-      prediction: of the example, without the batch axis.
-      batch: the example, see `Case`.
-      num_classes: L.
       decisions: keys of `decisions.DECISIONS`. The metrics of the first have plain names, those of
         another, for example, ``dice@accuracy``.
       surface: whether to add, where there is a truth, the metrics with `Metric.surface`, and the
@@ -344,14 +329,7 @@ def rows(
     classes: Sequence[str],
     raters: Sequence[str],
 ) -> list[tabulate.Row]:
-    """Returns the table of cases: per class, per case and per rater.
-
-    Args:
-      values: name to values of B cases.
-      cases: B names.
-      classes: L - 1 names.
-      raters: R names.
-    """
+    """Returns the table of B cases: per class (L - 1 names), per case and per rater (R names)."""
     table = []
     for name, metric in _measured(values).items():
         if metric.axis == "class":

@@ -68,19 +68,14 @@ def build(
     surface: bool = False,
     tolerance: float | int = 1.0,
 ) -> Callable[[Any, str], Evaluation]:
-    """Returns the evaluation of an experiment's method, compiled once for all splits.
+    """Returns ``f(variables, split) -> Evaluation``, compiled once for all splits.
 
     Args:
-      experiment: the experiment.
-      parallel: how work is spread.
       batch_size: the largest number of images at once.
-      decisions: the decisions, see `case_metrics.case_values`.
+      decisions: see `case_metrics.case_values`.
       surface: whether the test split is also measured by the metrics with
         `case_metrics.Metric.surface`; not the others, which are evaluated again and again.
       tolerance: the distance that NSD allows, in mm.
-
-    Returns:
-      ``f(variables, split) -> Evaluation``.
     """
     data, raters = experiment.data, experiment.rater_names
     options = {"num_classes": data.num_classes, "decisions": tuple(decisions)}
@@ -133,14 +128,7 @@ def warn(evaluation: Evaluation, rater_names: Sequence[str], split: str) -> list
 def write(
     evaluation: Evaluation, folder: str | os.PathLike, split: str, rater_names: Sequence[str]
 ) -> None:
-    """Writes ``<split>_cases.csv`` and ``<split>_report.json``, and warns of what looks wrong.
-
-    Args:
-      evaluation: the evaluation.
-      folder: where to.
-      split: the split's name.
-      rater_names: R names.
-    """
+    """Writes ``<split>_cases.csv`` and ``<split>_report.json``, and warns of what looks wrong."""
     folder = pathlib.Path(folder)
     cms = evaluation.mean_cms
     content = {
@@ -154,17 +142,11 @@ def write(
 
 
 def score(evaluation: Evaluation, select: str) -> float:
-    """Returns how good an evaluation is, smaller is better.
+    """Returns the number to minimise of a validation, NaN where it was not measured.
 
     Args:
-      evaluation: of the validation split.
-      select: "val_" and a key of `case_metrics.METRICS` that says what is better.
-
-    Returns:
-      The number to minimise; NaN where it was not measured.
-
-    Raises:
-      ValueError: if there is no such criterion.
+      select: "val_" and a key of `case_metrics.METRICS` that says what is better; `ValueError` if
+        there is no such criterion.
     """
     name = check_criterion(select)
     value = evaluation.scalars.get(name, math.nan)

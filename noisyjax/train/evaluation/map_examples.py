@@ -21,20 +21,17 @@ def collect(
     extend: Callable[[Values], Mapping[str, Any]] | None = None,
     finish: Callable[[Values, np.ndarray], Values] | None = None,
 ) -> Values:
-    """Measures every example once; each process does its part, and receives those of all.
+    """Measures N examples, each once: name to values ``[N, ...]``, the same in all processes.
 
-    They are fetched once, at the end; or batch by batch for `finish`.
+    Each process does its part. The values are fetched once, at the end; or batch by batch for
+    `finish`.
 
     Args:
       measure: ``(variables, batch) -> values``, as `parallel.Parallel.map` returns it.
       variables: its first argument, `localise`d.
-      examples: random access, N of them.
       batch_size: the largest number of images at once; made a multiple of the processes.
       extend: what to add to a batch.
       finish: ``(values, truths) -> values`` on the host, returns what is kept.
-
-    Returns:
-      Name to value of each example, ``[N, ...]``, in their order.
     """
     index, count = jax.process_index(), jax.process_count()
     share = -(-batch_size // count)

@@ -22,16 +22,9 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """Replaces the segmentations of a batch by the distances of their surfaces to the truth's.
 
-    Args:
-      values: name to values of B examples, from `case_metrics.case_values`.
-      truths: class ids, ``[B, *S]``.
-      num_classes: L.
-      spacing: size of a voxel along each axis, in mm.
-      tolerance: what NSD allows, in mm.
-
-    Returns:
-      The values without segmentations; for each of these ``hd``, ``hd95``, ``asd_pred``,
-      ``asd_truth``, ``assd``, ``nsd`` ``[B, L - 1]``, with what stood behind its name.
+    The values are those of `case_metrics.case_values`; spacing and the tolerance of NSD are in mm.
+    In place of a segmentation there are ``hd``, ``hd95``, ``asd_pred``, ``asd_truth``, ``assd`` and
+    ``nsd`` ``[B, L - 1]``, with what stood behind its name.
     """
     measured = {}
     for name, value in values.items():

@@ -80,10 +80,9 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | os.PathLike, *, keep: int, read_only: bool = False):
-        """Opens a folder.
+        """Opens a folder, which has one folder for each checkpoint, named by its step.
 
         Args:
-          folder: where the checkpoints are, one folder for each, named by its step.
           keep: how many of the latest ones to keep, beside the best.
           read_only: for those who only restore; bad checkpoints are left where they are.
         """
@@ -132,7 +131,6 @@ class Checkpoints:
         """Writes a checkpoint in the background, unless there is one of this step already.
 
         Args:
-          step: the number of updates done.
           state: a tree of arrays; it is copied before this returns.
           score: how good it is, smaller is better; None or NaN when that is not known.
           wait: whether to return only when it is written, in all processes.
@@ -156,7 +154,7 @@ class Checkpoints:
             distributed.wait("checkpoint")
 
     def restore(self, like: Tree, *, which: str = "latest") -> Tree | None:
-        """Reads the latest or the best checkpoint that is good.
+        """Reads the latest or the best checkpoint that is good, as a tree of NumPy arrays.
 
         A bad one is named in a warning and moved to the folder ``damaged`` beside the checkpoints,
         so that its step can be written again; then the next one is tried.
@@ -165,11 +163,7 @@ class Checkpoints:
           like: a tree of arrays or `jax.ShapeDtypeStruct`, the structure wanted.
           which: "latest" or "best".
 
-        Returns:
-          The tree with NumPy arrays, or None if there is no checkpoint at all.
-
-        Raises:
-          Damaged: if there are checkpoints, but none is good.
+        Returns None if there is no checkpoint at all; raises `Damaged` if there are only bad ones.
         """
         restored = self._restore(like, which) if self._manager is not None else None
         return distributed.from_writer(restored, like)

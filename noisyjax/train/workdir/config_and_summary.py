@@ -36,15 +36,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Compares two configs.
+    """Compares two configs, nested dicts: name to (saved, given) of each field that differs.
 
-    Args:
-      saved: a config as nested dicts.
-      given: another one.
-
-    Returns:
-      Name to (saved, given) of each field that differs, without those that may, see
-      `config_fields.Field.resumable`; None stands for a field that is absent.
+    Those that may differ (`config_fields.Field.resumable`) are left out; None stands for a field
+    that is absent.
 
     >>> differences({"train": {"epochs": 3}, "seed": 0}, {"train": {"epochs": 4}, "seed": 0})
     {'train.epochs': (3, 4)}
@@ -107,15 +102,8 @@ def _check_same(folder: pathlib.Path, plain: Mapping[str, Any]) -> None:
 def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pathlib.Path:
     """Makes a working directory, or checks that it is one of the same run.
 
-    Args:
-      config: the run's config.
-      folder: the working directory.
-
-    Returns:
-      Its absolute path.
-
-    Raises:
-      ValueError: if it holds a run with another config; it names the fields.
+    Returns its absolute path. Raises `ValueError`, which names the fields, if the directory holds a
+    run with another config.
     """
     folder = pathlib.Path(folder).absolute()
     plain = _plain(config)
@@ -142,12 +130,7 @@ def finished(
 ) -> dict[str, float] | None:
     """Returns the summary of a finished run, or None if it has still to be trained.
 
-    Args:
-      config: the run's config.
-      folder: its working directory, which need not be there.
-
-    Raises:
-      ValueError: if the directory holds a run with another config.
+    The folder need not be there. Raises `ValueError` if it holds a run with another config.
     """
     summary = read_summary(folder)
     if summary is not None:
@@ -156,13 +139,7 @@ def finished(
 
 
 def load_config(folder: str | os.PathLike) -> ml_collections.ConfigDict:
-    """Reads the config of a working directory.
-
-    Args:
-      folder: the working directory.
-
-    Returns:
-      The config, locked.
+    """Reads the config of a working directory, locked.
 
     Raises:
       FileNotFoundError: if there is no config.

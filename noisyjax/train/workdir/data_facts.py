@@ -48,12 +48,7 @@ def write(folder: str | os.PathLike, facts: DataFacts) -> None:
 def check_same(folder: str | os.PathLike, facts: DataFacts) -> None:
     """Checks that a run goes on with the data it began with; a damaged file is written anew.
 
-    Args:
-      folder: the working directory, with the facts.
-      facts: of the data as they are now.
-
-    Raises:
-      ValueError: if they are others; it names what differs.
+    Raises `ValueError`, which names what differs, if the facts in the folder are others.
     """
     try:
         kept = read(folder)
@@ -75,13 +70,7 @@ def check_same(folder: str | os.PathLike, facts: DataFacts) -> None:
 
 
 def read(folder: str | os.PathLike) -> DataFacts:
-    """Reads the facts of a working directory.
-
-    Args:
-      folder: the working directory.
-
-    Returns:
-      The facts; lists in ``about`` where the source had tuples.
+    """Reads the facts of a working directory; lists in ``about`` where the source had tuples.
 
     Raises:
       FileNotFoundError: if there is no such file.

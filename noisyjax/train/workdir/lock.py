@@ -36,12 +36,9 @@ class WorkdirLocked(RuntimeError):
 
 @contextlib.contextmanager
 def held(folders: str | os.PathLike | Sequence[str | os.PathLike]) -> Iterator[None]:
-    """Keeps other runs out of working directories within a ``with``.
+    """Keeps other runs out of one or several working directories within a ``with``; makes them.
 
     Where the file system has no locks a warning says so, and nothing is kept out.
-
-    Args:
-      folders: the working directory or several; they are made if they are not there.
 
     Raises:
       WorkdirLocked: if another process trains in one of them, or this one already does.

@@ -18,15 +18,10 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(path: str | os.PathLike, *, last_step: int | None = None) -> list[dict[str, Any]]:
-    """Reads a file of JSON lines.
+    """Reads a file of JSON lines, up to `last_step`; one that is absent has no lines.
 
-    Args:
-      path: the file; one that is absent has no lines.
-      last_step: drop lines of later steps, None to keep all.
-
-    Returns:
-      The lines. One that was cut off by the end of its process is dropped; so is a damaged one,
-      with a warning.
+    A line that was cut off by the end of its process is dropped; so is a damaged one, with a
+    warning.
     """
     path = pathlib.Path(path)
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -57,12 +52,7 @@ class MetricsWriter:
     """
 
     def __init__(self, folder: str | os.PathLike, *, step: int = 0):
-        """Opens the files.
-
-        Args:
-          folder: the working directory.
-          step: the step the run starts from.
-        """
+        """Opens the files of a working directory, for a run that starts from a step."""
         self.seconds, self._file = 0.0, None
         if not distributed.is_writer():
             return
@@ -84,12 +74,7 @@ class MetricsWriter:
             self._file.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes one row.
-
-        Args:
-          step: number of updates done.
-          values: name to number.
-        """
+        """Writes one row, of the number of updates done."""
         if self._file is None:
             return
         # Strict JSON has no NaN.

@@ -28,12 +28,7 @@ class EventsWriter:
     """
 
     def __init__(self, folder: str | os.PathLike, *, step: int = 0):
-        """Opens a file.
-
-        Args:
-          folder: where the files are, made if it is not there.
-          step: the step the run starts from.
-        """
+        """Opens a file in a folder, which is made if absent, for a run that starts from a step."""
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"{_NAME}*"):
@@ -59,12 +54,7 @@ class EventsWriter:
             self._file.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes numbers.
-
-        Args:
-          step: number of updates done.
-          values: name to number.
-        """
+        """Writes numbers by name, of the number of updates done."""
         for name, value in values.items():
             self._write(event_pb2.Event(step=step, summary=summary.scalar(name, value)))
 
