@@ -109,7 +109,7 @@ def read(data: Source, example_id: int) -> Example:
 
 
 def read_several(data: Source, ids: Integer[np.ndarray, "B"]) -> Example:
-    """Returns the examples of ids ``[B]``, stacked; raises `UnreadableCase` if one cannot be."""
+    """Returns several examples, stacked; raises `UnreadableCase` if one cannot be read."""
     try:
         return take(data.examples, ids)
     except MemoryError:

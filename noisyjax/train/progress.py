@@ -19,7 +19,7 @@ class Progress:
         name: str = "training",
         console: consoles.Console | None = None,
     ):
-        """Prepares the bar, which stands at `done`; the console is standard error by default."""
+        """Prepares the bar; `done` counts the steps before, the console is by default stderr."""
         self._bar = bars.Progress(
             bars.TextColumn("{task.description}"),
             bars.BarColumn(),

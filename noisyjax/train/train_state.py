@@ -34,7 +34,10 @@ class TrainState(NamedTuple):
 def create(
     variables: dict[str, Tree], optimiser: optax.GradientTransformation, *, ema: bool
 ) -> TrainState:
-    """Returns the state before the first update, from what a method's `init` returned."""
+    """Returns the state before the first update, from what a method's `init` returned.
+
+    The state has step 0, and with `ema` a moving average of the parameters.
+    """
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -45,10 +45,10 @@ def panel(
 def choose_raters(
     key: Array, available: Bool[Array, "R"], *, labels_per_image: int
 ) -> Bool[Array, "R"]:
-    """Keeps `labels_per_image` of the raters who labelled an image, at random.
+    """Keeps a few of the raters who labelled an image, drawn at random; returns bool ``[R]``.
 
-    The key is the example's of purpose "rater_mask". 0 keeps all, as does a number beyond those
-    available.
+    The key is the example's key of purpose "rater_mask". `labels_per_image` is how many to keep;
+    0 keeps all, as does a number beyond those available.
     """
     if labels_per_image == 0:
         return available

@@ -197,7 +197,7 @@ def save(
     data: source.Source,
     ids: Int[np.ndarray, "N"],
 ) -> None:
-    """Writes which labels were replaced, by what, and how much they still overlap; all or nothing.
+    """Writes which labels were replaced, by what, and how much they overlap; at once or not at all.
 
     The columns of the CSV file are id, case, replaced (0 or 1), kind (empty if not replaced),
     overlap (Dice of the label to the truth), and the voxels of the foreground: kept (of label and

@@ -74,7 +74,7 @@ class MetricsWriter:
             self._file.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes one row, of the number of updates done."""
+        """Writes one row for a step, which is the number of updates done."""
         if self._file is None:
             return
         # Strict JSON has no NaN.

@@ -54,7 +54,7 @@ class EventsWriter:
             self._file.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes numbers by name, of the number of updates done."""
+        """Writes numbers by name for a step, which is the number of updates done."""
         for name, value in values.items():
             self._write(event_pb2.Event(step=step, summary=summary.scalar(name, value)))
 
