@@ -329,7 +329,6 @@ def resolve(config: Config) -> Config:
         sections["adl"] = (config_sections.strategy(), "adl")
     resolved = {
         "data": {"options": {}, "panel_options": {}, "augment": {}},
-        config_sections.family(method): {},
     }
     for name, (options, what) in sections.items():
         own = {n: v for n, v in (value(config, name) or {}).items() if f"{name}.{n}" not in FIELDS}

@@ -226,7 +226,8 @@ def build_method(config: Config, *, num_raters: int, num_classes: int, **model: 
             raise ValueError(f"remat: {config.model.name} has no such option, expected False")
         options["remat"] = True
     segmenter = models.build(options.pop("name"), num_classes, **options, **model)
-    settings = config[config_sections.family(config.method)].to_dict()
+    family = config_sections.family(config.method)
+    settings = config[family].to_dict() if family in config else {}
     return methods.build(
         config.method, segmenter, num_raters=num_raters, num_classes=num_classes, **settings
     )

@@ -188,9 +188,7 @@ _FUSION = [
     ),
     _row(
         "unknown fusion",
-        lambda: fuse.gold_standard(
-            zeros(2, 3, 4), zeros(2, 3, dtype=B), name="best", num_classes=2
-        ),
+        lambda: fuse.targets("best", 2),
         "fusion: expected one of 'staple', 'spatial_staple', got 'best'",
     ),
 ]

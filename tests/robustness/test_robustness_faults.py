@@ -372,7 +372,7 @@ def a_mapped_file_is_cut_off(world):
 
 
 _LOOP = "tests/train/test_train_loop.py::"
-_CHECKPOINTS = "tests/train/test_train_checkpoints.py::"
+_CHECKPOINTS = "tests/train/workdir/test_train_workdir_checkpoints.py::"
 
 # fault -> (what becomes of the run, the check here or the test elsewhere)
 FAULTS = {

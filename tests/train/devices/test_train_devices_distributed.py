@@ -120,7 +120,7 @@ def work(folder):
 
 
 def environment(devices):
-    path = os.pathsep.join([str(ROOT), str(pathlib.Path(__file__).parent)])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/fakes")])
     return {**os.environ, "PYTHONPATH": path, "JAX_NUM_CPU_DEVICES": str(devices)}
 
 
