@@ -30,7 +30,7 @@ from noisyjax.train.devices import distributed, parallelism, signals
 from noisyjax.train.evaluation import map_examples
 from noisyjax.train.workdir import checkpoints, config_and_summary, metrics_log
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 # 19 examples in batches of 4 are 5 steps: the last batch is padded, and of its two halves the
 # second has one real example.
 CHANGES = {
