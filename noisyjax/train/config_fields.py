@@ -9,6 +9,7 @@ and without the sections that the run does not read.
 """
 
 import inspect
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -197,6 +198,13 @@ FIELDS = {
     "checkpoint.every_epochs": Field(5, _POSITIVE, resumable=True),
     "checkpoint.keep": Field(2, _POSITIVE, resumable=True),
 }
+# Kind of a default -> what is accepted, and what it is called.
+_KINDS = (
+    (bool, bool, "True or False"),
+    (int, numbers.Integral, "a whole number"),
+    (float, numbers.Real, "a number"),
+    (str, str, "a text"),
+)
 RESUMABLE = tuple(name for name, field in FIELDS.items() if field.resumable)
 
 
@@ -289,8 +297,17 @@ def _section(
 def value(config: Any, name: str) -> Any:
     """Returns a field by its dotted name, or None where it is absent."""
     for part in name.split("."):
-        config = None if config is None else config.get(part)
+        config = config.get(part) if isinstance(config, Mapping | Config) else None
     return config
+
+
+def _check_kind(name: str, value: Any, default: Any) -> None:
+    """Raises unless a value is a truth value, number or text where the default is one."""
+    for kind, accepted, words in _KINDS:
+        if type(default) is kind:
+            number = kind in (int, float) and isinstance(value, bool)
+            if number or not isinstance(value, accepted):
+                raise ValueError(f"{name}: expected {words}, got {value!r}")
 
 
 def resolve(config: Config) -> Config:
@@ -307,10 +324,12 @@ def resolve(config: Config) -> Config:
     ...
     ValueError: train.epochs: expected a number in [1, inf), got 0
     """
+    _refuse_unknown(config)
     flat = {}
     for name, field in FIELDS.items():
         given = value(config, name)
         flat[name] = field.default if given is None else _plain(given)
+        _check_kind(name, flat[name], field.default)
         field.check(name, flat[name])
     if flat["data.fold"] and not flat["data.folds"]:
         raise ValueError(f"data.fold: expected 0 where data.folds is 0, got {flat['data.fold']}")
@@ -327,9 +346,7 @@ def resolve(config: Config) -> Config:
         sections["data.augment"] = (config_sections.augmentation(), "augment")
     if flat["train.strategy"] == "adl":
         sections["adl"] = (config_sections.strategy(), "adl")
-    resolved = {
-        "data": {"options": {}, "panel_options": {}, "augment": {}},
-    }
+    resolved = {"data": {"options": {}, "panel_options": {}, "augment": {}}}
     for name, (options, what) in sections.items():
         own = {n: v for n, v in (value(config, name) or {}).items() if f"{name}.{n}" not in FIELDS}
         for option, one in _section(name, own, options, what=what).items():
@@ -340,9 +357,8 @@ def resolve(config: Config) -> Config:
         for part in path:
             section = section.setdefault(part, {})
         section[last] = one
-    if network_widths := flat.get("model.widths"):
-        _sizes("model.widths", network_widths)
-    _refuse_unknown(config)
+    if "model.widths" in flat:
+        _sizes("model.widths", flat["model.widths"])
     return Config(resolved).lock()
 
 
@@ -354,12 +370,14 @@ def _refuse_unknown(config: Config) -> None:
     def look(tree: Any, prefix: str) -> None:
         for name, inner in tree.items():
             full = f"{prefix}{name}"
-            if full in FIELDS or full in open_sections:
+            if full in FIELDS:
                 continue
-            if not any(known.startswith(f"{full}.") for known in FIELDS):
+            known = any(field.startswith(f"{full}.") for field in FIELDS)
+            if not known and full not in open_sections:
                 raise ValueError(f"{full}: no run reads this field, got {inner!r}")
             if not isinstance(inner, Mapping | Config):
                 raise ValueError(f"{full}: expected a section, got {inner!r}")
-            look(inner, f"{full}.")
+            if full not in open_sections:
+                look(inner, f"{full}.")
 
     look(config, "")

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import sys
 import warnings
 from unittest import mock
 
@@ -181,6 +182,8 @@ def _config_file(text, name="config.py"):
 
 
 def _load_config_file(name):
+    # What another test has loaded by this name would lend its functions.
+    sys.modules.pop("config_config", None)
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True)
     with warnings.catch_warnings():

@@ -22,13 +22,14 @@ _STUDIES = (adl, annotators, example, noise_ratio, uma_net)
 
 @pytest.mark.parametrize(("module", "variant"), _VARIANTS)
 def test_training_configs_pass(module, variant):
-    config_fields.resolve(module.get_config(variant))
+    run = config_fields.resolve(module.get_config(variant))
+    assert config_fields.resolve(run) == run
 
 
 @pytest.mark.parametrize("module", _STUDIES, ids=lambda module: module.__name__)
 def test_the_cells_of_studies_pass(module):
     for cell in grid.cells(module.get_config()):
-        config_fields.resolve(cell.config)
+        assert config_fields.resolve(cell.config).method == cell.config.method
 
 
 def test_a_run_carries_the_sections_that_it_reads():
@@ -70,6 +71,23 @@ def test_options_of_something_else_are_named(name, value, match):
     config.update_from_flattened_dict({name: value})
     with pytest.raises(ValueError, match=match):
         config_fields.resolve(config)
+
+
+@pytest.mark.parametrize(
+    ("tree", "match"),
+    [
+        ({"train": {"epochs": "many"}}, "train.epochs: expected a whole number, got 'many'"),
+        ({"train": {"epochs": True}}, "train.epochs: expected a whole number, got True"),
+        ({"train": {"learning_rate": "0.1"}}, "train.learning_rate: expected a number, got '0.1'"),
+        ({"data": {"resample": 1}}, "data.resample: expected True or False, got 1"),
+        ({"method": 3}, "method: expected a text, got 3"),
+        ({"train": 3}, "train: expected a section, got 3"),
+        ({"model": "unet"}, "model: expected a section, got 'unet'"),
+    ],
+)
+def test_fields_of_another_kind_are_named(tree, match):
+    with pytest.raises(ValueError, match=match):
+        config_fields.resolve(ml_collections.ConfigDict(tree))
 
 
 @pytest.mark.parametrize(
