@@ -1,3 +1,30 @@
-"""noisyjax: train and judge medical image segmentation when the labels are wrong."""
+"""noisyjax: train and judge medical image segmentation when the labels are wrong.
+
+The functions and classes named here are imported when they are used, so that importing the package
+is quick and touches no device.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "open_folder": "noisyjax.tool.folder",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from noisyjax.tool.folder import open_folder as open_folder
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public function when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

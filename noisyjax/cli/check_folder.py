@@ -35,34 +35,15 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Checks the folder that the flags name and prints its problems."""
     options.expect_flags_only(argv)
-    import rich.console
-    import rich.table
-    import rich.text
-
-    from noisyjax.data.folder import checker, problem_kinds
+    from noisyjax.cli import problem_table
+    from noisyjax.data.folder import checker
 
     root = flags.FLAGS.root
     try:
         problems = checker.check(root, ignore=flags.FLAGS.ignore)
     except ValueError as error:
         raise app.UsageError(str(error)) from error
-    console = rich.console.Console()
-    if not console.is_terminal:
-        # A file has no width.
-        console.width = 160
-    if not problems:
-        console.print(f"{root}: no problem found", markup=False)
-        return
-    table = rich.table.Table("kind", "file", "problem", "what to do", show_lines=True)
-    for problem in problems:
-        cells = (problem.kind, problem.file, problem.message, problem.remedy)
-        # Names of files may hold what the console reads as markup.
-        table.add_row(*(rich.text.Text(cell) for cell in cells))
-    console.print(table)
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    fatal = sum(problem.kind not in problem_kinds.HARMLESS for problem in problems)
-    console.print(f"{root}: {count}, {fatal} in the way of training", markup=False)
-    sys.exit(1)
+    sys.exit(problem_table.show(root, problems))
 
 
 if __name__ == "__main__":

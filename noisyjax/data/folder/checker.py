@@ -58,10 +58,13 @@ class _Notes:
         file = path.relative_to(self._root).as_posix()
         self.problems.add(kind, case=self._case.name, file=file, **fields)
 
-    def read(self, path: pathlib.Path, max_bytes: int) -> read_write.Volume | None:
-        """Reads a file in RAS axes, or notes why it cannot be read."""
+    def read(
+        self, path: pathlib.Path, max_bytes: int, *, header: bool = False
+    ) -> read_write.Volume | None:
+        """Reads a file in RAS axes, or its header alone, or notes why it cannot be read."""
+        read = read_write.peek if header else read_write.read
         try:
-            return read_write.to_ras(read_write.read(path, max_bytes=max_bytes))
+            return read_write.to_ras(read(path, max_bytes=max_bytes))
         except read_write.UnreadableError as error:
             self.add(error.fault, path, got=str(error).removeprefix(f"{path}: "))
             return None
@@ -133,6 +136,25 @@ def read_case(
         if path in read and images:
             _about_label(notes, path, read[path], read[images[0]], len(layout.class_names))
     return Read(case, read, tuple(notes.problems), frozenset(notes.classes))
+
+
+def read_labels(
+    case: nnunet_layout.Case, layout: nnunet_layout.Layout, *, max_bytes: int = read_write.MAX_BYTES
+) -> Read:
+    """Reads the truth and the raters' labels of a case, and of its first image the header alone.
+
+    The labels are checked as by `read_case`.
+    """
+    notes = _Notes(case, layout)
+    image = notes.read(case.images[0], max_bytes, header=True)
+    volumes = {} if image is None else {case.images[0]: image}
+    for path in case.paths[len(case.images) :]:
+        if (label := notes.read(path, max_bytes)) is not None:
+            volumes[path] = label
+            # A label whose image cannot be read has to lie on the first label.
+            like = next(iter(volumes.values()))
+            _about_label(notes, path, label, like, len(layout.class_names))
+    return Read(case, volumes, tuple(notes.problems), frozenset(notes.classes))
 
 
 def across(

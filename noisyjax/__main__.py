@@ -1,0 +1,6 @@
+"""The same as the command ``noisyjax``."""
+
+from noisyjax.cli import main
+
+if __name__ == "__main__":
+    main.main()

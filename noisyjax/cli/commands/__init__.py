@@ -1,0 +1,1 @@
+"""The subcommands of ``noisyjax``, one each file."""

@@ -1,0 +1,1 @@
+"""What people do with labels who train nothing: consensus, agreement, judging, simulation."""
