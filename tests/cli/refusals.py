@@ -30,6 +30,6 @@ def messages(name: str, given: Sequence[Sequence[str]]) -> list[str]:
     program = [sys.executable, "-c", _PROGRAM, name, json.dumps(given)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == len(given), done.stdout
-    return found
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == len(given), done.stdout
+    return lines

@@ -31,6 +31,6 @@ def test_smoke_run_prints_a_table_and_writes_json(tmp_path):
 
 
 def test_unknown_entries_and_impossible_numbers_of_cores_are_refused():
-    found = refusals.messages("benchmark", [["train_step_4d"], ["--smoke", "--threads=0"]])
-    for line, message in zip(found, ("train_step_4d", "--threads"), strict=True):
+    lines = refusals.messages("benchmark", [["train_step_4d"], ["--smoke", "--threads=0"]])
+    for line, message in zip(lines, ("train_step_4d", "--threads"), strict=True):
         assert message in line

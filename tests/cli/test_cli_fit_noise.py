@@ -14,8 +14,8 @@ _REFUSED = [
 
 
 def test_what_does_not_fit_is_named():
-    found = refusals.messages("fit_noise", [arguments for arguments, _ in _REFUSED])
-    for line, (_, message) in zip(found, _REFUSED, strict=True):
+    lines = refusals.messages("fit_noise", [arguments for arguments, _ in _REFUSED])
+    for line, (_, message) in zip(lines, _REFUSED, strict=True):
         assert re.search(message, line), line
 
 

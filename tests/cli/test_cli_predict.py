@@ -73,15 +73,15 @@ def away(tmp_path_factory):
     probs = jax.jit(run.experiment.method.predict)(
         train_state.evaluation_variables(state), examples[1]["image"][np.newaxis]
     ).probs[0]
-    found = np.asarray(probs.argmax(-1), np.uint8)
-    assert 0 < found.mean() < 1
-    examples.write(1, found, root / "found.nii.gz")
+    segmentation = np.asarray(probs.argmax(-1), np.uint8)
+    assert 0 < segmentation.mean() < 1
+    examples.write(1, segmentation, root / "segmentation.nii.gz")
     shutil.copy(root / "data/imagesTr/c1_0000.nii.gz", root / "image.nii.gz")
     with checkpoints.Checkpoints(folder / checkpoints.FOLDER, keep=1) as store:
         store.save(0, state, wait=True)
     data_facts.write(folder, run.facts)
     shutil.rmtree(root / "data")
-    return folder, root / "image.nii.gz", root / "found.nii.gz"
+    return folder, root / "image.nii.gz", root / "segmentation.nii.gz"
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,9 @@ def test_the_command_writes_what_the_network_says_and_names_what_is_damaged(away
     assert "cut off" in done.stdout
     assert "1 segmentation: " in done.stdout
     assert [path.name for path in output.iterdir()] == ["good.nii.gz"]
-    found = _same_place(output / "good.nii.gz", like)
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, read_write.read(expected).array)
+    segmentation = _same_place(output / "good.nii.gz", like)
+    assert segmentation.dtype == np.uint8
+    np.testing.assert_array_equal(segmentation, read_write.read(expected).array)
 
 
 @pytest.mark.parametrize("window", [(), (5, 6, 4)])
@@ -159,10 +159,10 @@ def test_images_of_any_size_are_segmented_whole(thresholded, workdir, tmp_path, 
     assert [outcome.case for outcome in outcomes] == ["fine", "large", "small"]
     for name, image in images.items():
         like = tmp_path / f"in/{name}_0000.nii.gz"
-        found = _same_place(tmp_path / f"out/{name}.nii.gz", like)
+        segmentation = _same_place(tmp_path / f"out/{name}.nii.gz", like)
         probs = _same_place(tmp_path / f"out/probabilities/1/{name}.nii.gz", like)
-        assert (found.dtype, probs.dtype) == (np.uint8, np.float32)
-        for mask in (found > 0, probs > 0.5):
+        assert (segmentation.dtype, probs.dtype) == (np.uint8, np.float32)
+        for mask in (segmentation > 0, probs > 0.5):
             # What is interpolated differs at the border of the ball.
             least = 0.85 if name == "fine" else 1
             assert (mask == (image > image.mean())).mean() >= least, name

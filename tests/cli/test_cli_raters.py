@@ -21,7 +21,7 @@ def test_a_simulated_panel_is_reported_on(tmp_path):
         f"--out={tmp_path}",
     )
     assert done.returncode == 0, done.stderr
-    assert "judged by the known truth" in done.stdout
+    assert "compared with the known truth" in done.stdout
     assert len((tmp_path / "raters.csv").read_text().splitlines()) == 3
     assert (tmp_path / "raters.png").exists()
 
@@ -36,6 +36,6 @@ _REFUSED = [
 
 
 def test_what_does_not_fit_is_named():
-    found = refusals.messages("raters", [arguments for arguments, _ in _REFUSED])
-    for line, (_, message) in zip(found, _REFUSED, strict=True):
+    lines = refusals.messages("raters", [arguments for arguments, _ in _REFUSED])
+    for line, (_, message) in zip(lines, _REFUSED, strict=True):
         assert re.search(message, line), line

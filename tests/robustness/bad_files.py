@@ -62,8 +62,8 @@ def _encrypted() -> bytes:
 def _lying_about_size() -> bytes:
     content = bytearray(_npz(image=np.zeros((1, 9, 9), np.uint8)))
     # The unpacked size, in the directory.
-    place = content.index(b"PK\x01\x02") + 24
-    content[place : place + 4] = struct.pack("<I", 50)
+    offset = content.index(b"PK\x01\x02") + 24
+    content[offset : offset + 4] = struct.pack("<I", 50)
     return bytes(content)
 
 

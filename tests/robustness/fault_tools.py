@@ -191,10 +191,10 @@ def files_config(root, *, skip=False, epochs=3):
     return config
 
 
-def case(root, workdir, split, place):
+def case(root, workdir, split, position):
     """Returns the file of a case that a run trains on, validates with or tests."""
     ids = json.loads((workdir / "splits.json").read_text())["splits"][split]["ids"]
-    return root / f"case_{ids[place]:02d}.npz"
+    return root / f"case_{ids[position]:02d}.npz"
 
 
 def vanishing(path, step):
@@ -219,8 +219,8 @@ def hungry(name):
         def greedy(variables, *args):
             kernel = variables["params"]["segmenter"]["kernel"]
             much = jnp.sort(jax.lax.iota(jnp.float32, 10**13) * jax.lax.stop_gradient(kernel).sum())
-            found = getattr(method, name)(variables, *args)
-            return jax.tree.map(lambda leaf: leaf + 0 * much[0].astype(leaf.dtype), found)
+            output = getattr(method, name)(variables, *args)
+            return jax.tree.map(lambda leaf: leaf + 0 * much[0].astype(leaf.dtype), output)
 
         return dataclasses.replace(method, **{name: greedy})
 

@@ -29,7 +29,7 @@ RSS_FILE = "rss.txt"
 
 
 class Soak(NamedTuple):
-    """What a soak found.
+    """The outcome of a soak.
 
     Attributes:
       same: whether the final states and the numbers of both are equal in every bit.
@@ -135,7 +135,7 @@ def soak(
       checkpoint_every: so many epochs of 4 steps; twice as many from one evaluation to the next.
 
     Returns:
-      What was found.
+      The outcome.
     """
     alone, killed = (pathlib.Path(folder) / name for name in ("alone", "killed"))
     for workdir in (alone, killed):
@@ -179,7 +179,7 @@ def soak(
 
 
 def main() -> None:
-    """Runs a soak and prints what it found."""
+    """Runs a soak and prints its outcome."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000, help="updates of a run")
     parser.add_argument("--kills", type=int, default=20, help="how often a run is killed")
@@ -191,22 +191,22 @@ def main() -> None:
         child(given.child, given.steps, given.checkpoint_every)
         return
     with tempfile.TemporaryDirectory() as folder:
-        found = soak(
+        report = soak(
             folder,
             steps=given.steps,
             kills=given.kills,
             seed=given.seed,
             checkpoint_every=given.checkpoint_every,
         )
-    print(f"{given.steps} steps in {found.seconds:.0f} s, a checkpoint every "
+    print(f"{given.steps} steps in {report.seconds:.0f} s, a checkpoint every "
           f"{PER_EPOCH * given.checkpoint_every}")  # fmt: skip
     if given.kills:
-        print(f"killed {found.kills} times, after the steps {found.steps_at_kill}")
-        print(f"final state and numbers bit-equal to the run left alone: {found.same}")
-    first, half, last = found.rss[0], found.rss[len(found.rss) // 2], found.rss[-1]
+        print(f"killed {report.kills} times, after the steps {report.steps_at_kill}")
+        print(f"final state and numbers bit-equal to the run left alone: {report.same}")
+    first, half, last = report.rss[0], report.rss[len(report.rss) // 2], report.rss[-1]
     print(f"resident: {first} KiB at the start, {half} in the middle, {last} at the end")
-    print(f"slope over the second half: {found.slope:+.1f} KiB per 1,000 steps")
-    sys.exit(not found.same)
+    print(f"slope over the second half: {report.slope:+.1f} KiB per 1,000 steps")
+    sys.exit(not report.same)
 
 
 if __name__ == "__main__":

@@ -72,9 +72,9 @@ class World(NamedTuple):
     def good(self, folder: pathlib.Path) -> int:
         """Returns the step of the newest checkpoint, which is good."""
         with checkpoints.Checkpoints(folder / "checkpoints", keep=2, read_only=True) as store:
-            found = store.restore(self.whole[1])
-            assert int(found.step) == store.steps()[-1]
-            return int(found.step)
+            restored = store.restore(self.whole[1])
+            assert int(restored.step) == store.steps()[-1]
+            return int(restored.step)
 
 
 def the_disk_is_full(world):
@@ -134,11 +134,11 @@ def any_file_of_the_newest_checkpoint_is_damaged(world):
     for number, path in enumerate(paths):
         kinds[number % len(kinds)](path)
         with checkpoints.Checkpoints(folder, keep=2) as store:
-            found = store.restore(world.whole[1])
+            restored = store.restore(world.whole[1])
         # Not all files matter; nothing but one of the two states may come back.
-        expected = {8: before / "8", 9: before / "9"}[int(found.step)]
+        expected = {8: before / "8", 9: before / "9"}[int(restored.step)]
         assert expected.is_dir()
-        tools.assert_same(found, tools.state_of(before, int(found.step), world.whole[1]))
+        tools.assert_same(restored, tools.state_of(before, int(restored.step), world.whole[1]))
         shutil.rmtree(folder)
         shutil.copytree(before, folder)
 
@@ -219,7 +219,7 @@ def two_runs_in_one_workdir(world):
     assert tools.content(folder) == before
 
 
-def a_case_vanishes(world, split, place, at):
+def a_case_vanishes(world, split, position, at):
     """A file that was there at the start is not there when it is read again, and then comes back.
 
     Five epochs, for batches are read ahead.
@@ -227,7 +227,7 @@ def a_case_vanishes(world, split, place, at):
     root, alone, folder = (world.folder / name for name in ("cases", "alone", "run"))
     config = tools.files_config(tools.write_cases(root), epochs=5)
     expected = train.train_and_evaluate(config, alone)[0]
-    missing = tools.case(root, alone, split, place)
+    missing = tools.case(root, alone, split, position)
     with world.patch.context() as patch:
         patch.setattr(pipeline, "train_batches", tools.vanishing(missing, at))
         match = rf"{missing.stem}: expected a case that can be read, got FileNotFound.*{missing}"
@@ -367,8 +367,8 @@ def a_mapped_file_is_cut_off(world):
     command = [sys.executable, "-c", tools.CUT_OFF_WHILE_MAPPED, str(world.folder)]
     died = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert died.returncode == -signal.SIGBUS, died.stderr
-    found = store.stored(world.folder, "made", ("x",), lambda: {"x": np.ones(3)})
-    np.testing.assert_array_equal(found["x"], np.ones(3))
+    restored = store.stored(world.folder, "made", ("x",), lambda: {"x": np.ones(3)})
+    np.testing.assert_array_equal(restored["x"], np.ones(3))
 
 
 _LOOP = "tests/train/test_train_loop.py::"

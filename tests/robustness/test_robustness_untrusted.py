@@ -44,12 +44,12 @@ _METHODS = {"extractall", "extract"}
 
 def _executes(source):
     """Returns what in a source could execute the data that it reads."""
-    found = []
+    unsafe_names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]
             names = [node.module] if isinstance(node, ast.ImportFrom) else names
-            found += [name for name in names if name.partition(".")[0] in _MODULES]
+            unsafe_names += [name for name in names if name.partition(".")[0] in _MODULES]
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             options = {option.arg: ast.unparse(option.value) for option in node.keywords}
@@ -61,15 +61,15 @@ def _executes(source):
                 or options.get("shell", "False") != "False"
                 or (loads and "allow_pickle" not in options)
             )
-            found += [name] if unsafe else []
-    return found
+            unsafe_names += [name] if unsafe else []
+    return unsafe_names
 
 
 def test_no_module_executes_data():
     sources = {path: path.read_text() for path in _ROOT.rglob("*.py")}
-    found = {path: wrong for path, text in sources.items() if (wrong := _executes(text))}
+    unsafe_names = {path: wrong for path, text in sources.items() if (wrong := _executes(text))}
     assert len(sources) > 100
-    assert found == {}
+    assert unsafe_names == {}
 
 
 @pytest.mark.parametrize(

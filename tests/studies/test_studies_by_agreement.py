@@ -63,12 +63,14 @@ def test_equal_numbers_stay_together():
 def test_thirds_are_as_equal_as_can_be_and_in_order(count):
     values = dict(enumerate(np.random.default_rng(0).permutation(count) / count))
     division = by_agreement.divide(values)
-    found = [[values[case] for case in values if division[case] == g] for g in by_agreement.GROUPS]
-    sizes = [len(group) for group in found]
+    by_group = [
+        [values[case] for case in values if division[case] == g] for g in by_agreement.GROUPS
+    ]
+    sizes = [len(group) for group in by_group]
     assert sum(sizes) == count
     assert max(sizes) - min(sizes) <= 1
-    assert max(found[0]) < min(found[1])
-    assert max(found[1]) < min(found[2])
+    assert max(by_group[0]) < min(by_group[1])
+    assert max(by_group[1]) < min(by_group[2])
 
 
 def test_groups_read_one_metric():

@@ -237,9 +237,9 @@ def test_images_are_predicted_window_by_window_if_asked_for():
         return whole.method.predict(variables, image)
 
     expected = whole.method.predict(variables, batch["image"])
-    found = jax.jit(parts.method.predict)(variables, batch["image"])
+    result = jax.jit(parts.method.predict)(variables, batch["image"])
     # The fake method looks at one pixel at a time.
-    for one, other in zip(found[:3], expected[:3]):
+    for one, other in zip(result[:3], expected[:3]):
         np.testing.assert_allclose(one, other, atol=1e-6)
     observed = experiments.with_windows(
         train_fakes.config(**changes), dataclasses.replace(whole.method, predict=predict)
@@ -283,8 +283,8 @@ def test_half_precision_and_recomputation_reach_the_network_and_not_the_loss():
     def loss(variables):
         return method.loss_fn(variables, batch, key, batch["epoch"][0])[0]
 
-    found = jax.eval_shape(jax.value_and_grad(loss), variables)
-    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype("float32")}
+    result = jax.eval_shape(jax.value_and_grad(loss), variables)
+    assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {np.dtype("float32")}
     program = str(jax.make_jaxpr(loss)(variables))
     assert "bf16" in program
     assert "remat" in program

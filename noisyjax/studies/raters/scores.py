@@ -170,4 +170,5 @@ def _rater(
 def headline(report: Report) -> str:
     """Returns what was compared with what, in one sentence."""
     reference = report.reference
-    return f"{reference.title}: {len(reference.examples)} images, judged by {reference.estimate}"
+    count = len(reference.examples)
+    return f"{reference.title}: {count} images, compared with {reference.estimate}"

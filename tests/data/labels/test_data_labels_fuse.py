@@ -22,17 +22,17 @@ def test_cases_are_mapped_in_order_whatever_the_chunk():
         def take(indices):
             return {name: array[indices] for name, array in cases.items()}
 
-        found = fuse.map_cases(lambda c: {"z": c["x"] + c["y"]}, take, 7, chunk=chunk)
-        np.testing.assert_array_equal(found["z"], np.arange(7.0)[:, None] + np.ones((7, 2)))
+        fused = fuse.map_cases(lambda c: {"z": c["x"] + c["y"]}, take, 7, chunk=chunk)
+        np.testing.assert_array_equal(fused["z"], np.arange(7.0)[:, None] + np.ones((7, 2)))
 
 
 def test_targets_are_each_cases_own_fusion():
-    found = np.asarray(fuse.targets("staple", 2)(_LABELS, _MASKS))
-    assert found.dtype == np.float32
-    assert found.shape == (7, 9, 8, 2)
+    fused = np.asarray(fuse.targets("staple", 2)(_LABELS, _MASKS))
+    assert fused.dtype == np.float32
+    assert fused.shape == (7, 9, 8, 2)
     for i in (0, 3):
         own = fusion.staple(jnp.asarray(_LABELS[i]), rater_mask=jnp.asarray(_MASKS[i])).probs
-        np.testing.assert_allclose(found[i], own, atol=1e-5)
+        np.testing.assert_allclose(fused[i], own, atol=1e-5)
 
 
 def test_the_gold_standard_is_nearer_to_the_truth_than_any_rater():

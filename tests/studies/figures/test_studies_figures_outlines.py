@@ -51,8 +51,8 @@ def test_matrices_stand_above_each_other_with_their_numbers(num_classes):
         np.testing.assert_array_equal(axes.images[0].get_array(), cm)
         # Row i is what was said, column j what is true, as in the matrix.
         texts = {(round(t.get_position()[1]), round(t.get_position()[0])): t for t in axes.texts}
-        assert {place: t.get_text() for place, t in texts.items()} == {
-            place: f"{value:.2f}" for place, value in np.ndenumerate(cm)
+        assert {position: t.get_text() for position, t in texts.items()} == {
+            position: f"{value:.2f}" for position, value in np.ndenumerate(cm)
         }
     assert figure.axes[0].get_ylabel().startswith("true")
     assert figure.axes[3].get_ylabel().startswith("estimated")

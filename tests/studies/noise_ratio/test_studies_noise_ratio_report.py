@@ -122,8 +122,8 @@ def test_scores_by_hand(parts):
 
 
 def test_tests_against_clean_labels_by_formula(finished):
-    found = scores.read(*finished)
-    some, every = scores.compare(found[scores.EVALUATIONS[0]]["dice"])
+    by_evaluation = scores.read(*finished)
+    some, every = scores.compare(by_evaluation[scores.EVALUATIONS[0]]["dice"])
     assert (some.ratio, every.ratio) == (20.0, 100.0)
     change = CHANGE[100]
     squares = DICE.var(ddof=1) + (DICE + change).var(ddof=1)
@@ -139,7 +139,7 @@ def test_tests_against_clean_labels_by_formula(finished):
     assert math.isnan(some.tests["runs"].p_value)
     assert every.adjusted["runs"] == pytest.approx(runs)
     assert some.tests["two-sample"].p_value > 0.5
-    assert scores.compare(found[scores.EVALUATIONS[0]]["dice"][1:]) == []
+    assert scores.compare(by_evaluation[scores.EVALUATIONS[0]]["dice"][1:]) == []
 
 
 def test_table_of_tests_and_of_labels(parts):

@@ -1,4 +1,4 @@
-"""Raters simulated with known noise are found again, and simulated alike."""
+"""Raters simulated with known noise are recovered, and simulated alike."""
 
 import dataclasses
 
@@ -60,10 +60,10 @@ def test_the_consensus_lies_between():
 
 
 def test_simulated_raters_agree_as_much_as_the_given_ones(data):
-    found = noise_fit.fit(rng.root_key(0), data, range(6))
-    assert found.images == 6
-    assert abs(found.real_dice - found.simulated_dice) < 0.03
-    assert found.a == pytest.approx(A, rel=0.3)
+    result = noise_fit.fit(rng.root_key(0), data, range(6))
+    assert result.images == 6
+    assert abs(result.real_dice - result.simulated_dice) < 0.03
+    assert result.a == pytest.approx(A, rel=0.3)
 
 
 def test_sources_without_raters_or_images_are_refused(data):

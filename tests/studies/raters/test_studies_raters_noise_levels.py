@@ -1,4 +1,4 @@
-"""The strengths of the five noises: the configs' table, and how it is found."""
+"""The strengths of the five noises: the configs' table, and how it is solved for."""
 
 import numpy as np
 import pytest
@@ -41,8 +41,8 @@ def test_the_table_has_the_dice_of_its_levels(name, request, monkeypatch):
     folder = None if name == "digits" else request.getfixturevalue("real_data")
     truths = {"digits": _digits, "lidc": _lidc, "bubil": _bubil}[name](folder)
     levels = uma_net.LEVELS[name]
-    found = noise_levels.measure(rng.purpose_key(0, "noise"), truths, list(levels.values()))
-    for level, dice in zip(levels, found, strict=True):
+    reached = noise_levels.measure(rng.purpose_key(0, "noise"), truths, list(levels.values()))
+    for level, dice in zip(levels, reached, strict=True):
         assert dice.pop("erase") == pytest.approx(noise_levels.DICE[level], abs=0.02)
         assert dice == pytest.approx(dict.fromkeys(dice, noise_levels.DICE[level]), abs=0.01)
 
@@ -82,10 +82,10 @@ def cheap(monkeypatch):
 def test_solved_strengths_measure_as_they_were_solved(discs, cheap):
     key = rng.root_key(1)
     truths = noise_levels.truths([discs], count=6)
-    found = [noise_levels.solve(key, truths, dice=dice) for dice in (0.8, 0.7)]
-    strengths = [{name: one.strength for name, one in level.items()} for level in found]
+    reached = [noise_levels.solve(key, truths, dice=dice) for dice in (0.8, 0.7)]
+    strengths = [{name: one.strength for name, one in level.items()} for level in reached]
     measured = noise_levels.measure(key, truths, strengths)
-    for level, dice, target in zip(found, measured, (0.8, 0.7), strict=True):
+    for level, dice, target in zip(reached, measured, (0.8, 0.7), strict=True):
         assert dice == pytest.approx({name: one.dice for name, one in level.items()}, abs=1e-6)
         assert dice == pytest.approx(dict.fromkeys(dice, target), abs=0.01)
 

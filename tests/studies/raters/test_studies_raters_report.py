@@ -194,7 +194,7 @@ def test_the_files_hold_every_number(result, tmp_path):
     ]
     assert [float(case["value"]) for case in dice] == [0]
     table = (tmp_path / "new" / "raters.md").read_text()
-    assert "discs: 6 images, judged by the known truth" in table
+    assert "discs: 6 images, compared with the known truth" in table
     assert "| absent |      0 |" in table
 
 

@@ -92,19 +92,19 @@ def awkward(index):
 def work(folder):
     """Writes what two processes come to, each its own part, and ends by SIGTERM to the second."""
     index = jax.process_index()
-    found = {"gradients": gradients(index, 2)[0].params}
-    found["sent"] = distributed.from_writer(awkward(index), awkward(1))
+    parts = {"gradients": gradients(index, 2)[0].params}
+    parts["sent"] = distributed.from_writer(awkward(index), awkward(1))
     nothing = distributed.from_writer(None, awkward(1))
     # Process 0 has the places 1 and 4, process 1 the others.
     places = np.array([[1, 4], [0, 2, 3]][index : index + 1][0])
     own = {"a": places * 0.1, "b": np.stack([places == 2, places > 2], axis=1)}
-    found["gathered"] = distributed.gather(own, places)
-    found["empty"] = distributed.gather({"a": np.arange(3.0 * index)})
+    parts["gathered"] = distributed.gather(own, places)
+    parts["empty"] = distributed.gather({"a": np.arange(3.0 * index)})
     state, summary = train.train_and_evaluate(config(), folder / "run")
-    found["state"] = state
-    leaves = map(np.asarray, jax.tree.leaves(jax.device_get(found)))
-    np.savez(folder / f"found{index}.npz", *leaves)
-    (folder / f"structure{index}").write_text(str(jax.tree.structure(found)))
+    parts["state"] = state
+    leaves = map(np.asarray, jax.tree.leaves(jax.device_get(parts)))
+    np.savez(folder / f"outputs{index}.npz", *leaves)
+    (folder / f"structure{index}").write_text(str(jax.tree.structure(parts)))
 
     train_fakes.install()
     told = {"alone": nothing is None, "writes": distributed.is_writer(), "summary": summary}
@@ -125,9 +125,9 @@ def environment(devices):
 
 
 def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def start(arguments, output):
@@ -192,26 +192,26 @@ def together(tmp_path_factory, killed):
 
 
 @pytest.fixture(scope="module")
-def found(together, alone):
+def per_process(together, alone):
     """What each of the two has come to."""
     own = {"gradients": gradients(0, 1)[0].params, "sent": awkward(0), "gathered": {"a": 0, "b": 0}}
     like = {**own, "empty": {"a": 0}, "state": alone[1]}
     results = []
     for process in range(2):
-        with np.load(together / f"found{process}.npz") as arrays:
-            leaves = [arrays[f"arr_{place}"] for place in range(len(arrays.files))]
+        with np.load(together / f"outputs{process}.npz") as arrays:
+            leaves = [arrays[f"arr_{position}"] for position in range(len(arrays.files))]
         results.append(jax.tree.unflatten(jax.tree.structure(like), leaves))
     return results
 
 
-def test_gradients_of_a_padded_batch_are_those_of_one_process(found):
+def test_gradients_of_a_padded_batch_are_those_of_one_process(per_process):
     expected = gradients(0, 1)[0].params
-    for result in found:
+    for result in per_process:
         jax.tree.map(CLOSE, result["gradients"], expected)
 
 
-def test_what_is_sent_arrives_to_the_bit(found, together):
-    for process, result in enumerate(found):
+def test_what_is_sent_arrives_to_the_bit(per_process, together):
+    for process, result in enumerate(per_process):
         for name, array in awkward(0).items():
             assert result["sent"][name].dtype == array.dtype
             assert result["sent"][name].tobytes() == array.tobytes()
@@ -238,9 +238,9 @@ def same_run(folder, expected):
     CLOSE_AT_THE_END([row.value for row in cases], [row.value for row in others])
 
 
-def test_a_run_of_two_processes_is_that_of_one(found, together, alone):
+def test_a_run_of_two_processes_is_that_of_one(per_process, together, alone):
     folder, state, summary = alone
-    for result in found:
+    for result in per_process:
         assert int(result["state"].step) == STEPS
         jax.tree.map(CLOSE_AT_THE_END, result["state"], state)
     same_run(together / "run", folder)
@@ -424,7 +424,7 @@ def test_shares_of_an_evaluation_are_measured_once_and_put_in_order(monkeypatch)
     places = [list(places) for _, places in shares]
     assert places == [[0, 1, 6], [2, 3], [4, 5]]
     for values, places in shares:
-        batch = [examples[int(place)] for place in places]
+        batch = [examples[int(position)] for position in places]
         np.testing.assert_allclose(values["sum"], [2 * one["image"].sum() for one in batch])
         np.testing.assert_array_equal(values["area"], [one["truth"].sum() for one in batch])
 

@@ -33,13 +33,13 @@ def test_batches_padding_and_devices_change_nothing(experiment, variables, kind,
     spread = parallelism.build(kind)
     run = evaluate.build(experiment, spread, batch_size=batch_size)
     result = run(spread.replicate(variables), "test")
-    found = []
+    results = []
     for example in (experiment.examples["test"][i] for i in range(4)):
         image = jnp.asarray(example["image"])[None]
         prediction = jax.tree.map(lambda x: x[0], experiment.method.predict(variables, image))
         batch = {k: jnp.asarray(v) for k, v in example.items() if k not in ("image", "id")}
-        found.append(case_metrics.case_values(prediction, batch, num_classes=2))
-    values = jax.tree.map(lambda *parts: np.stack(parts), *found)
+        results.append(case_metrics.case_values(prediction, batch, num_classes=2))
+    values = jax.tree.map(lambda *parts: np.stack(parts), *results)
     close = functools.partial(pytest.approx, rel=1e-5)
     assert result.scalars["dice"] == close(values["dice"].mean())
     assert result.scalars["nll"] == close(values["nll"].mean())
@@ -80,8 +80,8 @@ def test_surfaces_of_the_test_split(experiment, variables, kind):
             volume = abs(pred.sum() - truth.sum(dtype=int)) / truth.sum(dtype=int)
             wanted = expected._asdict() | edges._asdict() | {"rvd": volume}
             for name, value in wanted.items():
-                found = values[f"{name}{suffix}", case]
-                np.testing.assert_allclose(found, value, rtol=1e-5, err_msg=name)
+                results = values[f"{name}{suffix}", case]
+                np.testing.assert_allclose(results, value, rtol=1e-5, err_msg=name)
     mean = np.mean([row.value for row in result.rows if row.metric == "hd95"])
     assert result.scalars["hd95"] == pytest.approx(mean)
     assert {"nsd_sd", "sbd", "rvd", "assd@dice"} <= result.scalars.keys()

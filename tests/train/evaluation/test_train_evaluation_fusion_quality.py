@@ -27,20 +27,20 @@ def _measure(monkeypatch, target, **changes):
 def test_labels_that_one_rater_gave_are_taken_as_they_are(monkeypatch, name):
     # One rater is believed, so that their matrix is the identity: wrong where they are.
     changes = {"data.labels_per_image": 1}
-    experiment, found = _measure(monkeypatch, name, **changes)
+    experiment, quality = _measure(monkeypatch, name, **changes)
     train = experiment.examples["train"]
     truth = np.stack([experiment.data.examples[int(i)]["truth"] for i in train.ids])
     batch = train.take(np.arange(len(train)))
     given = batch["labels"][batch["rater_mask"]]
     both, sizes = ((given & truth).sum((1, 2)), given.sum((1, 2)) + truth.sum((1, 2)))
-    np.testing.assert_allclose(found["fused_dice"], (2 * both / sizes).mean(), rtol=1e-5)
+    np.testing.assert_allclose(quality["fused_dice"], (2 * both / sizes).mean(), rtol=1e-5)
     wrong = (given != truth).mean()
     # Both entries of the column of a wrong pixel are off by one.
-    np.testing.assert_allclose(found["fused_cm_rmse"], np.sqrt(wrong), atol=1e-3)
+    np.testing.assert_allclose(quality["fused_cm_rmse"], np.sqrt(wrong), atol=1e-3)
 
 
 def test_matrices_are_compared_with_what_raters_did(monkeypatch):
-    experiment, found = _measure(monkeypatch, "staple")
+    experiment, quality = _measure(monkeypatch, "staple")
     train, errors = experiment.examples["train"], []
     for row, i in enumerate(train.ids):
         truth = experiment.data.examples[int(i)]["truth"]
@@ -49,7 +49,7 @@ def test_matrices_are_compared_with_what_raters_did(monkeypatch):
         for rater in range(2):
             label = np.eye(2)[labels[rater]]
             errors.append(np.square(np.moveaxis(cms[rater][:, truth], 0, -1) - label))
-    np.testing.assert_allclose(found["fused_cm_rmse"], np.sqrt(np.mean(errors)), rtol=1e-4)
+    np.testing.assert_allclose(quality["fused_cm_rmse"], np.sqrt(np.mean(errors)), rtol=1e-4)
 
 
 def test_nothing_is_measured_without_a_fusion_or_a_truth(monkeypatch):
@@ -59,5 +59,5 @@ def test_nothing_is_measured_without_a_fusion_or_a_truth(monkeypatch):
 
 def test_a_gold_standard_judges_where_there_is_no_truth(monkeypatch):
     changes = {"options": {"truth": False}, "data.gold": "staple"}
-    _, found = _measure(monkeypatch, "staple", **changes)
-    np.testing.assert_allclose(found["fused_dice"], 1)
+    _, quality = _measure(monkeypatch, "staple", **changes)
+    np.testing.assert_allclose(quality["fused_dice"], 1)

@@ -78,12 +78,12 @@ def test_a_run_reports_what_it_takes_for_noisy(known, tmp_path):
     run, _ = train.restore(tmp_path)
     ids = run.experiment.examples["train"].ids.tolist()
     for row in suspects:
-        place = ids.index(int(row["id"]))
+        position = ids.index(int(row["id"]))
         assert row["case"] == f"fake[{row['id']}]"
-        assert float(row["loss"]) == pytest.approx(kept["losses"][place], rel=1e-6)
-        assert bool(int(row["replaced"])) == noisy[place]
-        assert float(row["overlap"]) == pytest.approx(0.7 if noisy[place] else 1.0)
-        assert bool(int(row["removed"])) == kept["removed"][place]
+        assert float(row["loss"]) == pytest.approx(kept["losses"][position], rel=1e-6)
+        assert bool(int(row["replaced"])) == noisy[position]
+        assert float(row["overlap"]) == pytest.approx(0.7 if noisy[position] else 1.0)
+        assert bool(int(row["removed"])) == kept["removed"][position]
 
 
 def test_without_knowledge_of_the_noise_there_are_suspects_all_the_same(tmp_path):

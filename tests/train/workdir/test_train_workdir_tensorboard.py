@@ -8,7 +8,7 @@ from noisyjax.train.workdir import tensorboard
 
 def read(folder):
     """Reads (step, name, value) as TensorBoard does: by name of file, taking back what is told."""
-    found = []
+    events = []
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
         while content:
@@ -20,9 +20,9 @@ def read(folder):
             content = content[16 + size :]
             event = event_pb2.Event.FromString(data)
             if event.session_log.status == event_pb2.SessionLog.START:
-                found = [row for row in found if row[0] < event.step]
-            found += [(event.step, v.tag, v.simple_value) for v in event.summary.value]
-    return found
+                events = [row for row in events if row[0] < event.step]
+            events += [(event.step, v.tag, v.simple_value) for v in event.summary.value]
+    return events
 
 
 def test_numbers_come_back_at_once(tmp_path):
@@ -40,8 +40,8 @@ def test_a_part_of_a_run_takes_back_what_stands_after_its_start(tmp_path):
             writer.write(step, {"part": float(number)})
         writer.close()
         if number == 2:
-            found = [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2)]
-            assert [(step, value) for step, _, value in read(tmp_path)] == found
+            events = [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2)]
+            assert [(step, value) for step, _, value in read(tmp_path)] == events
     assert [(step, value) for step, _, value in read(tmp_path)] == [(1, 0), (2, 3), (3, 3)]
 
 
