@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "load_run": "noisyjax.tool.saved_run",
     "open_folder": "noisyjax.tool.folder",
 }
 
@@ -17,6 +18,7 @@ __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from noisyjax.tool.folder import open_folder as open_folder
+    from noisyjax.tool.saved_run import load_run as load_run
 
 
 def __getattr__(name: str) -> Any:

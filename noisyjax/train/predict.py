@@ -2,8 +2,8 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,7 @@ def predict_folder(
         raise ValueError(
             f"probabilities: files that end in {layout.ending} hold none, expected False"
         )
-    predict = _predictor(trained)
+    predict = predictor(trained)
     outcomes = [
         Outcome(problem.file, None, str(problem))
         for problem in layout.problems
@@ -130,16 +130,23 @@ def _prepare(
             f"{case.images[0]}: expected (axes, channels) as in training, {(len(size), channels)}, "
             f"got {got}"
         )
+    return case_files.prepare(read, layout, to=facts.spacing, options=preparation(facts))
+
+
+def preparation(facts: data_facts.DataFacts) -> dict[str, Any]:
+    """Returns how images are prepared that a run of the source ``folder`` is to predict."""
     options = dict(facts.about["preparation"])
     if options["box"] == "labels":
         options["box"] = ""
-    return case_files.prepare(read, layout, to=facts.spacing, options=options)
+    return options
 
 
-def _predictor(
-    trained: saved_runs.Trained,
-) -> Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S L"]]:
-    """Returns the probabilities of a prepared image, which is filled up to a window at least."""
+def window_options(trained: saved_runs.Trained) -> dict[str, Any]:
+    """Returns the window that slides over images of any size, and its overlap.
+
+    Raises:
+      ValueError: if the run has only seen cases that were cut to their labels.
+    """
     facts, config = trained.facts, trained.config.evaluate
     window = tuple(config.window)
     if facts.about["preparation"]["box"] == "labels" and not window:
@@ -147,18 +154,31 @@ def _predictor(
             "data.options.box: the run has seen cases cut to their labels, which are not known of "
             "images to predict; expected '' or 'bright', or a run with evaluate.window"
         )
-    options = {
-        "window": window or facts.batch["image"].shape[1:-1],
-        "overlap": config.overlap,
-        "batch_size": config.batch_size if window else 1,
-    }
+    return {"window": window or facts.batch["image"].shape[1:-1], "overlap": config.overlap}
+
+
+def filled_up(image: Float[np.ndarray, "*T K"], window: Sequence[int]) -> Float[np.ndarray, "*S K"]:
+    """Fills an image up to a window's size at least; `preprocess.unfit` takes it back."""
+    size = [max(pair) for pair in zip(image.shape[:-1], window, strict=True)]
+    return case_files.fit(image, size)
+
+
+def predictor(
+    trained: saved_runs.Trained,
+) -> Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S L"]]:
+    """Returns what gives the probabilities of a prepared image, which is `filled_up`.
+
+    Raises as `window_options`.
+    """
+    options = window_options(trained)
+    batch_size = trained.config.evaluate.batch_size if trained.config.evaluate.window else 1
     # One device works; of the others none would have anything else to do than the same.
     variables = jax.device_put(trained.variables, jax.local_devices()[0])
 
     def predict(image: np.ndarray) -> np.ndarray:
-        size = [max(pair) for pair in zip(image.shape[:-1], options["window"], strict=True)]
+        filled = filled_up(image, options["window"])
         return sliding_window.predict_windows(
-            trained.method.predict, variables, case_files.fit(image, size), **options
+            trained.method.predict, variables, filled, batch_size=batch_size, **options
         )
 
     return predict

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import noisyjax
 from noisyjax.data.volumes import read_write
 from noisyjax.methods import base
 from noisyjax.train import config_fields, predict, runs, saved_runs, train_state
@@ -139,6 +140,33 @@ def test_the_command_writes_what_the_network_says_and_names_what_is_damaged(away
     segmentation = _same_place(output / "good.nii.gz", like)
     assert segmentation.dtype == np.uint8
     np.testing.assert_array_equal(segmentation, read_write.read(expected).array)
+
+
+def test_an_array_is_segmented_as_its_file(away):
+    workdir, path, expected = away
+    run = noisyjax.load_run(workdir)
+    image = read_write.to_ras(read_write.read(path))
+    output = run.predict(image.array, image.spacing)
+    np.testing.assert_array_equal(output.mask, read_write.to_ras(read_write.read(expected)).array)
+    np.testing.assert_allclose(output.probs.sum(-1), 1, rtol=1e-5)
+    assert 0 < output.entropy.min() < output.entropy.max() <= np.log(2) + 1e-6
+    assert (run.class_names, output.raters, output.samples) == (("background", "ball"), None, None)
+    np.testing.assert_allclose(
+        run.predict(image.array, image.spacing, raters=True).probs, output.probs, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "spacing", "text"),
+    [
+        (np.zeros((8, 7)), (1, 1), r"image: expected shape \[\*, \*, \*, 1\] like in training"),
+        (np.zeros((8, 7, 6)), None, "spacing: expected 3 numbers in mm, got None"),
+        (np.zeros((8, 7, 6)), (1, 1), r"spacing: expected 3 numbers in mm, got \(1, 1\)"),
+    ],
+)
+def test_an_array_unlike_the_training_is_refused(workdir, image, spacing, text):
+    with pytest.raises(ValueError, match=text):
+        noisyjax.load_run(workdir).predict(image, spacing)
 
 
 @pytest.mark.parametrize("window", [(), (5, 6, 4)])
