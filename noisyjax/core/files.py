@@ -129,14 +129,18 @@ def read_json(path: str | os.PathLike, *, most: int = 2**28) -> dict[str, Any]:
     return content
 
 
-def _plain(value: Any) -> Any:
-    """Turns a value into what JSON can hold: NaN into null, infinities into "inf" and "-inf"."""
+def plain(value: Any) -> Any:
+    """Returns a value as what JSON can hold, as in `write_json`: dicts, lists, numbers and texts.
+
+    >>> plain({"window": (3, np.int32(5)), "bias": float("inf")})
+    {'window': [3, 5], 'bias': 'inf'}
+    """
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -149,4 +153,4 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
     NaN becomes null, and infinite numbers the strings "inf" and "-inf".
     """
-    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")

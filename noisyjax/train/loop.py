@@ -10,15 +10,8 @@ import ml_collections
 import numpy as np
 
 from noisyjax import models
-from noisyjax.core import files, rng
-from noisyjax.train import (
-    config_fields,
-    out_of_memory,
-    progress,
-    runs,
-    step,
-    train_state,
-)
+from noisyjax.core import files, progress, rng
+from noisyjax.train import config_fields, out_of_memory, runs, step, train_state
 from noisyjax.train.devices import distributed, signals
 from noisyjax.train.evaluation import evaluate, noise_detection, reports
 from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts, lock, metrics_log

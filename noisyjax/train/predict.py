@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from noisyjax.core import progress
 from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
 from noisyjax.data.volumes import read_write
 from noisyjax.methods import base, sliding_window
-from noisyjax.train import progress, saved_runs
+from noisyjax.train import saved_runs
 from noisyjax.train.workdir import config_and_summary, data_facts
 
 # Where probabilities lie, in a folder for each class.

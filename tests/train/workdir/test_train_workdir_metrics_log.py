@@ -1,4 +1,3 @@
-import io
 import json
 import math
 import os
@@ -6,9 +5,7 @@ import signal
 import threading
 
 import pytest
-from rich import console
 
-from noisyjax.train import progress
 from noisyjax.train.devices import signals
 from noisyjax.train.workdir import metrics_log
 
@@ -35,25 +32,6 @@ def test_resuming_takes_back_later_rows_and_a_torn_one(tmp_path):
     rows = metrics_log.read_metrics(tmp_path / "metrics.jsonl")
     assert [(row["step"], row["seconds"]) for row in rows] == [(1, 1.0), (2, 2.0), (3, 9.0)]
     assert metrics_log.read_metrics(tmp_path / "absent.jsonl") == []
-
-
-def test_bar_shows_the_numbers_and_keeps_them():
-    stream = io.StringIO()
-    screen = console.Console(file=stream, force_terminal=True, width=120)
-    with progress.Progress(10, done=2, shown=True, console=screen) as bar:
-        bar.update(3, {"loss": 0.25})
-        bar.update(5, {"Dice": 0.75, "loss": math.nan})
-    shown = stream.getvalue()
-    assert "5/10" in shown
-    assert "loss 0.25  Dice 0.75" in shown
-
-
-def test_bar_can_be_switched_off():
-    stream = io.StringIO()
-    screen = console.Console(file=stream, force_terminal=True)
-    with progress.Progress(10, shown=False, console=screen) as bar:
-        bar.update(3, {"loss": 0.25})
-    assert stream.getvalue() == ""
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -1,6 +1,7 @@
 """The progress bar: loss, Dice, images per second and time left."""
 
 import math
+import threading
 from collections.abc import Mapping
 
 from rich import console as consoles
@@ -18,8 +19,16 @@ class Progress:
         shown: bool,
         name: str = "training",
         console: consoles.Console | None = None,
+        after: float = 0.0,
     ):
-        """Prepares the bar; `done` counts the steps before, the console is by default stderr."""
+        """Prepares the bar.
+
+        Args:
+          total: number of steps.
+          done: those done before.
+          console: where it is shown, by default on stderr.
+          after: seconds until it is; what ends earlier shows none.
+        """
         self._bar = bars.Progress(
             bars.TextColumn("{task.description}"),
             bars.BarColumn(),
@@ -33,13 +42,25 @@ class Progress:
         )
         self._task = self._bar.add_task(name, total=total, completed=done, numbers="")
         self._numbers: dict[str, float] = {}
+        self._after = after
+        self._timer: threading.Timer | None = None
 
     def __enter__(self) -> "Progress":
-        self._bar.start()
+        if self._after:
+            self._timer = threading.Timer(self._after, self._bar.start)
+            self._timer.daemon = True
+            self._timer.start()
+        else:
+            self._bar.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self._bar.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
+        # Stopping a bar that was never shown would print an empty line.
+        if self._bar.live.is_started:
+            self._bar.stop()
 
     def update(self, step: int, numbers: Mapping[str, float]) -> None:
         """Moves the bar; a number that is shown stays until it is given again."""
