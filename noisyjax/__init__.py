@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "load_run": "noisyjax.tool.saved_run",
     "open_folder": "noisyjax.tool.folder",
+    "simulate": "noisyjax.tool.simulate",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -19,6 +20,7 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from noisyjax.tool.folder import open_folder as open_folder
     from noisyjax.tool.saved_run import load_run as load_run
+    from noisyjax.tool.simulate import simulate as simulate
 
 
 def __getattr__(name: str) -> Any:

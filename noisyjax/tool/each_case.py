@@ -14,30 +14,39 @@ _SECONDS = 2.0
 
 
 def run(
-    names: Sequence[str], work: Callable[[str], Any], *, title: str
-) -> tuple[dict[str, Any], list[str]]:
+    names: Sequence[str],
+    work: Callable[[str], Any],
+    done: Callable[[str, Any], None],
+    *,
+    title: str,
+) -> list[str]:
     """Does the work for each case, two at a time, and shows how far it is.
 
     Args:
       names: of the cases.
       work: of a case, by its name; a `folder.FolderError` means that the case cannot be used. Any
         other error ends all work.
+      done: is called with the name and what `work` returned, one case after the other in the order
+        of the names.
       title: of the progress bar.
 
     Returns:
-      Name to what `work` returned, in the order of the names; and what is wrong with the others.
+      What is wrong with the cases that cannot be used.
     """
-    results, problems = {}, []
+    problems = []
     pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
     try:
         waiting = {name: pool.submit(work, name) for name in names}
         with progress.Progress(len(names), name=title, shown=True, after=_SECONDS) as bar:
-            for done, (name, future) in enumerate(waiting.items(), start=1):
+            for number, name in enumerate(names, start=1):
                 try:
-                    results[name] = future.result()
+                    # Let go of, for it may be large.
+                    result = waiting.pop(name).result()
                 except folder.FolderError as error:
                     problems += error.problems
-                bar.update(done, {})
+                else:
+                    done(name, result)
+                bar.update(number, {})
     finally:
         pool.shutdown(cancel_futures=True)
-    return results, problems
+    return problems

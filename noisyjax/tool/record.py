@@ -5,6 +5,7 @@ first result. Running the command again with the same ones goes on with what is 
 others it is an error that names what differs, and nothing is changed.
 """
 
+import csv
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -108,6 +109,29 @@ def open_record(
     if differing := _differing(made, wanted):
         raise OtherRun(f"out: expected another folder, or overwrite: {out} is of {differing}")
     return Record(path, wanted, made.get("finished") is True)
+
+
+class Table:
+    """A table of CSV that is there after every case, with a few rows for each.
+
+    Attributes:
+      rows: name of a case to its rows, without the name, which is the first column; those of an
+        earlier run of the command are there.
+    """
+
+    def __init__(self, path: str | os.PathLike, header: Sequence[str]):
+        self._path, self._header = pathlib.Path(path), tuple(header)
+        self.rows: dict[str, list[Sequence[Any]]] = {}
+        if self._path.is_file():
+            with open(self._path, encoding="utf-8", newline="") as file:
+                names, *rows = list(csv.reader(file)) or [[]]
+            for name, *row in rows if tuple(names) == self._header else ():
+                self.rows.setdefault(name, []).append(row)
+
+    def save(self, order: Iterable[str]) -> None:
+        """Writes the rows of the cases that are named, in this order."""
+        rows = [(name, *row) for name in order for row in self.rows.get(name, ())]
+        files.write_text(self._path, files.to_csv(self._header, rows))
 
 
 def digest(paths: Iterable[str | os.PathLike], root: str | os.PathLike) -> str:

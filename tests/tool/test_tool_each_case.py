@@ -13,8 +13,11 @@ def test_a_damaged_case_does_not_stop_the_others():
             raise folder.FolderError(["b: cut off", "b: empty"])
         return name.upper()
 
-    results, problems = each_case.run(["c", "b", "a"], work, title="working")
-    assert list(results.items()) == [("c", "C"), ("a", "A")]
+    results = []
+    problems = each_case.run(
+        ["c", "b", "a"], work, lambda *case: results.append(case), title="working"
+    )
+    assert results == [("c", "C"), ("a", "A")]
     assert problems == ["b: cut off", "b: empty"]
 
 
@@ -27,5 +30,5 @@ def test_other_errors_end_the_work():
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="the disk is full"):
-        each_case.run([str(i) for i in range(100)], work, title="working")
+        each_case.run([str(i) for i in range(100)], work, seen.append, title="working")
     assert len(seen) < 100

@@ -1,0 +1,73 @@
+"""A data set in nnU-Net's raw layout that is made from another: its images and dataset.json."""
+
+import os
+import pathlib
+import shutil
+from collections.abc import Iterable
+
+from noisyjax.core import checks, files
+from noisyjax.data.folder import nnunet_layout
+from noisyjax.tool import folder
+
+# How images get there: as links that share the data with the old file, as copies, or not at all.
+IMAGES = ("link", "copy", "none")
+IGNORE = "ignore"
+
+# What the commands that make one write.
+MAKES = (
+    "dataset.json",
+    *(f"{kind}{part}" for kind in ("images", "labels") for part in nnunet_layout.PARTS),
+)
+
+
+def place(source: str | os.PathLike, target: str | os.PathLike, *, how: str) -> None:
+    """Links or copies a file, unless it is there.
+
+    A link is one to the data (a hard link), so that the old name may go; where the file system has
+    none, or forbids it, the file is copied.
+    """
+    checks.one_of("images", how, IMAGES)
+    source, target = pathlib.Path(source), pathlib.Path(target)
+    if how == "none" or target.exists():
+        return
+    with files.replacing(target) as unfinished:
+        if how == "link":
+            try:
+                os.link(source.resolve(), unfinished)
+                return
+            except OSError:
+                unfinished.unlink(missing_ok=True)
+        shutil.copyfile(source, unfinished)
+
+
+def place_images(case: nnunet_layout.Case, out: str | os.PathLike, *, how: str) -> None:
+    """Places the images of a case in ``imagesTr`` or ``imagesTs``, as `place`."""
+    for path in case.images:
+        place(path, pathlib.Path(out) / f"images{case.part}" / path.name, how=how)
+
+
+def describe(
+    made_from: folder.Folder,
+    out: str | os.PathLike,
+    cases: Iterable[str],
+    *,
+    with_ignore: bool = False,
+) -> None:
+    """Writes dataset.json as it was, but for the cases that there are.
+
+    Args:
+      cases: names of those that were made.
+      with_ignore: whether the labels have the class "ignore" now, if they had not.
+    """
+    old = files.read_json(made_from.root / "dataset.json")
+    # Lists of files, as the Decathlon has them, would name other folders.
+    content = {name: value for name, value in old.items() if name not in ("training", "test")}
+    names = {name for name in cases if made_from.cases[name].part == "Tr"}
+    labels = {name: number for number, name in enumerate(made_from.layout.class_names)}
+    if with_ignore:
+        labels.setdefault(IGNORE, len(labels))
+    content |= {"labels": labels, "file_ending": made_from.layout.ending, "numTraining": len(names)}
+    if "patients" in content:
+        made = set(cases)
+        content["patients"] = {n: p for n, p in made_from.layout.patients.items() if n in made}
+    files.write_json(pathlib.Path(out) / "dataset.json", content)
