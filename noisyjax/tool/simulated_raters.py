@@ -34,7 +34,7 @@ def case_id(name: str) -> int:
     It is of the name alone, so that other cases in a folder change nothing.
 
     >>> case_id("case_01")
-    1054583391
+    327087846
     """
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 
