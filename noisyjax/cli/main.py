@@ -1,25 +1,48 @@
 """The command ``noisyjax``: a group of subcommands, and how their errors are shown."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 import noisyjax
-from noisyjax.cli.commands import check
+from noisyjax.cli.commands import check, simulate
 
 
 class _OneLine(click.Group):
     """A group whose commands end in one line for bad input, and not in a traceback."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Reads the arguments before the subcommand's name."""
+        with _one_line():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a subcommand; exit code 1 says that the data have a problem, 2 wrong use."""
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except (ValueError, OSError) as error:
-            text = str(error)
-            if isinstance(error, OSError) and error.filename is not None:
-                text = f"{error.filename}: {error.strerror or error}"
-            raise click.ClickException(text) from error
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """Turns errors into those of click, shown in a line without the usage."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.ctx = None
+        raise
+    except OSError as error:
+        text = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+        raise click.ClickException(text) from error
+    except ValueError as error:
+        # Of the data: each with a message of its own. Any other is of an argument.
+        from noisyjax.data.volumes import read_write
+        from noisyjax.tool import folder
+
+        of_data = isinstance(error, folder.FolderError | read_write.UnreadableError)
+        kind = click.ClickException if of_data else click.UsageError
+        raise kind(str(error)) from error
 
 
 @click.group(
@@ -37,3 +60,4 @@ def main() -> None:
 
 
 main.add_command(check.check)
+main.add_command(simulate.simulate)

@@ -1,13 +1,11 @@
 """What the commands share: how they read their arguments and say what is wrong with them."""
 
-import ast
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from absl import app
 
-_KINDS = (bool, int, float, str, list, tuple, dict, type(None))
+from noisyjax.cli import literals
 
 
 def expect_flags_only(argv: Sequence[str]) -> None:
@@ -17,33 +15,11 @@ def expect_flags_only(argv: Sequence[str]) -> None:
 
 
 def parse(flag: str, given: Iterable[str]) -> list[tuple[str, Any]]:
-    """Reads values that are NAME=VALUE each, of the flag named: (name, value) each, as by `value`.
-
-    One without a name or an equals sign raises app.UsageError.
-    """
-    pairs = []
-    for entry in given:
-        name, equals, text = entry.partition("=")
-        if not (name and equals):
-            raise app.UsageError(f"--{flag}: expected NAME=VALUE, got {entry!r}")
-        pairs.append((name, value(text)))
-    return pairs
-
-
-def value(text: str) -> Any:
-    """Reads a literal of Python or JSON; what is neither is the text itself.
-
-    >>> [value(text) for text in ("True", "true", "null", "(3, 4)", "0.5", "'0.5'", "rat")]
-    [True, True, None, (3, 4), 0.5, '0.5', 'rat']
-    """
-    for read in (ast.literal_eval, json.loads):
-        try:
-            literal = read(text)
-        except (SyntaxError, ValueError):
-            continue
-        # Python reads "..." and "1j" as well, which no option means.
-        return literal if isinstance(literal, _KINDS) else text
-    return text
+    """Reads NAME=VALUE as `literals.pairs`, but that one without either raises app.UsageError."""
+    try:
+        return literals.pairs(flag, given)
+    except ValueError as error:
+        raise app.UsageError(str(error)) from error
 
 
 def load_source(name: str, given: Mapping[str, Any]) -> Any:

@@ -7,7 +7,7 @@ import sys
 import pytest
 from absl import app
 
-from noisyjax.cli import options
+from noisyjax.cli import literals, options
 
 _LITERALS = {
     "True": True, "true": True, "False": False, "false": False, "None": None, "null": None,
@@ -19,14 +19,14 @@ _TEXTS = ("rat", "a/b.npz", "../x", "1-2", "0012", "0:30:00", "node[1-4]", "a=b"
 
 @pytest.mark.parametrize("text", _LITERALS)
 def test_literals_of_python_and_json_are_values(text):
-    read = options.value(text)
+    read = literals.value(text)
     assert read == _LITERALS[text]
     assert type(read) is type(_LITERALS[text])
 
 
 @pytest.mark.parametrize("text", _TEXTS)
 def test_anything_else_is_the_text_itself(text):
-    assert options.value(text) == text
+    assert literals.value(text) == text
 
 
 def test_names_end_at_the_first_equals_sign():
