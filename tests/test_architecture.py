@@ -119,6 +119,9 @@ def test_files_stay_readable():
 
 # Modules that nothing of the package imports, and who does.
 _ENTRANCES = {
+    "noisyjax.losses.latent": "users",
+    "noisyjax.losses.student_t": "users",
+    "noisyjax.metrics.label_quality": "users",
     "noisyjax.studies.study_fields": "configs/",
     "noisyjax.studies.figures.gaussian_noise": "colabs/gaussian_noise.ipynb",
 }

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import noisyjax
-from noisyjax import decisions, fusion, losses, methods, models
+from noisyjax import decisions, fusion, losses, methods, metrics, models
 from noisyjax.data import sources
 from noisyjax.losses import ssim
 from noisyjax.methods import fused
@@ -218,7 +218,11 @@ def _public(module):
                 losses.overlap,
                 losses.confusion,
                 losses.uncertainty,
+                losses.student_t,
+                losses.latent,
                 ssim,
+                decisions.guarantees,
+                metrics.label_quality,
             )
         ),
     ],

@@ -1,4 +1,4 @@
-"""Exact Euclidean distance transform on grids of any dimension."""
+"""Exact Euclidean and taxicab distance transforms on grids of any dimension."""
 
 from collections.abc import Sequence
 
@@ -45,6 +45,32 @@ def distance_transform(
     for axis in range(1, mask.ndim):
         distances = _lower_envelope(distances, axis, sizes[axis])
     return distances if squared else jnp.sqrt(distances)
+
+
+def taxicab_distance(mask: Bool[Array, "*S"]) -> Float[Array, "*S"]:
+    """Returns the fewest steps along the axes from every voxel to the background.
+
+    It is ``[*S]`` float32: 0 on the background, +inf everywhere if there is no background at all,
+    as in ``scipy.ndimage.distance_transform_cdt`` with the metric "taxicab". A mask that is dilated
+    k times by a cross of 3 voxels along each axis covers what lies k steps or less from it.
+
+    >>> taxicab_distance(jnp.array([[1, 1, 1, 0], [1, 1, 1, 1]], bool))
+    Array([[3., 2., 1., 0.],
+           [4., 3., 2., 1.]], dtype=float32)
+    """
+    steps = jnp.where(mask, jnp.inf, 0.0)
+
+    def spread(nearest, here):
+        nearest = jnp.minimum(nearest + 1, here)
+        return nearest, nearest
+
+    for axis in range(mask.ndim):
+        lines = jnp.moveaxis(steps, axis, 0)
+        nowhere = jnp.full(lines.shape[1:], jnp.inf, jnp.float32)
+        lines = jax.lax.scan(spread, nowhere, lines)[1]
+        lines = jax.lax.scan(spread, nowhere, lines, reverse=True)[1]
+        steps = jnp.moveaxis(lines, 0, axis)
+    return steps
 
 
 def voxel_sizes(spacing: Spacing, ndim: int) -> Float[Array, "n"]:

@@ -4,4 +4,4 @@ Every function returns a quantity to be minimised, unreduced over space where th
 and leaves out what `where` or `rater_mask` leave out.
 """
 
-from noisyjax.losses import confusion, entropy, overlap, uncertainty
+from noisyjax.losses import confusion, entropy, latent, overlap, student_t, uncertainty

@@ -1,9 +1,11 @@
 """Losses on the overlap of two soft masks."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Num
 
 from noisyjax.core import checks
+
+SoftMask = Num[Array, "*S"] | Bool[Array, "*S"]
 
 
 def soft_dice(
@@ -105,3 +107,96 @@ def noise_robust_dice(
     above = jnp.sum(jnp.abs(probs - targets) ** gamma, axis=space)
     below = jnp.sum(probs**power, axis=space) + jnp.sum(targets**power, axis=space)
     return jnp.mean(above / (below + 1e-5))
+
+
+def jml(
+    probs: Float[Array, "*S"],
+    targets: SoftMask,
+    *,
+    form: int = 1,
+    where: Bool[Array, "*S"] | None = None,
+) -> Float[Array, ""]:
+    r"""Returns the Jaccard metric loss of one class, in ``[0, 1]``: 0 for p = t, and only then.
+
+    .. math:: 1 - \frac{A - \Delta}{A + \Delta} \quad\text{(form 1),} \qquad
+              1 - \frac{P}{P + \Delta} \quad\text{(form 2)}
+
+    with ``A = sum(p + t)``, ``P = sum(p t)`` and ``D = sum(abs(p - t))``, Delta. For targets of 0
+    and 1 both are the soft Jaccard loss. That loss prefers a corner to the soft target itself;
+    these do not. Two empty masks cost 0. The gradient is finite everywhere.
+
+    Args:
+      probs: p, of one class against the rest, ``[*S]``, in ``[0, 1]``; several classes by `vmap`.
+      targets: t, a mask or a soft label such as the mean of several raters' masks, ``[*S]``.
+      form: 1 or 2.
+      where: the pixels that count, ``[*S]``.
+
+    References:
+      Wang et al., Jaccard metric losses: optimizing the Jaccard index with soft labels, NeurIPS
+      2023.
+
+    >>> jml(jnp.array([0.5, 0.5]), jnp.array([0.5, 0.5]))
+    Array(0., dtype=float32)
+    >>> round(float(jml(jnp.array([1.0, 0.2]), jnp.array([0.5, 0.5]))), 4)
+    0.5333
+    """
+    checks.one_of("form", form, (1, 2))
+    area, product, difference = _sums(probs, targets, where)
+    if form == 1:
+        return _quotient(2.0 * difference, area + difference, probs.dtype)
+    return _quotient(difference, product + difference, probs.dtype)
+
+
+def dml(
+    probs: Float[Array, "*S"],
+    targets: SoftMask,
+    *,
+    form: int = 1,
+    where: Bool[Array, "*S"] | None = None,
+) -> Float[Array, ""]:
+    r"""Returns the Dice semimetric loss of one class, in ``[0, 1]``: 0 for p = t, and only then.
+
+    .. math:: \frac{\Delta}{A} \quad\text{(form 1),} \qquad
+              1 - \frac{2 P}{2 P + \Delta} \quad\text{(form 2)}
+
+    with the sums and arguments of `jml`. For targets of 0 and 1 both are the soft Dice loss.
+
+    References:
+      Wang et al., Dice semimetric losses: optimizing the Dice score with soft labels, MICCAI 2023.
+
+    >>> round(float(dml(jnp.array([1.0, 0.2]), jnp.array([0.5, 0.5]), form=2)), 4)
+    0.4
+    """
+    checks.one_of("form", form, (1, 2))
+    area, product, difference = _sums(probs, targets, where)
+    if form == 1:
+        return _quotient(difference, area, probs.dtype)
+    return _quotient(difference, 2.0 * product + difference, probs.dtype)
+
+
+def _sums(
+    probs: Array, targets: Array, where: Array | None
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Returns ``sum(p + t)``, ``sum(p t)`` and ``sum(abs(p - t))``, in float32 at least."""
+    checks.shape("targets", targets, probs.shape, like="probs")
+    # Sums of half-precision numbers end at 65504.
+    dtype = jnp.promote_types(probs.dtype, jnp.float32)
+    probs, targets = probs.astype(dtype), targets.astype(dtype)
+    if where is not None:
+        checks.shape("where", where, probs.shape, like="probs")
+        probs, targets = jnp.where(where, probs, 0.0), jnp.where(where, targets, 0.0)
+    return (
+        jnp.sum(probs + targets),
+        jnp.sum(probs * targets),
+        jnp.sum(jnp.abs(probs - targets)),
+    )
+
+
+def _quotient(above: Array, below: Array, dtype: jnp.dtype) -> Float[Array, ""]:
+    """Returns ``above / below``, or 0 without gradient where there is next to nothing below.
+
+    A gradient reaches 2 / below on its way back to a dtype, and squares what is below.
+    """
+    least = max(1e-18, 4.0 / float(jnp.finfo(dtype).max))
+    filled = below > least
+    return jnp.where(filled, above / jnp.where(filled, below, 1.0), 0.0)

@@ -1,7 +1,7 @@
 """Metrics of one example (batches by ``jax.vmap``), and their tables on the host.
 
-Overlap, boundaries, calibration, confusion matrices and distances of distributions are jitted;
-surfaces (SciPy) and tables are plain NumPy.
+Overlap, boundaries, calibration, confusion matrices, distances of distributions and the quality of
+labels are jitted; surfaces (SciPy) and tables are plain NumPy.
 """
 
 from noisyjax.metrics import (
@@ -9,6 +9,7 @@ from noisyjax.metrics import (
     calibration,
     confusion,
     distribution,
+    label_quality,
     overlap,
     surface,
     tabulate,

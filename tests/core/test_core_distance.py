@@ -75,6 +75,17 @@ def test_neighbours_differ_by_at_most_one_voxel():
     assert np.max(np.abs(np.diff(depth, axis=1))) <= 1 + 1e-6
 
 
+@pytest.mark.parametrize("shape", [(19,), (12, 15), (7, 6, 8)])
+def test_taxicab_distances_equal_scipy(shape):
+    masks = np.random.default_rng(0).random((3, *shape)) < 0.95
+    masks.reshape(3, -1)[:, 5] = False
+    expected = [ndimage.distance_transform_cdt(mask, metric="taxicab") for mask in masks]
+    batched = jax.jit(jax.vmap(distance.taxicab_distance))(masks)
+    np.testing.assert_array_equal(batched, expected)
+    np.testing.assert_array_equal(distance.taxicab_distance(jnp.asarray(masks[0])), expected[0])
+    assert np.all(distance.taxicab_distance(jnp.ones(shape, bool)) == np.inf)
+
+
 def test_the_error_names_the_argument_when_spacing_has_too_few_numbers():
     with pytest.raises(ValueError, match="spacing: expected shape \\[2\\]"):
         distance.distance_transform(jnp.ones((3, 3), bool), spacing=(1.0,))

@@ -1,4 +1,6 @@
-"""The soft Dice and the noise-robust Dice loss: values, empty classes, masks."""
+"""The losses of overlap: values, empty classes, masks, gradients."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -177,3 +179,75 @@ def test_noise_robust_dice_is_symmetric_and_batches(shape):
 def test_gamma_outside_of_its_range_is_refused(gamma):
     with pytest.raises(ValueError, match="gamma"):
         overlap.noise_robust_dice(jnp.ones((4, 2)), jnp.ones((4, 2)), gamma=gamma)
+
+
+_SOFT = {name: jax.jit(getattr(overlap, name), static_argnames="form") for name in ("jml", "dml")}
+_SOFT_CASES = [(name, form) for name in _SOFT for form in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "expected"),
+    # A = 2.2, P = .6, the difference .8
+    [("jml", 1, 1.6 / 3.0), ("jml", 2, 0.8 / 1.4), ("dml", 1, 0.8 / 2.2), ("dml", 2, 0.8 / 2.0)],
+)
+def test_losses_of_soft_labels_by_hand(name, form, expected):
+    probs, targets = jnp.array([1.0, 0.2]), jnp.array([0.5, 0.5])
+    np.testing.assert_allclose(_SOFT[name](probs, targets, form=form), expected, rtol=1e-6)
+    assert _SOFT[name](targets, targets, form=form) == 0.0
+
+
+@pytest.mark.parametrize("case", ["24", "25"])
+@pytest.mark.parametrize(("name", "form"), _SOFT_CASES)
+def test_golden_losses_of_soft_labels(golden, case, name, form):
+    with np.load(golden / "multirater.npz") as file:
+        values = {key: file[f"{case}.{key}"] for key in ("probs", "soft", "hard")}
+        expected = {key: file[f"{case}.{name}{form}_{key}"] for key in ("soft", "hard", "self")}
+    probs, soft, hard = (jnp.asarray(value, jnp.float32) for value in values.values())
+    loss = _SOFT[name]
+    np.testing.assert_allclose(loss(probs, soft, form=form), expected["soft"], rtol=1e-5)
+    np.testing.assert_allclose(loss(probs, hard, form=form), expected["hard"], rtol=1e-5)
+    np.testing.assert_allclose(loss(probs, hard > 0, form=form), expected["hard"], rtol=1e-5)
+    np.testing.assert_allclose(loss(soft, soft, form=form), expected["self"], atol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "form"), _SOFT_CASES)
+def test_losses_of_soft_labels_are_least_at_the_label_alone(name, form):
+    # The product Dice loss is not: there all of a pixel's probability lies on one side.
+    targets = jnp.linspace(0.1, 0.9, 8)
+    loss = functools.partial(_SOFT[name], targets=targets, form=form)
+    rounded = jnp.round(targets)
+    assert loss(rounded) > loss(0.9 * targets + 0.1 * rounded) > loss(targets) == 0.0
+    with_background = _binary(targets)
+    assert _DICE(_binary(rounded), with_background) < _DICE(with_background, with_background)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize(("name", "form"), _SOFT_CASES)
+def test_losses_of_soft_labels_have_finite_values_and_gradients(name, form, dtype):
+    step = jax.jit(jax.value_and_grad(functools.partial(_SOFT[name], form=form)))
+    smallest = float(jnp.finfo(dtype).tiny)
+    values = [jnp.full((300, 300), value, dtype) for value in (0.0, 0.5, 1.0, smallest)]
+    values.append(jnp.zeros((300, 300), dtype).at[0, 0].set(smallest))
+    for probs in values:
+        for targets in values:
+            loss, gradient = step(probs, targets)
+            assert 0.0 <= loss <= 1.0
+            assert np.isfinite(gradient.astype(np.float32)).all()
+    empty, _, full, *_ = values
+    assert step(empty, empty)[0] == step(full, full)[0] == 0.0
+    assert step(full, empty)[0] == step(empty, full)[0] == 1.0
+
+
+@pytest.mark.parametrize(("name", "form"), _SOFT_CASES)
+def test_losses_of_soft_labels_with_where_batch_and_are_symmetric(name, form):
+    loss = functools.partial(_SOFT[name], form=form)
+    probs, targets = jnp.asarray(np.random.default_rng(0).random((2, 3, 6, 5)), jnp.float32)
+    keep = jnp.arange(6)[:, None] < jnp.full((1, 5), 4)
+    masked = loss(probs[0].at[4:].set(jnp.nan), targets[0], where=keep)
+    np.testing.assert_allclose(masked, loss(probs[0, :4], targets[0, :4]), rtol=1e-6)
+    assert loss(probs[0], targets[0], where=jnp.zeros((6, 5), bool)) == 0.0
+    batched = jax.vmap(loss)(probs, targets)
+    plain = getattr(overlap, name)
+    loop = [plain(p, t, form=form) for p, t in zip(probs, targets, strict=True)]
+    np.testing.assert_allclose(batched, loop, rtol=1e-6)
+    np.testing.assert_allclose(batched, jax.vmap(loss)(targets, probs), rtol=1e-6)

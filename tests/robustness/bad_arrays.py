@@ -127,6 +127,46 @@ _LOSSES = [
         "num_classes: expected at least 2, got 1",
     ),
     _row(
+        "a third form of the Jaccard metric loss",
+        lambda: losses.overlap.jml(*[zeros(4, dtype=F)] * 2, form=3),
+        "form: expected one of 1, 2, got 3",
+    ),
+    _row(
+        "soft labels of another shape",
+        lambda: losses.overlap.dml(zeros(4, dtype=F), zeros(5, dtype=F)),
+        r"targets: expected shape \[4\] like probs, got \[5\]",
+    ),
+    _row(
+        "labels of another shape for the T-Loss",
+        lambda: losses.student_t.t_loss(zeros(4, dtype=F), zeros(5), 1.0),
+        r"labels: expected shape \[4\] like probs, got \[5\]",
+    ),
+    _row(
+        "labels of another shape than the draws",
+        lambda: losses.latent.ssn_nll(zeros(3, 4, 2, dtype=F), zeros(3)),
+        r"labels: expected shape \[4\] like logits, got \[3\]",
+    ),
+    _row(
+        "no draws",
+        lambda: losses.latent.ssn_nll(zeros(0, 4, 2, dtype=F), zeros(4)),
+        "draws: expected at least 1, got 0",
+    ),
+    _row(
+        "a covariance of another size",
+        lambda: losses.latent.kl_gaussian(zeros(3, dtype=F), zeros(2, 2, dtype=F), prior_std=1.0),
+        r"tril: expected shape \[3, 3\] like mean, got \[2, 2\]",
+    ),
+    _row(
+        "a prior of no width",
+        lambda: losses.latent.kl_gaussian(zeros(2, dtype=F), zeros(2, 2, dtype=F), prior_std=0.0),
+        "prior_std: expected a number > 0, got 0.0",
+    ),
+    _row(
+        "a table of concentrations",
+        lambda: losses.latent.kl_dirichlet_flat(zeros(2, 3, dtype=F)),
+        r"concentration: expected 1 axes, got shape \(2, 3\)",
+    ),
+    _row(
         "uncertainties of another shape",
         lambda: uncertainty.weighted_dice(
             zeros(4, dtype=F), zeros(2, 4, dtype=np.uint8), zeros(2, 3, dtype=F)
@@ -283,6 +323,31 @@ _METRICS = [
         "probabilities above one",
         lambda: decisions.dice_optimal_threshold(jnp.array([0.5, 1.5])),
         "m: expected .*0.* to 1|m: expected .*0, 1",
+    ),
+    _row(
+        "a temperature of zero",
+        lambda: metrics.label_quality.softmin(zeros(4, dtype=F), temperature=0.0),
+        "temperature: expected a number > 0, got 0.0",
+    ),
+    _row(
+        "labels of other pixels",
+        lambda: metrics.label_quality.confident_issues(zeros(4, 2, dtype=F), zeros(5)),
+        r"labels: expected shape \[4\] like probs, got \[5\]",
+    ),
+    _row(
+        "a quantile of NaN",
+        lambda: decisions.conformal_quantile(jnp.ones(4), alpha=NAN),
+        r"alpha: expected a number in \(0, 1\), got nan",
+    ),
+    _row(
+        "a probability in place of a mask to dilate",
+        lambda: decisions.dilations_to_cover(zeros(4, dtype=F), zeros(4, dtype=B), share=1),
+        r"prediction: expected integers \(class ids\) or bool \(a mask\), got float32",
+    ),
+    _row(
+        "lambdas of other losses",
+        lambda: decisions.risk_control(zeros(4, 3, dtype=F), zeros(2, dtype=F), alpha=0.1),
+        r"lambdas: expected shape \[3\] like losses, got \[2\]",
     ),
 ]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from noisyjax import decisions
+from noisyjax.decisions import marginal
 from noisyjax.losses import entropy, overlap
 
 _M = (0.9, 0.6, 0.4, 0.1)
@@ -207,14 +208,14 @@ def test_float32_finds_the_mask_of_float64():
 
 def test_both_reductions_agree():
     m = _smooth(7, (40, 12, 400), 5)
-    slabs = decisions._slabs(m)
+    slabs = marginal._slabs(m)
     assert slabs.shape == (40, 4800)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             jax.lax, "platform_dependent", lambda *args, cpu, default: (cpu(*args), default(*args))
         )
         for reduction in ("sum", "max"):
-            loop, whole = decisions._columns(reduction, lambda x: (x, -x), slabs)
+            loop, whole = marginal._columns(reduction, lambda x: (x, -x), slabs)
             np.testing.assert_allclose(loop, whole, rtol=1e-5)
 
 
