@@ -34,7 +34,7 @@ def ssn_nll(
       ignore: a label, for example 255, whose pixels do not count either.
 
     References:
-      Monteiro et al., Stochastic segmentation networks, NeurIPS 2020, Eq. 8.
+      Monteiro et al., Stochastic segmentation networks, NeurIPS 2020.
 
     >>> round(float(ssn_nll(jnp.zeros((3, 2, 2)), jnp.array([0, 1]))), 4)
     1.3863

@@ -121,9 +121,9 @@ def jml(
     .. math:: 1 - \frac{A - \Delta}{A + \Delta} \quad\text{(form 1),} \qquad
               1 - \frac{P}{P + \Delta} \quad\text{(form 2)}
 
-    with ``A = sum(p + t)``, ``P = sum(p t)`` and ``D = sum(abs(p - t))``, Delta. For targets of 0
-    and 1 both are the soft Jaccard loss. That loss prefers a corner to the soft target itself;
-    these do not. Two empty masks cost 0. The gradient is finite everywhere.
+    with ``A = sum(p + t)``, ``P = sum(p t)`` and ``Delta = sum(abs(p - t))``. For targets of 0 and
+    1 both are the soft Jaccard loss, which for soft ones prefers masks of 0 and 1 to the target
+    itself. Two empty masks cost 0. The gradient is finite everywhere.
 
     Args:
       probs: p, of one class against the rest, ``[*S]``, in ``[0, 1]``; several classes by `vmap`.

@@ -36,7 +36,7 @@ def t_loss(
       where: the pixels that count, ``[*S]``; V is their number, and without any the loss is 0.
 
     References:
-      Gonzalez-Jimenez et al., Robust T-Loss for medical image segmentation, MICCAI 2023, Eq. 5.
+      Gonzalez-Jimenez et al., Robust T-Loss for medical image segmentation, MICCAI 2023.
 
     >>> round(float(t_loss(jnp.array([0.0]), jnp.array([1.0]), 0.0)), 4)
     1.8379

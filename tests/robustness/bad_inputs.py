@@ -65,7 +65,8 @@ def table() -> list[Bad]:
     import bad_configs
     import bad_files
     import bad_folders
+    import bad_losses
     import bad_volumes
 
-    parts = (bad_configs, bad_arrays, bad_volumes, bad_files, bad_folders)
+    parts = (bad_configs, bad_losses, bad_arrays, bad_volumes, bad_files, bad_folders)
     return [row for part in parts for row in part.ROWS]
