@@ -192,7 +192,7 @@ def collective_insight(
     given = _extremes(variance[count:, count:], _different(present))
     alike = 1.0 - 0.5 * jnp.sum(jnp.abs(drawn - given))
     product, total = sensitivity * best * alike, sensitivity + best + alike
-    score = jnp.where(total > 0, 3.0 * product / total, 0.0)
+    score = jnp.where(total == 0, 0.0, 3.0 * product / total)
     return jnp.where(jnp.any(valid), score, jnp.nan)
 
 
@@ -289,7 +289,8 @@ def _log(probs: Float[Array, "*B L"]) -> Float[Array, "*B L"]:
     """Returns log(p + 1e-8), exact near p = 1, where float32 has only the other classes exactly."""
     large = probs > 0.5
     others = jnp.sum(jnp.where(large, 0.0, probs), axis=-1, keepdims=True)
-    return jnp.where(large, jnp.log1p(1e-8 - others), jnp.log(probs + 1e-8))
+    near_one = jnp.log1p(1e-8 - jnp.where(large, others, 0.0))
+    return jnp.where(large, near_one, jnp.log(probs + 1e-8))
 
 
 def ncc_variance(

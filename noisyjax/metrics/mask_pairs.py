@@ -28,7 +28,10 @@ def check(samples: Array, labels: Array, num_classes: int = 2, *, masks: bool = 
     checks.at_least("num_classes", num_classes, 2)
 
 
-def joined(samples: Integer[Array, "N *S"], labels: Integer[Array, "R *S"]) -> Int[Array, "M *S"]:
+def joined(
+    samples: Integer[Array, "N *S"] | Bool[Array, "N *S"],
+    labels: Integer[Array, "R *S"] | Bool[Array, "R *S"],
+) -> Int[Array, "M *S"]:
     """Returns samples and labels as one set, int32 ``[N + R, *S]``."""
     return jnp.concatenate([samples.astype(jnp.int32), labels.astype(jnp.int32)])
 
