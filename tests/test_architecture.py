@@ -121,6 +121,8 @@ def test_files_stay_readable():
 _ENTRANCES = {
     "noisyjax.losses.latent": "users",
     "noisyjax.losses.student_t": "users",
+    "noisyjax.metrics.agreement": "users",
+    "noisyjax.metrics.curvas": "users",
     "noisyjax.metrics.label_quality": "users",
     "noisyjax.studies.study_fields": "configs/",
     "noisyjax.studies.figures.gaussian_noise": "colabs/gaussian_noise.ipynb",

@@ -15,6 +15,7 @@ from noisyjax import decisions, fusion, losses, methods, metrics, models
 from noisyjax.data import sources
 from noisyjax.losses import ssim
 from noisyjax.methods import fused
+from noisyjax.metrics import matching
 from noisyjax.noise import annotators, replacement
 from noisyjax.train import config_fields, optimiser
 from noisyjax.train.evaluation import case_metrics
@@ -223,6 +224,10 @@ def _public(module):
                 ssim,
                 decisions.guarantees,
                 metrics.label_quality,
+                metrics.agreement,
+                metrics.curvas,
+                metrics.distribution,
+                matching,
             )
         ),
     ],

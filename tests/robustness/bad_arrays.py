@@ -10,8 +10,10 @@ from noisyjax.core import blur, distance, morphology, warp
 from noisyjax.data import patches, source, splits
 from noisyjax.data.labels import assemble, fuse
 from noisyjax.metrics import (
+    agreement,
     boundary,
     calibration,
+    curvas,
     detection,
     distribution,
     raters,
@@ -185,6 +187,83 @@ _METRICS = [
         "float samples",
         lambda: distribution.ged_squared(zeros(2, 4, dtype=F), zeros(3, 4)),
         r"samples: expected integers \(class ids\), got float32",
+    ),
+    _row(
+        "samples of another image",
+        lambda: distribution.hm_iou(zeros(2, 5), zeros(3, 4)),
+        r"samples: expected shape \[\*, 4\] like labels, got \[2, 5\]",
+    ),
+    _row(
+        "probabilities in place of samples",
+        lambda: distribution.dice_family(zeros(2, 4, dtype=F), zeros(3, 4)),
+        r"samples: expected integers \(class ids\) or bool \(a mask\), got float32",
+    ),
+    _row(
+        "a mask of other samples",
+        lambda: distribution.diversity(zeros(2, 4), mask=zeros(3, dtype=B)),
+        r"mask: expected shape \[2\] like masks, got \[3\]",
+    ),
+    _row(
+        "an estimator that is none",
+        lambda: distribution.ged_squared(zeros(2, 4), zeros(3, 4), estimator="best"),
+        "estimator: expected one of 'biased', 'unbiased', got 'best'",
+    ),
+    _row(
+        "samples for a mean prediction",
+        lambda: distribution.soft_threshold_dice(zeros(2, 4, dtype=F), zeros(3, 4)),
+        r"probability: expected shape \[4\] like labels, got \[2, 4\]",
+    ),
+    _row(
+        "a threshold of NaN",
+        lambda: distribution.soft_threshold_dice(
+            zeros(4, dtype=F), zeros(3, 4), thresholds=(0.5, NAN)
+        ),
+        r"thresholds: expected numbers in \[0, 1\), got nan",
+    ),
+    _row(
+        "masks for probabilities of samples",
+        lambda: distribution.ncc(zeros(2, 4, dtype=F), zeros(3, 4)),
+        r"sample_probs: expected shape \[\*, 4, \*\] like labels, got \[2, 4\]",
+    ),
+    _row(
+        "raters who name a class that is none",
+        lambda: agreement.fleiss_kappa(zeros(2, 4) + 7, 3),
+        r"labels: expected classes in 0\.\.2 or 255, got 7",
+    ),
+    _row(
+        "a region of another image",
+        lambda: agreement.krippendorff_alpha(zeros(2, 4), 2, where=zeros(5, dtype=B)),
+        r"where: expected shape \[4\] like labels, got \[5\]",
+    ),
+    _row(
+        "soft labels of raters",
+        lambda: agreement.cohen_kappa(zeros(2, 4, dtype=F), 2),
+        r"labels: expected integers \(class ids\), got float32",
+    ),
+    _row(
+        "present raters of other labels",
+        lambda: agreement.conformity_index(zeros(2, 4), rater_mask=zeros(3, dtype=B)),
+        r"rater_mask: expected shape \[2\] like labels, got \[3\]",
+    ),
+    _row(
+        "volumes of one image",
+        lambda: agreement.icc(zeros(3, dtype=F)),
+        r"volumes: expected 2 axes, got shape \(3,\)",
+    ),
+    _row(
+        "raters of another volume",
+        lambda: curvas.consensus_dice(zeros(4), zeros(3, 5), 2),
+        r"labels: expected shape \[\*, 4\] like segmentation, got \[3, 5\]",
+    ),
+    _row(
+        "raters of other probabilities",
+        lambda: curvas.consensus_confidence(zeros(4, 2, dtype=F), zeros(3, 5)),
+        r"labels: expected shape \[\*, 4\] like probs, got \[3, 5\]",
+    ),
+    _row(
+        "a score that is none",
+        lambda: curvas.volume_crps(1.0, zeros(3, dtype=F), form="best"),
+        "form: expected one of 'curvas', 'gaussian', got 'best'",
     ),
     _row(
         "a matrix that is not square",
