@@ -3,19 +3,30 @@
 R raters who choose among L classes, or none, leave ``(L + 1)^R`` patterns of votes: 243 for five
 raters of a mask, whatever the number of voxels. What STAPLE does with a voxel depends on its
 pattern alone, so that it works on counted patterns.
+
+Of a folder of images they are counted on the host, one image after the other (`encode_on_host`,
+`tally`), fused, and brought back to the voxels of each image (`spread`).
 """
+
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer, Num, Shaped
 
 from noisyjax.core import checks
 
+# Every pattern has a row of a tally if there are no more than this.
+TABLE = 2**16
+# A tally of the patterns that occur has at least so many rows.
+_FEWEST_ROWS = 2**10
+
 
 def check(
-    labels: Integer[Array, "..."],
+    labels: Integer[Array | np.ndarray, "..."],
     num_classes: int,
-    rater_mask: Bool[Array, "..."] | None = None,
+    rater_mask: Bool[Array | np.ndarray, "..."] | None = None,
     *,
     leading: int = 1,
 ) -> None:
@@ -38,6 +49,19 @@ def check(
         raise ValueError(f"labels: expected {axes}, none of it 0, got {list(labels.shape)}")
     if rater_mask is not None:
         checks.shape("rater_mask", rater_mask, labels.shape[:leading], like="labels")
+
+
+def check_counted(
+    votes: Integer[Array | np.ndarray, "..."],
+    counts: Num[Array | np.ndarray, "..."],
+    num_classes: int,
+) -> None:
+    """Raises a ValueError that names the argument unless votes ``[K, R]`` have counts ``[K]``."""
+    checks.ids("votes", votes)
+    checks.at_least("num_classes", num_classes, 2)
+    if len(votes.shape) != 2 or 0 in votes.shape:
+        raise ValueError(f"votes: expected [K, R], none of it 0, got {list(votes.shape)}")
+    checks.shape("counts", counts, votes.shape[:1], like="votes")
 
 
 def number(num_raters: int, num_classes: int) -> int:
@@ -94,9 +118,7 @@ def table(num_raters: int, num_classes: int) -> Int[np.ndarray, "K R"]:
     >>> table(2, 1).tolist()
     [[0, 0], [1, 0], [0, 1], [1, 1]]
     """
-    base = num_classes + 1
-    codes = np.arange(number(num_raters, num_classes))
-    return (codes[:, None] // base ** np.arange(num_raters) % base).astype(np.int32)
+    return _digits(np.arange(number(num_raters, num_classes)), num_raters, num_classes)
 
 
 def count(codes: Integer[Array, "*V"], size: int) -> Float[Array, "K"]:
@@ -108,6 +130,113 @@ def count(codes: Integer[Array, "*V"], size: int) -> Float[Array, "K"]:
     return counts.astype(jnp.float32)
 
 
+class Tally(NamedTuple):
+    """How often patterns of votes occur, on the host.
+
+    Attributes:
+      votes: what the raters chose, 0 to L, ``[K, R]`` int32.
+      counts: number of voxels, ``[K]`` int64; 0 where a row only fills up.
+      codes: the number of the pattern, as `encode`, ascending, ``[K]`` int64.
+    """
+
+    votes: Int[np.ndarray, "K R"]
+    counts: Int[np.ndarray, "K"]
+    codes: Int[np.ndarray, "K"]
+
+
+def encode_on_host(
+    labels: Integer[np.ndarray, "R *S"],
+    num_classes: int,
+    *,
+    rater_mask: Bool[np.ndarray, "R"] | None = None,
+) -> Integer[np.ndarray, "*S"]:
+    """Returns the pattern of every voxel of an image, as `encode`, by NumPy.
+
+    Args:
+      labels: class ids, ``[R, *S]``; an id that is no class is no vote.
+      rater_mask: ``[R]``, who labelled the image; None: everyone.
+
+    Returns:
+      Codes ``[*S]``, of the narrowest unsigned type that holds them all, from 2^32 on int64.
+
+    Raises:
+      ValueError: as `check`, or if the patterns are more than 2^63: 39 raters of two classes.
+
+    >>> encode_on_host(np.array([[0, 1, 255], [1, 1, 0]]), 2).tolist()
+    [3, 4, 2]
+    """
+    check(labels, num_classes, rater_mask)
+    size = number(len(labels), num_classes)
+    if size > 2**63:
+        raise ValueError(
+            f"labels: expected at most 2^63 patterns of votes, got {num_classes + 1}^{len(labels)}"
+        )
+    dtype = np.min_scalar_type(size - 1) if size <= 2**32 else np.dtype(np.int64)
+    codes = np.zeros(labels.shape[1:], dtype)
+    for rater in reversed(range(len(labels))):
+        codes *= dtype.type(num_classes + 1)
+        valid = (labels[rater] >= 0) & (labels[rater] < num_classes)
+        if rater_mask is not None:
+            valid &= rater_mask[rater]
+        codes += np.where(valid, labels[rater].astype(dtype), dtype.type(num_classes))
+    return codes
+
+
+def tally(
+    codes: Iterable[Integer[np.ndarray, "..."]], *, num_raters: int, num_classes: int
+) -> Tally:
+    """Counts the patterns of one image or several, whatever their shapes.
+
+    Of up to `TABLE` patterns each has its row, in the order of `table`; of more, those that occur,
+    and as many rows of count 0 as make the next power of two: images of the same raters have few
+    numbers of rows, and what is compiled for one fits the others.
+
+    Args:
+      codes: what `encode_on_host` gave for each image, read one after the other.
+
+    >>> tally([np.array([3, 4, 3])], num_raters=2, num_classes=2).counts.tolist()
+    [0, 0, 0, 2, 1, 0, 0, 0, 0]
+    """
+    size = number(num_raters, num_classes)
+    if size <= TABLE:
+        counts = np.zeros(size, np.int64)
+        for image in codes:
+            counts += np.bincount(image.reshape(-1), minlength=size)
+        return Tally(table(num_raters, num_classes), counts, np.arange(size))
+    found, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for image in codes:
+        new, times = np.unique(image, return_counts=True)
+        found, rows = np.unique(np.concatenate([found, new.astype(np.int64)]), return_inverse=True)
+        counts = np.bincount(rows, np.concatenate([counts, times]), len(found)).astype(np.int64)
+    missing = max(_FEWEST_ROWS, 2 ** (len(found) - 1).bit_length()) - len(found)
+    # The last pattern, nobody's vote, is the largest code: the order holds.
+    found = np.pad(found, (0, missing), constant_values=size - 1)
+    votes = _digits(found, num_raters, num_classes)
+    return Tally(votes, np.pad(counts, (0, missing)), found)
+
+
+def spread(
+    values: Shaped[Array | np.ndarray, "K *L"],
+    tally: Tally,
+    codes: Integer[np.ndarray, "*S"],
+) -> Shaped[np.ndarray, "..."]:
+    """Returns for every voxel of an image what its pattern has, ``[*S, *L]``.
+
+    Args:
+      values: for each row of the tally, such as the probabilities of a fusion, ``[K, *L]``.
+      tally: the rows.
+      codes: the patterns of the image, all of which have been counted.
+    """
+    every = len(tally.codes) == tally.codes[-1] + 1
+    rows = codes if every else np.searchsorted(tally.codes, codes)
+    return np.take(np.asarray(values), rows, axis=0)
+
+
 def _unsigned(values):
     """The narrowest type for so many values."""
     return jnp.uint8 if values <= 2**8 else jnp.uint16 if values <= 2**16 else jnp.int32
+
+
+def _digits(codes, num_raters, num_classes):
+    base = num_classes + 1
+    return (codes[:, None] // base ** np.arange(num_raters) % base).astype(np.int32)

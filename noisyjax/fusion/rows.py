@@ -41,18 +41,27 @@ class Rows(NamedTuple):
       votes: one-hot votes, zero everywhere for no vote, ``[M, R, L]``.
       counts: number of voxels, ``[M]``.
       prior: probability of each class before any vote, ``[L]`` or ``[M, L]``.
+      weights: how many alike raters each stands for, ``[R]``; None: one each.
     """
 
     votes: Float[Array, "M R L"]
     counts: Float[Array, "M"]
     prior: Float[Array, "*M L"]
+    weights: Float[Array, "R"] | None = None
+
+
+def weigh_votes(
+    votes: Float[Array, "M R L"], weights: Float[Array, "R"] | None
+) -> Float[Array, "M R L"]:
+    """Returns the votes times the weight of their rater; as they are without weights."""
+    return votes if weights is None else votes * weights[None, :, None]
 
 
 def mean_vote(votes: Float[Array, "M R L"]) -> Float[Array, "M L"]:
     """Returns the share of the votes for each class, 1/L each where nobody voted."""
     total = jnp.sum(votes, axis=1)
     cast = jnp.sum(total, axis=-1, keepdims=True)
-    return jnp.where(cast > 0, total / jnp.maximum(cast, 1), 1 / votes.shape[-1])
+    return jnp.where(cast > 0, total / jnp.where(cast > 0, cast, 1), 1 / votes.shape[-1])
 
 
 def consensus(votes: Float[Array, "M R L"]) -> Bool[Array, "M"]:
@@ -65,12 +74,26 @@ def frequencies(votes: Float[Array, "M R L"], counts: Float[Array, "M"]) -> Floa
     # Whole numbers: exact up to 2^24 votes, whatever the order of the sum.
     total = jnp.sum(counts[:, None] * jnp.sum(votes, axis=1), axis=0)
     cast = jnp.sum(total)
-    return jnp.where(cast > 0, total / jnp.maximum(cast, 1), 1 / votes.shape[-1])
+    return jnp.where(cast > 0, total / jnp.where(cast > 0, cast, 1), 1 / votes.shape[-1])
+
+
+def shares(rows: Rows, probs: Float[Array, "M L"]) -> Float[Array, "L"]:
+    """Returns the mean probability of each class over the voxels with a vote; 1/L if there is none.
+
+    It is the M-step of the prior. Voxels without any vote would only slow it down: theirs is what
+    the prior was.
+    """
+    counts = rows.counts * jnp.any(rows.votes > 0, axis=(1, 2))
+    blocks = math.isqrt(len(counts))
+    mass = jnp.sum(jnp.sum(_in_blocks(counts[:, None] * probs, blocks), axis=1), axis=0)
+    total = jnp.sum(mass)
+    return jnp.where(total > 0, mass / jnp.where(total > 0, total, 1), 1 / probs.shape[-1])
 
 
 def maximise(
     rows: Rows,
     *,
+    estimate_prior: bool = False,
     max_iterations: int | Int[Array, ""],
     tolerance: int | float | Float[Array, ""],
 ) -> tuple[Float[Array, "M L"], Float[Array, "R L L"], Int[Array, ""], Float[Array, ""]]:
@@ -83,6 +106,8 @@ def maximise(
     M-step and E-step. If the error shrinks as c^n, whatever c, a change of at most t over the last
     fifth leaves one of about t^(5/4).
 
+    With `estimate_prior` the prior of the rows is not read: each M-step sets it to `shares`.
+
     Returns:
       Posterior ``[M, L]`` (also of rows that no voxel has), matrices ``[R, L, L]``, number of
       pairs, log-likelihood.
@@ -93,7 +118,8 @@ def maximise(
     def step(state):
         probs, _, iterations, _, earlier, due, _ = state
         cms = confusion(rows, probs)
-        probs, log_likelihood = posterior(rows, cms)
+        given = rows._replace(prior=shares(rows, probs)) if estimate_prior else rows
+        probs, log_likelihood = posterior(given, cms)
         iterations += 1
         now = iterations == due
         # Both: where voxels are many, matrices seem still while those of few voxels change.
@@ -108,7 +134,7 @@ def maximise(
         return (iterations < max_iterations) & (change > tolerance)
 
     cms = jnp.zeros((num_raters, num_classes, num_classes), jnp.float32)
-    start = mean_vote(rows.votes), cms
+    start = mean_vote(weigh_votes(rows.votes, rows.weights)), cms
     done, inf = jnp.int32(0), jnp.float32(jnp.inf)
     initial = (*start, done, jnp.float32(0), start, done + 1, inf)
     probs, cms, iterations, log_likelihood, *_ = jax.lax.while_loop(unfinished, step, initial)
@@ -146,8 +172,11 @@ def posterior(
     voted = jnp.sum(rows.votes, axis=-1).T[:, None]
     factors = jnp.einsum("mri,rij->rjm", rows.votes, cms, precision=_EXACT) + (1 - voted)
     prior = jnp.broadcast_to(rows.prior, (len(rows.counts), cms.shape[-1])).T
-    start = (prior, jnp.zeros(len(rows.counts), jnp.float32))
-    (joint, log_scale), _ = jax.lax.scan(lambda s, f: (weigh(*s, f), None), start, factors)
+    if rows.weights is None:
+        start = (prior, jnp.zeros(len(rows.counts), jnp.float32))
+        (joint, log_scale), _ = jax.lax.scan(lambda s, f: (weigh(*s, f), None), start, factors)
+    else:
+        joint, log_scale = _weighted(prior, factors, rows.weights)
     total = jnp.sum(joint, axis=0, keepdims=True)
     probs = jnp.where(total > 0, joint / jnp.where(total > 0, total, 1), prior)
     evidence = jnp.where(rows.counts > 0, rows.counts * (log_scale + jnp.log(total[0])), 0)
@@ -171,6 +200,19 @@ def weigh(
     # Slice by slice: jnp.max over the slow axis is a pass of its own, and not vectorised.
     largest = functools.reduce(jnp.maximum, joint)
     return joint / jnp.where(largest > 0, largest, 1)[None], log_scale + jnp.log(largest)
+
+
+def _weighted(prior, factors, weights):
+    """What `weigh` does rater by rater, for factors ``[R, L, M]`` to the power of the weights.
+
+    By logarithms: a weight may be so large that every class underflows after some rater.
+    """
+    weights = weights[:, None, None]
+    powers = jnp.where(weights > 0, weights * jnp.log(factors), 0)
+    logs = jnp.log(prior) + jnp.sum(powers, axis=0)
+    log_scale = jnp.max(logs, axis=0)
+    finite = jnp.where(jnp.isfinite(log_scale), log_scale, 0)
+    return jnp.exp(logs - finite[None]), log_scale
 
 
 def _in_blocks(x, blocks):

@@ -169,7 +169,54 @@ def test_vmap_is_a_loop():
             np.testing.assert_allclose(batched[i], alone, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"tolerance": -1}, {"max_iterations": 0}])
+@pytest.mark.parametrize("prior_update", ["kept", "estimated"])
+def test_a_rater_of_weight_2_counts_like_two(prior_update):
+    labels = _labels().at[0, :2].set(255)
+    twice = jnp.concatenate([labels, labels[1:2]])
+    weighted = fusion.staple(
+        labels, 3, weights=jnp.array([1.0, 2.0, 1.0, 1.0]), prior_update=prior_update
+    )
+    expected = fusion.staple(twice, 3, prior_update=prior_update)
+    np.testing.assert_allclose(weighted.probs, expected.probs, atol=3e-6)
+    np.testing.assert_allclose(weighted.cms, expected.cms[:4], atol=3e-6)
+    np.testing.assert_allclose(weighted.log_likelihood, expected.log_likelihood, rtol=1e-5)
+
+
+def test_a_rater_of_weight_0_does_not_count_but_has_a_matrix():
+    labels, mask = _labels(), jnp.array([True, False, True, True])
+    fused = fusion.staple(labels, 3, weights=mask.astype(jnp.float32), exclude_consensus=True)
+    alone = fusion.staple(labels, 3, rater_mask=mask, exclude_consensus=True)
+    np.testing.assert_allclose(fused.probs, alone.probs, atol=3e-6)
+    np.testing.assert_allclose(fused.cms[mask], alone.cms[mask], atol=3e-6)
+    assert (jnp.diagonal(fused.cms[1]) < 1).all()
+    assert jnp.isfinite(fused.log_likelihood)
+
+
+def test_large_weights_do_not_underflow():
+    fused = fusion.staple(_labels(), 3, weights=jnp.full(4, 500.0))
+    np.testing.assert_allclose(fused.probs.sum(-1), 1, atol=1e-6)
+    assert jnp.isfinite(fused.log_likelihood)
+
+
+def test_an_estimated_prior_is_the_mean_of_the_probabilities():
+    labels = _labels().at[:, :3].set(255)
+    fused = fusion.staple(labels, 3, prior_update="estimated")
+    prior = fused.probs[3:].reshape(-1, 3).mean(0)
+    # Voxels without any vote keep the prior, and do not enter it.
+    np.testing.assert_allclose(fused.probs[:3], jnp.broadcast_to(prior, (3, 13, 3)), atol=1e-5)
+    kept = fusion.staple(labels, 3, prior=prior)
+    np.testing.assert_allclose(fused.probs, kept.probs, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tolerance": -1},
+        {"max_iterations": 0},
+        {"prior_update": "guessed"},
+        {"prior": jnp.ones(3) / 3, "prior_update": "estimated"},
+    ],
+)
 def test_wrong_options_are_named(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         fusion.staple(_labels(), 3, **options)

@@ -1,0 +1,124 @@
+"""Patterns of votes counted on the host, and STAPLE of what was counted."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from noisyjax import fusion
+from noisyjax.fusion import patterns
+
+
+def _labels(seed=0, shape=(12, 13), raters=3, classes=3):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, shape)
+    wrong = rng.random((raters, *shape)) < 0.25
+    labels = np.where(wrong, rng.integers(0, classes, wrong.shape), truth)
+    labels[0].reshape(-1)[:5] = 255
+    return labels.astype(np.uint8)
+
+
+def _assert_identical(ours, expected):
+    for one, other in zip(ours, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_counts_when_worked_by_hand():
+    # Columns are voxels; the first rater's digit counts one, the second's three.
+    labels = np.array([[0, 1, 1, 255], [1, 1, 1, 0]], np.uint8)
+    codes = patterns.encode_on_host(labels, 2)
+    assert codes.tolist() == [3, 4, 4, 2]
+    tally = patterns.tally([codes], num_raters=2, num_classes=2)
+    assert tally.counts.tolist() == [0, 0, 1, 1, 2, 0, 0, 0, 0]
+    assert tally.votes[[2, 3, 4]].tolist() == [[2, 0], [0, 1], [1, 1]]
+    absent = patterns.encode_on_host(labels, 2, rater_mask=np.array([True, False]))
+    assert absent.tolist() == [6, 7, 7, 8]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
+def test_codes_are_those_of_the_device(dtype):
+    labels = _labels(shape=(5, 6, 7), raters=6).astype(dtype)
+    labels[1, 0] = -1 if dtype != np.uint8 else 200
+    mask = np.array([1, 1, 0, 1, 1, 1], bool)
+    votes = patterns.ballots(jnp.asarray(labels.reshape(6, -1)), 3, jnp.asarray(mask))
+    codes = patterns.encode_on_host(labels, 3, rater_mask=mask)
+    np.testing.assert_array_equal(codes.reshape(-1), patterns.encode(votes, 3))
+    assert codes.dtype == np.uint16
+
+
+@pytest.mark.parametrize("exclude_consensus", [False, True])
+def test_staple_of_all_patterns_is_staple_to_the_last_digit(exclude_consensus):
+    labels = _labels()
+    codes = patterns.encode_on_host(labels, 3)
+    tally = patterns.tally([codes], num_raters=3, num_classes=3)
+    options = {"exclude_consensus": exclude_consensus}
+    fused = fusion.staple_of_patterns(tally.votes, tally.counts, 3, **options)
+    probs = patterns.spread(fused.probs, tally, codes)
+    _assert_identical(fused._replace(probs=probs), fusion.staple(jnp.asarray(labels), 3, **options))
+
+
+def test_it_is_pooled_staple_to_the_last_digit():
+    labels = np.stack([_labels(seed) for seed in range(3)])
+    mask = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], bool)
+    codes = [
+        patterns.encode_on_host(image, 3, rater_mask=who)
+        for image, who in zip(labels, mask, strict=True)
+    ]
+    tally = patterns.tally(iter(codes), num_raters=3, num_classes=3)
+    fused = fusion.staple_of_patterns(tally.votes, tally.counts, 3)
+    probs = np.stack([patterns.spread(fused.probs, tally, image) for image in codes])
+    pooled = fusion.pooled_staple(jnp.asarray(labels), 3, rater_mask=jnp.asarray(mask))
+    _assert_identical(fused._replace(probs=probs), pooled)
+
+
+def test_images_of_other_shapes_are_pooled():
+    labels = [_labels(0, (9, 10)), _labels(1, (20, 4)), _labels(2, (3, 4, 5))]
+    codes = [patterns.encode_on_host(image, 3) for image in labels]
+    tally = patterns.tally(codes, num_raters=3, num_classes=3)
+    fused = fusion.staple_of_patterns(tally.votes, tally.counts, 3)
+    together = np.concatenate([image.reshape(3, -1) for image in labels], axis=1)
+    expected = fusion.staple(jnp.asarray(together), 3)
+    np.testing.assert_array_equal(fused.cms, expected.cms)
+    probs = [patterns.spread(fused.probs, tally, image).reshape(-1, 3) for image in codes]
+    np.testing.assert_array_equal(np.concatenate(probs), expected.probs)
+
+
+def test_many_raters_count_what_occurs():
+    labels = _labels(shape=(6, 7), raters=13, classes=2)
+    other = _labels(1, (5, 5), raters=13, classes=2)
+    codes = [patterns.encode_on_host(image, 2) for image in (labels, other)]
+    tally = patterns.tally(codes, num_raters=13, num_classes=2)
+    assert tally.votes.shape == (1024, 13)
+    assert tally.counts.sum() == 42 + 25
+    assert (np.diff(tally.codes) >= 0).all()
+    votes = patterns.spread(tally.votes, tally, codes[0])
+    np.testing.assert_array_equal(np.moveaxis(votes, -1, 0), np.minimum(labels, 2))
+    fused = fusion.staple_of_patterns(tally.votes, tally.counts, 2)
+    probs = patterns.spread(fused.probs, tally, codes[1]).reshape(-1, 2)
+    both = np.concatenate([labels.reshape(13, -1), other.reshape(13, -1)], axis=1)
+    np.testing.assert_allclose(probs, fusion.staple(jnp.asarray(both), 2).probs[42:], atol=1e-5)
+
+
+def test_more_raters_than_codes_hold_are_refused():
+    assert patterns.encode_on_host(np.ones((39, 2), np.uint8), 2)[0] == (3**39 - 1) // 2
+    with pytest.raises(ValueError, match=r"labels: expected at most 2\^63 patterns.*3\^40"):
+        patterns.encode_on_host(np.ones((40, 2), np.uint8), 2)
+
+
+def test_rows_of_count_0_change_nothing_and_whole_numbers_do_not_wrap():
+    votes = np.array([[0, 0], [1, 1], [1, 0], [2, 2]], np.uint8)
+    counts = np.array([5 * 2**31, 2**31, 2**31, 0])
+    fused = fusion.staple_of_patterns(votes, counts, 2)
+    small = fusion.staple_of_patterns(votes[:3], np.array([5.0, 1.0, 1.0]), 2)
+    np.testing.assert_allclose(fused.probs[:3], small.probs, atol=1e-6)
+    np.testing.assert_allclose(fused.cms, small.cms, atol=1e-6)
+    np.testing.assert_allclose(fused.log_likelihood / 2.0**31, small.log_likelihood, rtol=1e-5)
+
+
+def test_vmap_is_a_loop():
+    votes = patterns.table(3, 2)
+    counts = np.random.default_rng(0).integers(0, 50, (3, len(votes))).astype(np.float32)
+    mapped = jax.vmap(lambda counts: fusion.staple_of_patterns(votes, counts, 2))(counts)
+    for i, row in enumerate(counts):
+        for batched, alone in zip(mapped, fusion.staple_of_patterns(votes, row, 2), strict=True):
+            np.testing.assert_allclose(batched[i], alone, atol=1e-6, rtol=1e-6)
