@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "consensus": "noisyjax.tool.consensus",
     "load_run": "noisyjax.tool.saved_run",
     "open_folder": "noisyjax.tool.folder",
     "simulate": "noisyjax.tool.simulate",
@@ -18,6 +19,7 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from noisyjax.tool.consensus import consensus as consensus
     from noisyjax.tool.folder import open_folder as open_folder
     from noisyjax.tool.saved_run import load_run as load_run
     from noisyjax.tool.simulate import simulate as simulate

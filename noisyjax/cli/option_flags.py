@@ -38,17 +38,15 @@ class Command(click.Command):
     @functools.cached_property
     def _flags(self) -> list[click.Option]:
         module = importlib.import_module(self._module)
-        owners: dict[str, list[str]] = {}
-        defaults = {}
+        owners: dict[str, dict[str, list[str]]] = {}
         for name in getattr(module, self._registry):
             for option, default in module.options(name).items():
-                owners.setdefault(option, []).append(name)
-                defaults[option] = default
+                owners.setdefault(option, {}).setdefault(_shown(default), []).append(name)
         flags = []
-        for option, names in owners.items():
+        for option, by_default in owners.items():
             spelt = {f"--{option}", f"--{option.replace('_', '-')}"}
-            default = "" if defaults[option] is None else f"; default {_shown(defaults[option])}"
-            text = f"Of {', '.join(names)}{default}."
+            parts = (f"of {', '.join(names)}{shown}" for shown, names in by_default.items())
+            text = "; ".join(parts).capitalize() + "."
             flags.append(click.Option([option, *sorted(spelt)], type=_Literal(), help=text))
         given = click.Option(
             ["-o", "--option", "option_"],
@@ -81,6 +79,8 @@ class Command(click.Command):
 
 
 def _shown(default: Any) -> str:
+    if default is None:
+        return ""
     if isinstance(default, tuple | list):
-        return ",".join(map(str, default))
-    return f"{default:.4g}" if isinstance(default, float) else str(default)
+        default = ",".join(map(str, default))
+    return f" ({default:.4g})" if isinstance(default, float) else f" ({default})"

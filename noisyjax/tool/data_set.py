@@ -3,11 +3,11 @@
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from noisyjax.core import checks, files
 from noisyjax.data.folder import nnunet_layout
-from noisyjax.tool import folder
+from noisyjax.tool import folder, record
 
 # How images get there: as links that share the data with the old file, as copies, or not at all.
 IMAGES = ("link", "copy", "none")
@@ -18,6 +18,23 @@ MAKES = (
     "dataset.json",
     *(f"{kind}{part}" for kind in ("images", "labels") for part in nnunet_layout.PARTS),
 )
+
+
+def digest(
+    opened: folder.Folder, files: Mapping[str, Sequence[pathlib.Path]], *, whole: bool
+) -> str | dict[str, str]:
+    """Returns what identifies the files of the cases, for `record.open_record`.
+
+    Args:
+      files: of each case, those on which its results depend.
+      whole: whether all results depend on all files: then it is one digest, else one each case.
+    """
+    # Names and numbers of the classes decide on all.
+    common = opened.root / "dataset.json"
+    if whole:
+        every = [path for paths in files.values() for path in paths]
+        return record.digest([*every, common], opened.root)
+    return {name: record.digest([*paths, common], opened.root) for name, paths in files.items()}
 
 
 def place(source: str | os.PathLike, target: str | os.PathLike, *, how: str) -> None:

@@ -12,7 +12,8 @@ import importlib.metadata
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import noisyjax
@@ -20,6 +21,9 @@ from noisyjax.core import files
 
 # What a record has beside the options, in which it may differ when the command is run again.
 _VERSIONS = ("jax", "numpy")
+
+# Two threads may have a result at once.
+_BEGINNING = threading.Lock()
 
 
 class OtherRun(ValueError):
@@ -44,13 +48,26 @@ class Record:
         return self.path.parent
 
     def begin(self) -> None:
-        """Writes down that the work has begun; call it before the first result is written."""
-        if not self.path.exists():
-            files.check_writable(self.out)
-            self._write(finished=False, problems=())
+        """Writes down that the work has begun, once; call it before a result is written.
 
-    def end(self, problems: Sequence[str] = ()) -> None:
-        """Writes down that the work is done, or what was in its way; then it can be run again."""
+        Called when the first result is known, a wrong option leaves nothing behind.
+        """
+        with _BEGINNING:
+            if not self.path.exists():
+                files.check_writable(self.out)
+                self._write(finished=False, problems=())
+
+    def end(self, problems: Sequence[str] = (), *, cases: Collection[str] | None = None) -> None:
+        """Writes down that the work is done, or what was in its way; then it can be run again.
+
+        Args:
+          problems: a text each.
+          cases: those that were made, where the digest is one of each case: the files of the others
+            may be mended.
+        """
+        whole = self.content["digest"]
+        if cases is not None and isinstance(whole, dict):
+            self.content["digest"] = {name: whole[name] for name in cases}
         self._write(finished=not problems, problems=problems)
 
     def _write(self, *, finished: bool, problems: Sequence[str]) -> None:
@@ -64,7 +81,7 @@ def open_record(
     command: str,
     *,
     source: str | os.PathLike,
-    digest: str,
+    digest: str | Mapping[str, str],
     options: Mapping[str, Any],
     makes: Sequence[str],
     overwrite: bool = False,
@@ -74,7 +91,8 @@ def open_record(
     Args:
       out: the folder; absent, empty, or begun by the same command.
       source: the folder that is read.
-      digest: of its files, see `digest`.
+      digest: of its files, see `digest`; or of each case by itself, where its results do not depend
+        on the others: then there may be further cases when the command is run again.
       options: all that decides on the results, in values that JSON holds.
       makes: names of the files and folders that the command may make in `out`.
       overwrite: whether what the same command made there with other options is removed.
@@ -90,7 +108,7 @@ def open_record(
         "command": command,
         "noisyjax": noisyjax.__version__,
         "input": os.fspath(inside),
-        "digest": digest,
+        "digest": digest if isinstance(digest, str) else dict(digest),
         "options": files.plain(options),
     }
     path = out / f"{command}.json"
@@ -158,9 +176,17 @@ def _differing(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     parts = [f"{name}={before.get(name)!r}" for name in names if before.get(name) != now.get(name)]
     if made.get("noisyjax") != wanted["noisyjax"]:
         parts.append(f"noisyjax {made.get('noisyjax')}")
-    if made.get("digest") != wanted["digest"]:
-        parts.append(f"{made.get('input')} with other files or contents")
+    if others := _other_files(made.get("digest"), wanted["digest"]):
+        parts.append(f"other files in {made.get('input')}{others}")
     return ", ".join(parts)
+
+
+def _other_files(before: Any, now: str | dict[str, str]) -> str:
+    """Whether files differ, and of which cases if that is known."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return "" if before == now else " or contents"
+    names = [name for name, digest in before.items() if now.get(name) != digest]
+    return f": {', '.join(names[:5])}{', ...' if names[5:] else ''}" if names else ""
 
 
 def _remove(out: pathlib.Path, names: Iterable[str]) -> None:

@@ -185,13 +185,13 @@ class _Work:
     def run(self, *, overwrite: bool) -> Simulated:
         """Writes the folder, or what is missing of it."""
         opened, settings = self._opened, self._settings
-        truths = [opened.cases[name].truth for name in self._names]
+        truths = {name: (opened.cases[name].truth,) for name in self._names}
         noise = [rater.noise for rater in self._panel]
         made = record.open_record(
             self._out,
             "simulate",
             source=opened.root,
-            digest=record.digest([*truths, opened.root / "dataset.json"], opened.root),
+            digest=data_set.digest(opened, truths, whole=settings.dice is not None),
             options={"noise": noise, **self._options, **settings._asdict()},
             makes=MAKES,
             overwrite=overwrite,
@@ -209,9 +209,11 @@ class _Work:
         made.begin()
         problems = each_case.run(todo, self._make, self._note, title="simulating")
         cases = [name for name in self._names if self._is_made(name)]
+        if not cases:
+            raise folder.FolderError(problems)
         self._table.save(cases)
         data_set.describe(opened, made.out, cases)
-        made.end(problems)
+        made.end(problems, cases=cases)
         return Simulated(made.out, tuple(cases), tuple(solved), tuple(problems), False)
 
     def _note(self, name: str, rows: list[Sequence[Any]]) -> None:

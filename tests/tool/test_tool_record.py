@@ -48,13 +48,34 @@ def test_what_was_cut_short_or_met_a_problem_goes_on(tmp_path):
     ("changes", "match"),
     [
         ({"options": {"method": "mean"}}, "is of method='staple', window=\\[3, 3\\]$"),
-        ({"digest": "xyz"}, "is of .*in with other files or contents$"),
+        ({"digest": "xyz"}, "is of other files in .*in or contents$"),
     ],
 )
 def test_other_runs_are_named(tmp_path, changes, match):
     _made(tmp_path)
     with pytest.raises(record.OtherRun, match=match):
         _open(tmp_path, **changes)
+
+
+def test_cases_may_be_added_and_mended(tmp_path):
+    made = _open(tmp_path, digest={"a": "1", "b": "2"})
+    made.begin()
+    made.end(["b: cut off"], cases=["a"])
+    assert not _open(tmp_path, digest={"a": "1", "b": "3", "c": "4"}).finished
+    for digest in ({"a": "9", "b": "2"}, {"b": "2"}):
+        with pytest.raises(record.OtherRun, match="is of other files in .*in: a$"):
+            _open(tmp_path, digest=digest)
+
+
+def test_the_table_is_that_of_an_earlier_run(tmp_path):
+    table = record.Table(tmp_path / "table.csv", ("case", "dice"))
+    table.rows |= {"b": [(0.5,), (0.25,)], "a": [(1,)]}
+    table.save(["a", "c", "b"])
+    again = record.Table(tmp_path / "table.csv", ("case", "dice"))
+    assert again.rows == {"a": [["1"]], "b": [["0.5"], ["0.25"]]}
+    again.save(["b"])
+    assert (tmp_path / "table.csv").read_text() == "case,dice\nb,0.5\nb,0.25\n"
+    assert record.Table(tmp_path / "table.csv", ("case", "hd95")).rows == {}
 
 
 def test_overwriting_removes_what_the_command_made(tmp_path):

@@ -1,0 +1,62 @@
+"""``noisyjax consensus``."""
+
+from typing import Any
+
+import click
+
+from noisyjax.cli import literals, option_flags, outcome
+
+
+@click.command(
+    cls=option_flags.Command,
+    module="noisyjax.tool.fusions",
+    registry="METHODS",
+    epilog="Example: noisyjax consensus FOLDER --method staple --out DIR",
+)
+@click.argument("folder")
+@click.option("--out", required=True, metavar="DIR", help="Where to write; new, or to be gone on.")
+@click.option("-m", "--method", default="staple", show_default=True, help="How to fuse.")
+@click.option("-p", "--probabilities", is_flag=True, help="Write probabilities/CLASS/CASE too.")
+@click.option("-d", "--disagreement", is_flag=True, help="Write disagreement/CASE too.")
+@click.option(
+    "-r", "--rater", "raters", multiple=True, metavar="RATER", help="Hear only these; repeatable."
+)
+@click.option(
+    "-w",
+    "--weight",
+    "weights",
+    multiple=True,
+    metavar="RATER=W",
+    help="What a rater's vote counts, 1 for the others; repeatable.",
+)
+@click.option(
+    "--ties",
+    type=click.Choice(["lowest", "undecided"]),
+    default="lowest",
+    show_default=True,
+    help="Of equally probable classes: the lowest, or none.",
+)
+@click.option(
+    "--images",
+    type=click.Choice(["link", "copy", "none"]),
+    default="link",
+    show_default=True,
+    help="How the images get there.",
+)
+@click.option("--overwrite", is_flag=True, help="Remove what was made there otherwise.")
+def consensus(
+    folder: str, weights: tuple[str, ...], options: dict[str, Any], **settings: Any
+) -> None:
+    """Fuse the labels of the raters of every case in FOLDER.
+
+    Methods: majority, mean, staple, pooled_staple, spatial_staple.
+    """
+    from noisyjax.tool import consensus
+
+    weighed = dict(literals.pairs("weight", weights))
+    made = consensus.consensus(folder, weights=weighed, **settings, **options)
+    state = "was done already" if made.finished else "done"
+    text = f"{made.out}: {len(made.cases)} cases, {state}"
+    if made.without_raters:
+        text += f"; {len(made.without_raters)} without raters left out"
+    outcome.end(text, made.problems)

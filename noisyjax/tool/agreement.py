@@ -1,0 +1,108 @@
+"""How far the raters of one case agree with each other and with what they say together."""
+
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from noisyjax.fusion import patterns
+
+
+class Agreement(NamedTuple):
+    """Of one case; NaN stands for what cannot be said.
+
+    Attributes:
+      disputed: share of the voxels with a vote on which not all votes agree.
+      dice: mean over the pairs of raters of which one has the class at least, ``[L]``.
+      volumes: voxels of each rater and class, ``[R, L]``.
+    """
+
+    disputed: float
+    dice: Float[np.ndarray, "L"]
+    volumes: Int[np.ndarray, "R L"]
+
+
+def between_raters(tally: patterns.Tally, num_classes: int) -> Agreement:
+    """Compares the raters of one case with each other.
+
+    Where one of a pair has no label, the voxel does not count.
+
+    >>> labels = np.array([[0, 0, 1, 1], [0, 1, 1, 1]])
+    >>> codes = patterns.encode_on_host(labels, 2)
+    >>> found = between_raters(patterns.tally([codes], num_raters=2, num_classes=2), 2)
+    >>> found.disputed, found.dice.round(2).tolist(), found.volumes.tolist()
+    (0.25, [0.67, 0.8], [[2, 2], [1, 3]])
+    """
+    votes, counts = tally.votes, tally.counts
+    chosen = np.stack([votes == k for k in range(num_classes)], axis=-1)
+    of_class = chosen.any(axis=1).sum(axis=-1)
+    cast = counts[of_class > 0].sum()
+    disputed = counts[of_class > 1].sum() / cast if cast else np.nan
+    scores = []
+    for one, other in itertools.combinations(range(votes.shape[1]), 2):
+        both = (votes[:, one] < num_classes) & (votes[:, other] < num_classes)
+        seen = counts * both
+        overlap = seen @ (chosen[:, one] & chosen[:, other])
+        size = seen @ chosen[:, one] + seen @ chosen[:, other]
+        scores.append(np.where(size > 0, 2 * overlap / np.maximum(size, 1), np.nan))
+    defined = np.isfinite(scores) if scores else np.zeros((1, num_classes), bool)
+    total = np.where(defined, scores, 0).sum(axis=0) if scores else np.zeros(num_classes)
+    found = defined.sum(axis=0)
+    dice = np.where(found > 0, total / np.maximum(found, 1), np.nan)
+    return Agreement(float(disputed), dice, np.einsum("k,krl->rl", counts, chosen))
+
+
+def confusion(
+    labels: Int[np.ndarray, "R *S"] | np.ndarray, truth: np.ndarray, num_classes: int
+) -> Int[np.ndarray, "R L L"]:
+    """Counts voxels of a rater's class (first) and the consensus' (second), ``[R, L, L]``.
+
+    An id that is no class, of either, does not count.
+    """
+    counts = []
+    for label in labels:
+        seen = (label < num_classes) & (truth < num_classes)
+        pairs = label[seen].astype(np.int64) * num_classes + truth[seen]
+        counts.append(np.bincount(pairs, minlength=num_classes**2))
+    return np.reshape(counts, (len(labels), num_classes, num_classes))
+
+
+def performance(
+    counts: Int[np.ndarray, "R L L"],
+    cms: Float[np.ndarray, "R *T L L"] | None,
+    prob: Callable[[int], Float[np.ndarray, "*S"]],
+) -> tuple[Float[np.ndarray, "R L"], Float[np.ndarray, "R L"], Float[np.ndarray, "R L"]]:
+    """Compares the raters with their consensus: Dice, sensitivity, specificity, ``[R, L]`` each.
+
+    Sensitivity and specificity are those of the matrices of a fusion (the mean over the image of
+    those that vary), or where it has none those of the counts. NaN stands for what has no value.
+
+    Args:
+      counts: of `confusion`.
+      cms: ``cms[r, i, j]`` = p(rater r says i | true class j), ``[R, L, L]`` or ``[R, *S, L, L]``.
+      prob: class to its probability in the consensus, ``[*S]``.
+    """
+    size = counts.sum(axis=1) + counts.sum(axis=2)
+    hits = np.diagonal(counts, axis1=1, axis2=2)
+    dice = np.where(size > 0, 2 * hits / np.maximum(size, 1), np.nan)
+    joint = counts.astype(np.float64)
+    if cms is not None:
+        voxels = cms.reshape(len(cms), -1, *cms.shape[-2:])
+        for k in range(counts.shape[-1]):
+            # One class after the other, and a constant matrix once: images may be large.
+            mass = prob(k).reshape(-1).astype(np.float64)
+            mass = mass if cms.ndim > 3 else mass.sum(keepdims=True)
+            joint[..., k] = np.einsum("rvi,v->ri", voxels[..., k], mass)
+    true = joint.sum(axis=1)
+    hit = np.diagonal(joint, axis1=1, axis2=2)
+    others = true.sum(axis=1, keepdims=True) - true
+    wrong = joint.sum(axis=2) - hit
+    return dice, _ratio(hit, true), 1 - _ratio(wrong, others)
+
+
+def _ratio(
+    above: Float[np.ndarray, "R L"], below: Float[np.ndarray, "R L"]
+) -> Float[np.ndarray, "R L"]:
+    return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
