@@ -13,6 +13,9 @@ from noisyjax.core import arrays, checks, rng, signatures
 from noisyjax.noise import severity
 from noisyjax.tool import folder, noises
 
+# So many labels at least have the wanted Dice on average.
+_DRAWS = 32
+
 
 class Rater(NamedTuple):
     """A simulated rater: a noise of `noises.NOISES`, and its options."""
@@ -124,7 +127,12 @@ def _strength(
         )
         sample_key = rng.purpose_key(key, "sample")
         one = severity.solve_severity(
-            noise, np.stack(truths), dice, sample_key, num_classes=num_classes
+            noise,
+            np.stack(truths),
+            dice,
+            sample_key,
+            draws=max(1, _DRAWS // len(sample)),
+            num_classes=num_classes,
         )
         total += len(truths)
         strength += one.strength * len(truths)
