@@ -72,7 +72,7 @@ def kl_gaussian(
     checks.rank("mean", mean, 1)
     checks.shape("tril", tril, mean.shape * 2, like="mean")
     checks.positive("prior_std", prior_std)
-    least = float(jnp.finfo(tril.dtype).tiny)
+    least = float(jnp.finfo(jnp.result_type(tril)).tiny)
     mean, tril = _at_least_float32(mean), _at_least_float32(tril)
     diagonal = jnp.maximum(jnp.abs(jnp.diagonal(tril)), least)
     below = jnp.tril(tril, -1) / prior_std
@@ -97,7 +97,7 @@ def kl_dirichlet_flat(concentration: Float[Array, "K"]) -> Float[Array, ""]:
     """
     checks.rank("concentration", concentration, 1)
     # The gradient reaches 1 / a^2 on its way back.
-    least = max(1e-18, 2.0 / float(jnp.finfo(concentration.dtype).max) ** 0.5)
+    least = max(1e-18, 2.0 / float(jnp.finfo(jnp.result_type(concentration)).max) ** 0.5)
     a = jnp.maximum(_at_least_float32(concentration), least)
     beyond = a - 1.0
     of_each = _gamma_term(1.0, a, beyond)
@@ -127,4 +127,4 @@ def _gamma_term(c: float, a: Float[Array, "*K"], beyond: Float[Array, "*K"]) -> 
 
 
 def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))

@@ -42,7 +42,7 @@ def t_loss(
     1.8379
     """
     checks.shape("labels", labels, probs.shape, like="probs")
-    dtype = jnp.promote_types(probs.dtype, jnp.float32)
+    dtype = jnp.promote_types(jnp.result_type(probs), jnp.float32)
     squares = jnp.square(labels.astype(dtype) - probs.astype(dtype))
     size = jnp.asarray(probs.size, dtype)
     if where is not None:
