@@ -177,16 +177,26 @@ def _own_dice(case: Case) -> Array:
     return jnp.where(case.batch["rater_mask"], dice, jnp.nan)
 
 
-def _ece(case: Case) -> Array | None:
-    if case.truth is None:
-        return None
-
+def _ece_by(case: Case, truth: Integer[Array, "*S"]) -> Float[Array, "C"]:
     def of_class(label: Integer[Array, ""], probs: Float[Array, "*S"]) -> Float[Array, ""]:
-        bins = calibration.bin_probabilities(probs, case.truth == label)
-        return calibration.expected_calibration_error(bins)
+        return calibration.ece(calibration.bins(probs, truth == label))
 
     labels, probs = jnp.arange(1, case.num_classes), jnp.moveaxis(case.probs, -1, 0)[1:]
     return jax.vmap(of_class)(labels, probs)
+
+
+def _ece(case: Case) -> Array | None:
+    return None if case.truth is None else _ece_by(case, case.truth)
+
+
+def _label_ece(case: Case) -> Array:
+    """With each rater's label as truth, a mean over the given ones."""
+    each = jax.vmap(functools.partial(_ece_by, case))(case.batch["labels"])
+    return jnp.mean(each, axis=0, where=case.batch["rater_mask"][:, None])
+
+
+def _brier(case: Case) -> Array | None:
+    return None if case.truth is None else calibration.brier(case.probs, case.truth)
 
 
 def _cm_rmse(values: Mapping[str, np.ndarray], **how: Any) -> Any:
@@ -241,8 +251,10 @@ METRICS: dict[str, Metric] = {
     **{name: _of_edges(name) for name in boundary.Boundary._fields},
     # Distances in mm.
     **dict.fromkeys(surface.Surface._fields, _ON_HOST),
-    # Of the probabilities: the expected calibration error.
+    # Of the probabilities: the expected calibration error by the truth and by the labels.
     "ece": Metric(_ece, "class", better="low"),
+    "label_ece": Metric(_label_ece, "class", better="low"),
+    "brier": Metric(_brier, better="low"),
     "nll": Metric(_nll, better="low"),
     "ged2": Metric(_ged2, better="low"),
     # Of the raters: their agreement, matrices, Dice to the truth, Dice of what is predicted.

@@ -75,7 +75,7 @@ def test_case_values_without_matrices_or_truth():
     prediction = prediction_of(jnp.full((1, 2, 2), 0.5))
     values = case_metrics.case_values(prediction, batch, num_classes=2)
     assert set(values) == {
-        *("nll", "ged2", "rater_iou", "own_dice", "label_dice"),
+        *("nll", "ged2", "rater_iou", "own_dice", "label_dice", "label_ece"),
         *("label_false_positive_rate", "label_false_discovery_rate"),
     }
     np.testing.assert_allclose(values["nll"], np.log(2), rtol=1e-6)
@@ -130,6 +130,19 @@ def test_calibration_by_hand():
     prediction = prediction_of(jnp.stack([1 - marginal, marginal], -1))
     values = case_metrics.case_values(prediction, batch, num_classes=2)
     np.testing.assert_allclose(values["ece"], [0.35], rtol=1e-5)
+    # Of two classes, twice .01, .81, .09 and .09.
+    np.testing.assert_allclose(values["brier"], 2 * 1.0 / 4, rtol=1e-5)
+
+
+def test_calibration_by_the_raters_labels():
+    # The first rater: |.9 - 1/2| and |.7 - 1|; the second: |.9 - 1| and |.7|; the third is absent.
+    marginal = jnp.array([0.9, 0.9, 0.7, 0.7])
+    labels = jnp.array([[1, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], jnp.uint8)
+    batch = {"labels": labels, "rater_mask": jnp.array([True, True, False])}
+    prediction = prediction_of(jnp.stack([1 - marginal, marginal], -1))
+    values = case_metrics.case_values(prediction, batch, num_classes=2)
+    np.testing.assert_allclose(values["label_ece"], [(0.35 + 0.4) / 2], rtol=1e-5)
+    assert "brier" not in values
 
 
 @pytest.mark.usefixtures("fakes")
