@@ -93,36 +93,71 @@ def surface_metrics(
     >>> surface_metrics(pred, truth, spacing=(1.0, 2.0)).hd
     6.0
     """
-    find, robust = checks.lookup("convention", convention, CONVENTIONS)
-    checks.one_of("empty", empty, EMPTY)
-    checks.ids("pred", pred, masks=True)
-    checks.ids("truth", truth, masks=True)
-    checks.shape("truth", truth, pred.shape, like="pred")
-    checks.rank("pred", pred, range(1, 9))
     checks.positive("tolerance", tolerance, or_zero=True)
-    sizes = _sizes(spacing, pred.ndim)
-    pred, truth = pred != 0, truth != 0
-    box = _joint_box(pred, truth)
-    shape = pred.shape
-    pred, truth = pred[box], truth[box]
-    if not (pred.any() and truth.any()):
-        diagonal = float(np.linalg.norm(np.multiply(shape, sizes)))
-        return _degenerate(pred.any(), truth.any(), diagonal, convention, empty)
-    pred_points, pred_weights = find(pred, sizes)
-    truth_points, truth_weights = find(truth, sizes)
-    to_truth = _Side(_distances(pred_points, truth_points, sizes), pred_weights)
-    to_pred = _Side(_distances(truth_points, pred_points, sizes), truth_weights)
-    totals = [_total(side.distances, side) for side in (to_truth, to_pred)]
-    points = [_total(np.ones_like(side.distances), side) for side in (to_truth, to_pred)]
-    near = [_total(side.distances <= tolerance, side) for side in (to_truth, to_pred)]
+    rule = checks.lookup("convention", convention, CONVENTIONS)
+    sides = _sides(pred, truth, spacing, convention, empty)
+    if isinstance(sides, Surface):
+        return sides
+    to_truth, to_pred = sides
+    totals = [_total(side.distances, side) for side in sides]
+    points = [_total(np.ones_like(side.distances), side) for side in sides]
+    near = [_total(side.distances <= tolerance, side) for side in sides]
     return Surface(
         hd=float(max(to_truth.distances.max(), to_pred.distances.max())),
-        hd95=robust(to_truth, to_pred),
+        hd95=_robust(rule, sides, 0.95),
         asd_pred=totals[0] / points[0],
         asd_truth=totals[1] / points[1],
         assd=sum(totals) / sum(points),
         nsd=sum(near) / sum(points),
     )
+
+
+class Hausdorff(NamedTuple):
+    """A percentile of the distances between two surfaces, in mm.
+
+    Attributes:
+      hd: of both directions, by the convention.
+      hd_pred: from the prediction's surface to the truth's.
+      hd_truth: from the truth's surface to the prediction's.
+    """
+
+    hd: float
+    hd_pred: float
+    hd_truth: float
+
+
+def hausdorff(
+    pred: Mask,
+    truth: Mask,
+    *,
+    percentile: float | int = 100.0,
+    spacing: Spacing | None = None,
+    convention: str = "monai",
+    empty: str = "diagonal",
+) -> Hausdorff:
+    """Measures the Hausdorff distance, each direction by itself too, and robustly, in float64.
+
+    Args:
+      pred: ``[*S]``, the object where it is not zero.
+      truth: ``[*S]`` likewise.
+      percentile: of the distances, above 0; 100 is the Hausdorff distance, 95 is HD95.
+      spacing, convention, empty: see `surface_metrics`. A mask that is empty gives all three the
+        same value.
+
+    >>> pred, truth = np.zeros((2, 9), bool), np.zeros((2, 9), bool)
+    >>> pred[0, 2], truth[0, 2], truth[0, 5] = True, True, True
+    >>> hausdorff(pred, truth)
+    Hausdorff(hd=3.0, hd_pred=0.0, hd_truth=3.0)
+    """
+    rule = checks.lookup("convention", convention, CONVENTIONS)
+    checks.positive("percentile", percentile)
+    if percentile > 100:
+        raise ValueError(f"percentile: expected a number up to 100, got {percentile}")
+    sides = _sides(pred, truth, spacing, convention, empty)
+    if isinstance(sides, Surface):
+        return Hausdorff(*[sides.hd if percentile == 100 else sides.hd95] * 3)
+    share = percentile / 100
+    return Hausdorff(_robust(rule, sides, share), *[rule.quantile(side, share) for side in sides])
 
 
 def surface_metrics_of_cases(
@@ -171,6 +206,32 @@ def surface_metrics_of_cases(
             rows = list(pool.map(measure, preds, truths, sizes))
     table = np.array(rows, np.float64).reshape(len(preds), num_classes - 1, len(Surface._fields))
     return Surface(*np.moveaxis(table, -1, 0))
+
+
+def _sides(
+    pred: Mask, truth: Mask, spacing: Spacing | None, convention: str, empty: str
+) -> tuple[_Side, _Side] | Surface:
+    """Returns the distances of both directions, or all metrics where a mask is empty."""
+    checks.one_of("empty", empty, EMPTY)
+    checks.ids("pred", pred, masks=True)
+    checks.ids("truth", truth, masks=True)
+    checks.shape("truth", truth, pred.shape, like="pred")
+    checks.rank("pred", pred, range(1, 9))
+    sizes = _sizes(spacing, pred.ndim)
+    pred, truth = pred != 0, truth != 0
+    box = _joint_box(pred, truth)
+    shape = pred.shape
+    pred, truth = pred[box], truth[box]
+    if not (pred.any() and truth.any()):
+        diagonal = float(np.linalg.norm(np.multiply(shape, sizes)))
+        return _degenerate(pred.any(), truth.any(), diagonal, convention, empty)
+    find = CONVENTIONS[convention].find
+    pred_points, pred_weights = find(pred, sizes)
+    truth_points, truth_weights = find(truth, sizes)
+    return (
+        _Side(_distances(pred_points, truth_points, sizes), pred_weights),
+        _Side(_distances(truth_points, pred_points, sizes), truth_weights),
+    )
 
 
 def _measure_case(pred, truth, spacing, *, num_classes, **options) -> list[Surface]:
@@ -266,31 +327,44 @@ def _total(values: np.ndarray, side: _Side) -> float:
     return float(values.sum() if side.weights is None else values @ side.weights)
 
 
-def _quantile_of_each(to_truth: _Side, to_pred: _Side) -> float:
-    return float(max(np.quantile(side.distances, 0.95) for side in (to_truth, to_pred)))
+def _quantile(side: _Side, share: float) -> float:
+    return float(np.quantile(side.distances, share))
 
 
-def _quantile_of_both(to_truth: _Side, to_pred: _Side) -> float:
-    return float(np.quantile(np.concatenate([to_truth.distances, to_pred.distances]), 0.95))
+def _weighted_quantile(side: _Side, share: float) -> float:
+    """Returns the least distance within which a share of the surface lies."""
+    order = np.argsort(side.distances, kind="stable")
+    within = np.cumsum(side.weights[order]) / side.weights.sum()
+    index = min(int(np.searchsorted(within, share)), len(order) - 1)
+    return float(side.distances[order[index]])
 
 
-def _weighted_quantile_of_each(to_truth: _Side, to_pred: _Side) -> float:
-    """Returns the larger of the least distances within which 95 % of each surface lie."""
-    quantiles = []
-    for distances, weights in (to_truth, to_pred):
-        order = np.argsort(distances, kind="stable")
-        share = np.cumsum(weights[order]) / weights.sum()
-        index = min(int(np.searchsorted(share, 0.95)), len(order) - 1)
-        quantiles.append(float(distances[order[index]]))
-    return max(quantiles)
+class _Convention(NamedTuple):
+    """How a library measures.
+
+    Attributes:
+      find: the points of a mask's surface.
+      quantile: of the distances of one direction.
+      pooled: whether that of both is of all distances together; else it is the larger.
+    """
+
+    find: Callable
+    quantile: Callable[[_Side, float], float]
+    pooled: bool
 
 
-# How a convention finds the points of a surface, and the quantile of their distances.
-CONVENTIONS: dict[str, tuple[Callable, Callable]] = {
-    "monai": (border_voxels, _quantile_of_each),
-    "medpy": (border_voxels, _quantile_of_both),
-    "deepmind": (surface_elements.find, _weighted_quantile_of_each),
+CONVENTIONS: dict[str, _Convention] = {
+    "monai": _Convention(border_voxels, _quantile, pooled=False),
+    "medpy": _Convention(border_voxels, _quantile, pooled=True),
+    "deepmind": _Convention(surface_elements.find, _weighted_quantile, pooled=False),
 }
+
+
+def _robust(rule: _Convention, sides: tuple[_Side, _Side], share: float) -> float:
+    if rule.pooled:
+        distances = np.concatenate([side.distances for side in sides])
+        return rule.quantile(_Side(distances, None), share)
+    return max(rule.quantile(side, share) for side in sides)
 
 
 def _degenerate(

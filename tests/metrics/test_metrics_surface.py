@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import jaxtyping
 import numpy as np
@@ -111,6 +112,81 @@ def test_a_miss_is_worse_than_anything_that_can_be_hit():
         missed = surface.surface_metrics(np.zeros_like(corner), other, **options)
         assert hit.hd <= missed.hd
         assert hit.assd < missed.assd
+
+
+@pytest.mark.parametrize("percentile", [100, 95])
+@pytest.mark.parametrize("convention", ["monai", "medpy"])
+def test_golden_directed_distances(cases, convention, percentile):
+    pairs, arrays = cases
+    name = {100: "hd", 95: "hd95"}[percentile]
+    both = {"monai": {100: "hd", 95: "hd95_max"}, "medpy": {100: "hd", 95: "hd95_pool"}}
+    options = {"convention": convention, "percentile": percentile, "empty": "nan"}
+    for case, (pred, truth, spacing) in enumerate(pairs):
+        result = surface.hausdorff(pred, truth, spacing=spacing, **options)
+        fields = {
+            "hd": both[convention][percentile],
+            "hd_pred": f"{name}_pg",
+            "hd_truth": f"{name}_gp",
+        }
+        expected = {ours: arrays[f"ref_{theirs}"][case] for ours, theirs in fields.items()}
+        _check(result, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("percentile", [100, 95])
+def test_golden_directed_distances_of_monai(cases, percentile):
+    pairs, arrays = cases
+    name = {100: "monai_hd", 95: "monai_hd95"}[percentile]
+    for case, (pred, truth, spacing) in enumerate(pairs):
+        result = surface.hausdorff(
+            pred, truth, spacing=spacing, percentile=percentile, empty="library"
+        )
+        fields = {"hd": name, "hd_pred": f"{name}_pg", "hd_truth": f"{name}_gp"}
+        expected = {ours: arrays[theirs][case] for ours, theirs in fields.items()}
+        _check(result, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("percentile", [50, 90, 100])
+def test_percentiles_equal_surface_distance(percentile):
+    peer = pytest.importorskip("surface_distance.metrics")
+    pred, truth = _blobs((9, 12, 11))
+    spacing = (1.0, 2.0, 0.5)
+    with warnings.catch_warnings():
+        # It asks for a name that SciPy has moved.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        distances = peer.compute_surface_distances(truth, pred, spacing)
+    expected = peer.compute_robust_hausdorff(distances, percentile)
+    options = {"spacing": spacing, "convention": "deepmind", "percentile": percentile}
+    result = surface.hausdorff(pred, truth, **options)
+    assert result.hd == pytest.approx(expected)
+    swapped = surface.hausdorff(truth, pred, **options)
+    assert swapped == surface.Hausdorff(result.hd, result.hd_truth, result.hd_pred)
+    assert result.hd == max(result.hd_pred, result.hd_truth)
+
+
+def test_the_directed_distance_equals_simple_itk():
+    itk = pytest.importorskip("SimpleITK")
+    pred, truth = _blobs((14, 12))
+    images = [itk.GetImageFromArray(mask.astype(np.uint8)) for mask in (pred, truth)]
+    filter_ = itk.HausdorffDistanceImageFilter()
+    filter_.Execute(*images)
+    # ITK measures from all voxels of a mask to the other, not from its surface; those inside are
+    # nearer, so that the larger of both directions is the same.
+    result = surface.hausdorff(pred, truth)
+    assert filter_.GetHausdorffDistance() == pytest.approx(result.hd, rel=1e-6)
+
+
+def test_percentiles_rise_and_meet_the_other_metrics():
+    pred, truth = _blobs((14, 12))
+    values = [surface.hausdorff(pred, truth, percentile=p).hd for p in (50, 90, 95, 100)]
+    assert values == sorted(values)
+    metrics = surface.surface_metrics(pred, truth)
+    assert values[2:] == [metrics.hd95, metrics.hd]
+    nothing = np.zeros_like(pred)
+    assert surface.hausdorff(nothing, truth) == (math.hypot(14, 12),) * 3
+    assert surface.hausdorff(nothing, nothing) == (0.0,) * 3
+    for wrong in (0, 101):
+        with pytest.raises(ValueError, match=f"percentile: expected a number .*got {wrong}"):
+            surface.hausdorff(pred, truth, percentile=wrong)
 
 
 def test_by_hand():
