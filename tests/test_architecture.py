@@ -125,6 +125,7 @@ _ENTRANCES = {
     "noisyjax.metrics.curvas": "users",
     "noisyjax.metrics.label_quality": "users",
     "noisyjax.studies.study_fields": "configs/",
+    "noisyjax.metrics.risk": "docs/how_to/metric.md",
     "noisyjax.studies.figures.gaussian_noise": "colabs/gaussian_noise.ipynb",
 }
 

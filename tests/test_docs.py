@@ -228,8 +228,11 @@ def _public(module):
                 metrics.curvas,
                 metrics.distribution,
                 matching,
+                metrics.calibration,
+                metrics.risk,
             )
         ),
+        pytest.param({*_public(metrics.overlap)} - {"counts"}, id="overlap"),
     ],
 )
 def test_every_name_is_documented(names):

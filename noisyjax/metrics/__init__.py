@@ -1,7 +1,7 @@
 """Metrics of one example (batches by ``jax.vmap``), and their tables on the host.
 
 Overlap, boundaries, calibration, confusion matrices, distances of distributions and the quality of
-labels are jitted; surfaces and matching (SciPy), agreement of raters and tables are on the host.
+labels are jitted; surfaces and matching (SciPy), agreement of raters, risk and tables are on the host.
 """
 
 from noisyjax.metrics import (
@@ -13,6 +13,7 @@ from noisyjax.metrics import (
     distribution,
     label_quality,
     overlap,
+    risk,
     surface,
     tabulate,
 )

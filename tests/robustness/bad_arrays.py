@@ -16,7 +16,9 @@ from noisyjax.metrics import (
     curvas,
     detection,
     distribution,
+    overlap,
     raters,
+    risk,
     statistics,
     surface,
     tabulate,
@@ -175,8 +177,73 @@ _METRICS = [
     ),
     _row(
         "no bins",
-        lambda: calibration.bin_probabilities(zeros(4, dtype=F), zeros(4), num_bins=0),
+        lambda: calibration.bins(zeros(4, dtype=F), zeros(4), num_bins=0),
         "num_bins: expected a number > 0, got 0",
+    ),
+    _row(
+        "no groups",
+        lambda: calibration.adaptive_ece(zeros(4, dtype=F), zeros(4), num_groups=0),
+        "num_groups: expected a number > 0, got 0",
+    ),
+    _row(
+        "a truth of other pixels",
+        lambda: calibration.top_label_ece(zeros(4, 4, 2, dtype=F), zeros(4)),
+        r"probs: expected shape \[4, \*\] like truth and classes, got \[4, 4, 2\]",
+    ),
+    _row(
+        "a score for masks of probabilities",
+        lambda: calibration.brier(zeros(4, 2, dtype=F), zeros(4, dtype=F)),
+        "truth: expected integers .* or bool .*, got float32",
+    ),
+    _row(
+        "raters of other pixels",
+        lambda: calibration.multirater_ece(zeros(4, 2, dtype=F), zeros(3, 5)),
+        r"labels: expected shape \[\*, 4\] like probs, got \[3, 5\]",
+    ),
+    _row(
+        "a risk of NaN",
+        lambda: risk.aurc(np.array([0.1, NAN]), np.array([0.5, 0.6])),
+        "risks: expected finite numbers, got nan at 1",
+    ),
+    _row(
+        "a confidence of NaN",
+        lambda: risk.augrc(np.array([0.1, 0.2]), np.array([NAN, 0.6])),
+        "confidences: expected numbers, got nan at 0",
+    ),
+    _row(
+        "no risk",
+        lambda: risk.ause(zeros(0, dtype=F), zeros(0, dtype=F)),
+        "risks: expected at least 1, got 0",
+    ),
+    _row(
+        "a library that is not known",
+        lambda: overlap.mean_dice(overlap.Counts(*zeros(4, 2, 2)), convention="sklearn"),
+        "convention: expected one of 'monai', 'medpy', 'nnunet', 'torchmetrics', got 'sklearn'",
+    ),
+    _row(
+        "counts of one case where a mean is wanted",
+        lambda: overlap.mean_dice(overlap.Counts(*zeros(4, 2)), convention="monai"),
+        r"counts: expected 2 axes, got shape \(2,\)",
+    ),
+    _row(
+        "soft labels of other classes",
+        lambda: overlap.soft_counts(zeros(4, 2, dtype=F), zeros(4, 3, dtype=F)),
+        r"targets: expected shape \[4, 2\] like probs, got \[4, 3\]",
+    ),
+    _row(
+        "a negative weight of false positives",
+        lambda: overlap.tversky(overlap.Counts(*zeros(4, 2)), alpha=-1.0),
+        "alpha: expected a number >= 0, got -1.0",
+    ),
+    _row(
+        "weights that are not known",
+        lambda: overlap.generalised_dice(overlap.Counts(*zeros(4, 2)), weights="cube"),
+        "weights: expected one of 'square', 'simple', 'uniform', got 'cube'",
+    ),
+    _row(
+        "a percentile above 100",
+        lambda: surface.hausdorff(zeros(4, 4), zeros(4, 4), percentile=101),
+        "percentile: expected a number up to 100, got 101",
     ),
     _row(
         "scores of other examples",
