@@ -124,8 +124,8 @@ _ENTRANCES = {
     "noisyjax.metrics.agreement": "users",
     "noisyjax.metrics.curvas": "users",
     "noisyjax.metrics.label_quality": "users",
-    "noisyjax.studies.study_fields": "configs/",
     "noisyjax.metrics.risk": "docs/how_to/metric.md",
+    "noisyjax.studies.study_fields": "configs/",
     "noisyjax.studies.figures.gaussian_noise": "colabs/gaussian_noise.ipynb",
 }
 

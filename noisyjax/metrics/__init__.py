@@ -1,7 +1,8 @@
 """Metrics of one example (batches by ``jax.vmap``), and their tables on the host.
 
 Overlap, boundaries, calibration, confusion matrices, distances of distributions and the quality of
-labels are jitted; surfaces and matching (SciPy), agreement of raters, risk and tables are on the host.
+labels are jitted; surfaces and matching (SciPy), agreement of raters, risk and coverage, and tables
+are on the host.
 """
 
 from noisyjax.metrics import (

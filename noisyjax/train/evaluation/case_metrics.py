@@ -148,6 +148,13 @@ def _ged2(case: Case) -> Array:
     )
 
 
+def _soft_dice_qubiq(case: Case) -> Array:
+    """Of the probability of any foreground class, which is all that the raters' votes tell."""
+    return distribution.soft_threshold_dice(
+        1.0 - case.probs[..., 0], case.batch["labels"], rater_mask=case.batch["rater_mask"]
+    )
+
+
 def _rater_iou(case: Case) -> Array:
     return distribution.agreement(case.batch["labels"], rater_mask=case.batch["rater_mask"])
 
@@ -257,6 +264,7 @@ METRICS: dict[str, Metric] = {
     "brier": Metric(_brier, better="low"),
     "nll": Metric(_nll, better="low"),
     "ged2": Metric(_ged2, better="low"),
+    "soft_dice_qubiq": Metric(_soft_dice_qubiq, better="high"),
     # Of the raters: their agreement, matrices, Dice to the truth, Dice of what is predicted.
     "rater_iou": Metric(_rater_iou, mean=""),
     "trace": Metric(_trace, "rater", mean="rater"),

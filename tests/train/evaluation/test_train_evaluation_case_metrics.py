@@ -76,6 +76,7 @@ def test_case_values_without_matrices_or_truth():
     values = case_metrics.case_values(prediction, batch, num_classes=2)
     assert set(values) == {
         *("nll", "ged2", "rater_iou", "own_dice", "label_dice", "label_ece"),
+        "soft_dice_qubiq",
         *("label_false_positive_rate", "label_false_discovery_rate"),
     }
     np.testing.assert_allclose(values["nll"], np.log(2), rtol=1e-6)
@@ -101,6 +102,18 @@ def test_samples_are_what_the_energy_distance_compares():
     prediction = base.Prediction(samples.mean(0), samples=samples)
     values = case_metrics.case_values(prediction, batch, num_classes=2)
     np.testing.assert_allclose(values["ged2"], 0, atol=1e-6)
+
+
+def test_thresholds_of_the_raters_votes_by_hand():
+    # Shares of votes are above .1 to .4 in two pixels and above .5 to .9 in one; probabilities above
+    # .1 in three pixels, above .2 to .5 in two, above .6 and .7 in one, above .8 and .9 in none.
+    labels = jnp.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1]], jnp.uint8)
+    foreground = jnp.array([0.8, 0.6, 0.2, 0.0])
+    batch = {"labels": labels, "rater_mask": jnp.array([True, True, False])}
+    prediction = prediction_of(jnp.stack([1 - foreground, foreground], -1))
+    values = case_metrics.case_values(prediction, batch, num_classes=2)
+    expected = (0.8 + 3 * 1 + 2 / 3 + 2 * 1 + 0 + 0) / 9
+    np.testing.assert_allclose(values["soft_dice_qubiq"], expected, rtol=1e-5)
 
 
 def test_each_decision_has_metrics_of_its_own():
