@@ -105,8 +105,8 @@ def test_samples_are_what_the_energy_distance_compares():
 
 
 def test_thresholds_of_the_raters_votes_by_hand():
-    # Shares of votes are above .1 to .4 in two pixels and above .5 to .9 in one; probabilities above
-    # .1 in three pixels, above .2 to .5 in two, above .6 and .7 in one, above .8 and .9 in none.
+    # Shares of votes are above .1 to .4 in two pixels and above .5 to .9 in one; probabilities are
+    # above .1 in three pixels, .2 to .5 in two, .6 and .7 in one, .8 and .9 in none.
     labels = jnp.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1]], jnp.uint8)
     foreground = jnp.array([0.8, 0.6, 0.2, 0.0])
     batch = {"labels": labels, "rater_mask": jnp.array([True, True, False])}
