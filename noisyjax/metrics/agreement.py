@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int64, Integer
+from jaxtyping import Array, Bool, Float, Int32, Int64, Integer
 
 from noisyjax.core import checks
 from noisyjax.metrics import mask_pairs
@@ -69,15 +69,15 @@ def sums(
     pixels, agreeing = np.zeros((2, count + 1), np.int64)
     given, both, either = np.zeros((3, num_classes), np.int64)
     for piece in _pieces(labels, num_classes, rater_mask, where):
-        number = np.sum(piece != mask_pairs.NO_LABEL, axis=0, dtype=np.int64)
+        number = _votes(piece != num_classes)
         pairs, pairs_alike = number * (number - 1), np.zeros_like(number)
         for index in range(num_classes):
-            votes = np.sum(piece == index, axis=0, dtype=np.int64)
+            votes = _votes(piece == index)
             alike, rest = votes * (votes - 1), number - votes
             pairs_alike += alike
-            given[index] += votes[number > 1].sum()
-            both[index] += alike.sum()
-            either[index] += (pairs - rest * (rest - 1)).sum()
+            given[index] += np.sum(votes, where=number > 1, dtype=np.int64)
+            both[index] += np.sum(alike, dtype=np.int64)
+            either[index] += np.sum(pairs - rest * (rest - 1), dtype=np.int64)
         pixels += np.bincount(number, minlength=count + 1)
         # In float64, which counts exactly up to 2**53.
         of_number = np.bincount(number, weights=pairs_alike, minlength=count + 1)
@@ -85,10 +85,18 @@ def sums(
     return AgreementSums(pixels, agreeing, given, both, either)
 
 
+def _votes(marked: Bool[np.ndarray, "R P"]) -> Int32[np.ndarray, "P"]:
+    votes = np.zeros(marked.shape[1], np.int32)
+    # Row by row, which is several times as fast as a sum over the first axis.
+    for row in marked:
+        votes += row
+    return votes
+
+
 def _pieces(
     labels: Labels, num_classes: int, rater_mask: Raters | None, where: Pixels | None
-) -> Iterator[Integer[np.ndarray, "R P"]]:
-    """Yields the labels of some pixels after the other, 255 for absent raters."""
+) -> Iterator[Int32[np.ndarray, "R P"]]:
+    """Yields the labels of some pixels after the other, L where a rater gave none."""
     checks.ids("labels", labels)
     checks.at_least("num_classes", num_classes, 2)
     flat = np.asarray(labels).reshape(len(labels), -1)
@@ -100,14 +108,15 @@ def _pieces(
         checks.shape("rater_mask", rater_mask, labels.shape[:1], like="labels")
         present = np.asarray(rater_mask)
     for start in range(0, flat.shape[1], _PIECE):
-        piece = flat[:, start : start + _PIECE].astype(np.int64)
-        piece[~present] = mask_pairs.NO_LABEL
-        wrong = (piece != mask_pairs.NO_LABEL) & ((piece < 0) | (piece >= num_classes))
+        piece = flat[:, start : start + _PIECE].astype(np.int32)
+        unknown = (piece == mask_pairs.NO_LABEL) | ~present[:, None]
+        wrong = ~unknown & ((piece < 0) | (piece >= num_classes))
         if wrong.any():
             raise ValueError(
                 f"labels: expected classes in 0..{num_classes - 1} or {mask_pairs.NO_LABEL}, "
                 f"got {piece[wrong][0]}"
             )
+        piece[unknown] = num_classes
         yield piece
 
 
@@ -202,15 +211,15 @@ def rater_tables(
            [1, 1]])
     """
     count = len(labels)
-    tables = np.zeros((count, count, num_classes, num_classes), np.int64)
+    sides = num_classes + 1
+    tables = np.zeros((count, count, sides, sides), np.int64)
     for piece in _pieces(labels, num_classes, rater_mask, where):
-        known = piece != mask_pairs.NO_LABEL
         for q in range(count):
             for r in range(q, count):
-                both = known[q] & known[r]
-                pairs = piece[q, both] * num_classes + piece[r, both]
-                counted = np.bincount(pairs, minlength=num_classes**2)
-                tables[q, r] += counted.reshape(num_classes, num_classes)
+                counted = np.bincount(piece[q] * sides + piece[r], minlength=sides**2)
+                tables[q, r] += counted.reshape(sides, sides)
+    # The last row and column are of pixels that one of the two did not label.
+    tables = tables[..., :-1, :-1]
     later = np.triu_indices(count, 1)
     tables[later[::-1]] = tables[later].transpose(0, 2, 1)
     return tables

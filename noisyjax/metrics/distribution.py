@@ -180,7 +180,7 @@ def collective_insight(
     found, true = jnp.sum(in_samples & in_labels), jnp.sum(in_labels)
     sensitivity = jnp.where(true > 0, found / jnp.maximum(true, 1), ~jnp.any(in_samples))
 
-    both = mask_pairs.intersections(masks.reshape(len(masks), -1)).astype(jnp.float32)
+    both = mask_pairs.intersections(masks.reshape(len(masks), -1))
     size = jnp.diagonal(both)
     either = size[:, None] + size[None, :]
     dice = jnp.where(either > 0, 2.0 * both / jnp.maximum(either, 1.0), 1.0)

@@ -65,16 +65,21 @@ def labelled(
     return jnp.all(given | ~per_pixel(raters, labels), axis=0)
 
 
-def intersections(masks: Bool[Array, "M P"]) -> Int[Array, "M M"]:
-    """Returns how many pixels each two masks share, ``[M, M]`` int32; a mask and itself: its size.
+def intersections(masks: Bool[Array, "M P"]) -> Float[Array, "M M"]:
+    """Returns how many pixels each two masks share, ``[M, M]``; a mask and itself: its size.
+
+    The counts are whole numbers, rounded to float32 at the end.
 
     >>> intersections(jnp.array([[True, True, False], [False, True, True]])).tolist()
-    [[2, 1], [1, 2]]
+    [[2.0, 1.0], [1.0, 2.0]]
     """
     pixels = masks.shape[1]
     parts = [masks[:, at : at + _EXACT].astype(jnp.float32) for at in range(0, pixels, _EXACT)]
-    counts = [(part @ part.T).astype(jnp.int32) for part in parts]
-    return sum(counts, jnp.zeros((len(masks), len(masks)), jnp.int32))
+    counts = [part @ part.T for part in parts]
+    if len(counts) == 1:
+        return counts[0]
+    none = jnp.zeros((len(masks), len(masks)), jnp.int32)
+    return sum((count.astype(jnp.int32) for count in counts), none).astype(jnp.float32)
 
 
 def similarities(
@@ -101,7 +106,7 @@ def similarities(
         flat = jnp.where(where.reshape(1, -1), flat, -1)
 
     def one_class(index: Integer[Array, ""]) -> Float[Array, "M M"]:
-        both = intersections(flat == index).astype(jnp.float32)
+        both = intersections(flat == index)
         volume = jnp.diagonal(both)
         total = volume[:, None] + volume[None, :]
         above, below = (2.0 * both, total) if distance == "dice" else (both, total - both)
