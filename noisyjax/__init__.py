@@ -13,6 +13,7 @@ _HOMES = {
     "consensus": "noisyjax.tool.consensus",
     "load_run": "noisyjax.tool.saved_run",
     "open_folder": "noisyjax.tool.folder",
+    "raters": "noisyjax.tool.raters",
     "simulate": "noisyjax.tool.simulate",
 }
 
@@ -21,6 +22,7 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from noisyjax.tool.consensus import consensus as consensus
     from noisyjax.tool.folder import open_folder as open_folder
+    from noisyjax.tool.raters import raters as raters
     from noisyjax.tool.saved_run import load_run as load_run
     from noisyjax.tool.simulate import simulate as simulate
 

@@ -55,25 +55,34 @@ class Record:
         with _BEGINNING:
             if not self.path.exists():
                 files.check_writable(self.out)
-                self._write(finished=False, problems=())
+                self._write(finished=False, problems=(), results={})
 
-    def end(self, problems: Sequence[str] = (), *, cases: Collection[str] | None = None) -> None:
+    def end(
+        self,
+        problems: Sequence[str] = (),
+        *,
+        cases: Collection[str] | None = None,
+        results: Mapping[str, Any] | None = None,
+    ) -> None:
         """Writes down that the work is done, or what was in its way; then it can be run again.
 
         Args:
           problems: a text each.
           cases: those that were made, where the digest is one of each case: the files of the others
             may be mended.
+          results: numbers that the command has found, under names of their own.
         """
         whole = self.content["digest"]
         if cases is not None and isinstance(whole, dict):
             self.content["digest"] = {name: whole[name] for name in cases}
-        self._write(finished=not problems, problems=problems)
+        self._write(finished=not problems, problems=problems, results=results or {})
 
-    def _write(self, *, finished: bool, problems: Sequence[str]) -> None:
+    def _write(
+        self, *, finished: bool, problems: Sequence[str], results: Mapping[str, Any]
+    ) -> None:
         versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
         content = self.content | {"versions": versions, "finished": finished}
-        files.write_json(self.path, content | {"problems": list(problems)})
+        files.write_json(self.path, content | {"problems": list(problems), **results})
 
 
 def open_record(

@@ -1,0 +1,104 @@
+"""``noisyjax raters``."""
+
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+_MAKES = ("raters.csv", "pairs.csv", "cases.csv")
+_LENGTH: dict[str, Any] = {"show_default": True, "type": click.FloatRange(min=0)}
+
+
+def _pairs(context: click.Context, option: click.Option, given: Sequence[str]) -> dict[str, str]:
+    """Reads NAME=VALUE, repeated."""
+    del context
+    pairs = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise click.BadParameter(f"expected {option.metavar}, got {text!r}")
+        if name in pairs:
+            raise click.BadParameter(f"expected each name once, got {name!r} twice")
+        pairs[name] = value
+    return pairs
+
+
+@click.command(
+    epilog="Example: noisyjax raters FOLDER --out report --group seniors=anna,ben --group new=cleo"
+)
+@click.argument("folder")
+@click.option("--out", metavar="DIR", help="Where raters.json, raters.csv and so on go.")
+@click.option(
+    "--reference",
+    default="staple",
+    show_default=True,
+    type=click.Choice(["staple", "majority", "truth"]),
+    help="The estimate of the truth.",
+)
+@click.option(
+    "--region",
+    default="union-dilated",
+    show_default=True,
+    type=click.Choice(["union-dilated", "union", "all"]),
+    help="The voxels on which agreement by chance is counted: of the raters' masks, or all.",
+)
+@click.option("--margin", default=5.0, **_LENGTH, help="By which it is dilated, in mm.")
+@click.option("--tolerance", default=1.0, **_LENGTH, help="Of NSD, in mm.")
+@click.option(
+    "--group",
+    multiple=True,
+    metavar="NAME=RATER,RATER",
+    callback=_pairs,
+    help="Raters whose agreement within and between groups is reported; repeatable.",
+)
+@click.option(
+    "--repeat",
+    multiple=True,
+    metavar="RATER=AGAIN",
+    callback=_pairs,
+    help="The folder AGAIN holds second labels of RATER; repeatable.",
+)
+@click.option("--no-surfaces", is_flag=True, help="Measure no distances, which is quick.")
+@click.option("--overwrite", is_flag=True, help="Replace what this command made in DIR before.")
+def raters(
+    folder: str, out: str | None, overwrite: bool, group: dict, repeat: dict, **options: Any
+) -> None:
+    """Say who agrees with whom among the raters of FOLDER, and with an estimate of the truth."""
+    import noisyjax
+    from noisyjax.cli import tables
+    from noisyjax.tool import cases, rater_tables, record
+
+    surfaces = not options.pop("no_surfaces")
+    groups = {name: members.split(",") for name, members in group.items()}
+    options |= {"surfaces": surfaces, "groups": groups, "repeats": repeat}
+    opened = noisyjax.open_folder(folder)
+    for name in itertools.chain(*groups.values(), *repeat.items()):
+        if name not in opened.rater_names:
+            known = ", ".join(opened.rater_names)
+            raise click.UsageError(f"--group, --repeat: expected one of {known}, got {name!r}")
+    made = None
+    if out is not None:
+        made = record.open_record(
+            out,
+            "raters",
+            source=folder,
+            digest=record.digest(cases.label_files(opened), opened.root),
+            options=options,
+            makes=_MAKES,
+            overwrite=overwrite,
+        )
+        if made.finished:
+            click.echo(f"{made.path}: done before; --overwrite makes it again")
+            return
+    report = noisyjax.raters(opened, **options)
+    if made is not None:
+        made.begin()
+        rater_tables.write_csv(report, made.out)
+        made.end(report.problems, results=rater_tables.to_json(report))
+    tables.show(rater_tables.tables(report))
+    click.echo(f"Agreement by chance is counted on {rater_tables.region(report.settings)}.")
+    for problem in report.problems:
+        click.echo(f"Left out: {problem}", err=True)
+    sys.exit(1 if report.problems else 0)
