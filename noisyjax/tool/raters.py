@@ -146,14 +146,15 @@ def raters(
             sets=[counted, *members],
         )
 
-    found, problems = each_case.run(list(data.cases), count, title="counting votes")
+    found: dict[str, rater_votes.CaseVotes] = {}
+    problems = each_case.run(list(data.cases), count, found.__setitem__, title="counting votes")
     if not found:
         raise folder.FolderError(problems)
     estimate = rater_votes.reference(reference, list(found.values()), counted, data.num_classes)
     distances = {}
     if surfaces:
         measure = functools.partial(_distances, data, estimate, tolerance)
-        distances, _ = each_case.run(list(found), measure, title="measuring surfaces")
+        each_case.run(list(found), measure, distances.__setitem__, title="measuring surfaces")
     return _report(settings, data, found, estimate, distances, counted, problems)
 
 

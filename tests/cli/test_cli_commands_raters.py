@@ -52,7 +52,7 @@ def test_a_damaged_case_is_listed_at_the_end(root, tmp_path):
     (root / "ratersTr/anna/case_02.nii.gz").write_bytes(b"broken")
     done = _run(root, "--out", tmp_path / "out", "--no-surfaces", "--reference=majority")
     assert done.exit_code == 1
-    assert done.output.splitlines()[-1].startswith("Left out: ratersTr/anna/case_02.nii.gz")
+    assert done.output.splitlines()[-1].startswith("Problem: ratersTr/anna/case_02.nii.gz")
     assert json.loads((tmp_path / "out/raters.json").read_text())["finished"] is False
 
 

@@ -100,5 +100,5 @@ def raters(
     tables.show(rater_tables.tables(report))
     click.echo(f"Agreement by chance is counted on {rater_tables.region(report.settings)}.")
     for problem in report.problems:
-        click.echo(f"Left out: {problem}", err=True)
+        click.echo(f"Problem: {problem}", err=True)
     sys.exit(1 if report.problems else 0)
