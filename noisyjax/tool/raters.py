@@ -178,7 +178,8 @@ def _check(settings: Settings, names: Sequence[str]) -> tuple[int, ...]:
     counted = tuple(i for i, name in enumerate(names) if name not in second)
     least = 1 if settings.reference == "truth" or second else 2
     if len(counted) < least:
-        raise ValueError(f"raters: expected labels of at least {least}, got {len(counted)}")
+        text = f"raters: expected labels of at least {least} of them, got {len(counted)}"
+        raise folder.FolderError([text])
     return counted
 
 

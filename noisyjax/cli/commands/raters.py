@@ -1,7 +1,5 @@
 """``noisyjax raters``."""
 
-import itertools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,17 +65,13 @@ def raters(
 ) -> None:
     """Say who agrees with whom among the raters of FOLDER, and with an estimate of the truth."""
     import noisyjax
-    from noisyjax.cli import tables
+    from noisyjax.cli import outcome, tables
     from noisyjax.tool import cases, rater_tables, record
 
     surfaces = not options.pop("no_surfaces")
     groups = {name: members.split(",") for name, members in group.items()}
     options |= {"surfaces": surfaces, "groups": groups, "repeats": repeat}
     opened = noisyjax.open_folder(folder)
-    for name in itertools.chain(*groups.values(), *repeat.items()):
-        if name not in opened.rater_names:
-            known = ", ".join(opened.rater_names)
-            raise click.UsageError(f"--group, --repeat: expected one of {known}, got {name!r}")
     made = None
     if out is not None:
         made = record.open_record(
@@ -90,7 +84,7 @@ def raters(
             overwrite=overwrite,
         )
         if made.finished:
-            click.echo(f"{made.path}: done before; --overwrite makes it again")
+            outcome.end(f"{made.out}: was done already")
             return
     report = noisyjax.raters(opened, **options)
     if made is not None:
@@ -98,7 +92,5 @@ def raters(
         rater_tables.write_csv(report, made.out)
         made.end(report.problems, results=rater_tables.to_json(report))
     tables.show(rater_tables.tables(report))
-    click.echo(f"Agreement by chance is counted on {rater_tables.region(report.settings)}.")
-    for problem in report.problems:
-        click.echo(f"Problem: {problem}", err=True)
-    sys.exit(1 if report.problems else 0)
+    text = f"Agreement by chance is counted on {rater_tables.region(report.settings)}."
+    outcome.end(text, report.problems)

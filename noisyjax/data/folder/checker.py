@@ -70,8 +70,8 @@ class _Notes:
             return None
 
 
-def _elsewhere(volume: read_write.Volume, like: read_write.Volume) -> str:
-    """Returns how far a volume's corners are from another's, or "" if they are not."""
+def elsewhere(volume: read_write.Volume, like: read_write.Volume) -> str:
+    """Returns how far a volume's corners are from another's of its shape, or "" if they are not."""
     ends = [(0, n - 1) for n in like.shape] + [(0,)] * (3 - like.num_axes)
     corners = np.array([(*corner, 1) for corner in itertools.product(*ends)])
     moved = np.abs(corners @ (volume.affine - like.affine).T).max()
@@ -101,7 +101,7 @@ def _about_label(
         return
     if label.shape != image.shape:
         notes.add("shape", path, got=label.shape, want=image.shape)
-    elif away := _elsewhere(label, image):
+    elif away := elsewhere(label, image):
         notes.add("label_affine", path, got=away)
     values = np.unique(label.array)
     whole = np.isfinite(values) & (values == np.round(values))
@@ -130,7 +130,7 @@ def read_case(
         _about_image(notes, path, volume)
         if volume.shape != first.shape:
             notes.add("channel_shape", path, got=volume.shape, want=first.shape)
-        elif away := _elsewhere(volume, first):
+        elif away := elsewhere(volume, first):
             notes.add("channel_affine", path, got=away)
     for path in case.paths[len(case.images) :]:
         if path in read and images:

@@ -15,7 +15,7 @@ Arrays = dict[str, np.ndarray]
 # Of all arrays of a file together, unpacked.
 MAX_BYTES = 2**33
 
-_KINDS = {"integer": "iu", "text": "U"}
+_KINDS = {"integer": "iu", "float": "f", "text": "U"}
 # What a damaged or forged archive fails by.
 _FAULTS = (
     ValueError,
@@ -82,8 +82,8 @@ def read(
     Args:
       path: the file.
       layout: name of an array to ``"dtype axis axis ..."``, as in ``{"image": "uint8 N H W",
-        "shape": "integer N 2"}``. The dtype is a NumPy dtype or ``integer`` or ``text``; a
-        number is a size, and a name is a size that is the same everywhere; none is zero.
+        "shape": "integer N 2"}``. The dtype is a NumPy dtype or ``integer``, ``float`` or
+        ``text``; a number is a size, and a name is a size that is the same everywhere; none is zero.
       content: what the file should hold, for the message.
       max_bytes: the most that is unpacked; the headers are asked before anything is.
 
