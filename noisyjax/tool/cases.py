@@ -115,7 +115,7 @@ def _case(name, labels, mask, truth, num_classes, rater_names, spacing) -> folde
     checks.shape(f"labels of {name}", labels, (len(rater_names), *labels.shape[1:]), like="raters")
     ids = _ids(f"labels of {name}", labels, num_classes)
     if mask is None:
-        mask = (ids != folder.NO_LABEL).reshape(len(ids), -1).any(axis=1)
+        mask = (ids != folder.NO_LABEL).any(axis=tuple(range(1, ids.ndim)))
     checks.shape(f"rater_masks of {name}", mask, (len(rater_names),), like="labels")
     if truth is not None:
         checks.shape(f"truths of {name}", truth, labels.shape[1:], like="labels")

@@ -5,14 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 from scipy import ndimage
 
 from noisyjax import fusion
 from noisyjax.core import checks
-from noisyjax.fusion import rows
+from noisyjax.fusion import patterns
 from noisyjax.metrics import agreement
 from noisyjax.tool import folder, votes
 
@@ -39,10 +38,10 @@ class CaseVotes(NamedTuple):
 
 
 def foreground_box(labels: Integer[np.ndarray, "R *S"], num_classes: int) -> tuple[slice, ...]:
-    """Returns the smallest box that holds what any rater marked; of size 0 if that is nothing."""
+    """Returns the smallest box that holds what any rater marked; one voxel if that is nothing."""
     marked = ((labels > 0) & (labels < num_classes)).any(axis=0)
     box = ndimage.find_objects(marked.astype(np.uint8))
-    return box[0] if box else (slice(0, 0),) * marked.ndim
+    return box[0] if box else (slice(0, 1),) * marked.ndim
 
 
 def region(
@@ -91,11 +90,12 @@ def count(
     """Counts the patterns of votes of a case, and what agreement of sets of raters follows from."""
     none = np.full(case.labels.shape[1:], folder.NO_LABEL, np.uint8)
     truth = none if case.truth is None else case.truth
-    patterns, which = votes.index(np.concatenate([case.labels, truth[None]]), num_classes)
+    given = np.concatenate([case.labels, truth[None]])
+    codes = patterns.encode_on_host(given, num_classes)
     where = region(case.labels, num_classes, name=region_name, margin=margin, spacing=case.spacing)
     return CaseVotes(
-        whole=votes.count(patterns, which),
-        inside=votes.count(patterns, which, where=where),
+        whole=votes.count(codes, len(given), num_classes),
+        inside=votes.count(codes[where], len(given), num_classes),
         sums=tuple(
             agreement.sums(case.labels[list(raters)], num_classes, where=where) for raters in sets
         ),
@@ -119,12 +119,12 @@ class Reference:
     num_classes: int
     labels: Mapping[tuple[int, ...], int]
 
-    def of(self, patterns: Int[np.ndarray, "P n"]) -> Int[np.ndarray, "P"]:
+    def of(self, given: Int[np.ndarray, "P n"]) -> Int[np.ndarray, "P"]:
         """Returns the class of each pattern ``[P, R + 1]``; L where there is no label at all."""
         if self.name == "truth":
-            return patterns[:, -1]
-        chosen = patterns[:, list(self.raters)].tolist()
-        return np.array([self.labels[tuple(pattern)] for pattern in chosen], np.int32)
+            return given[:, -1]
+        chosen, none = given[:, list(self.raters)].tolist(), self.num_classes
+        return np.array([self.labels.get(tuple(votes), none) for votes in chosen], np.int32)
 
     def beside(self, found: votes.Votes) -> votes.Votes:
         """Puts the reference in the place of the truth, the last column of the patterns."""
@@ -153,20 +153,9 @@ def reference(
     if name == "majority":
         chosen = (pooled.patterns[:, :, None] == np.arange(num_classes)).sum(axis=1).argmax(axis=1)
     else:
-        chosen = _staple(pooled, num_classes)
+        fused = fusion.staple_of_patterns(pooled.patterns, pooled.counts, num_classes)
+        chosen = np.asarray(fused.probs.argmax(axis=-1))
     chosen = np.where((pooled.patterns == num_classes).all(axis=1), num_classes, chosen)
-    patterns = map(tuple, pooled.patterns.tolist())
-    labels = dict(zip(patterns, map(int, chosen), strict=True))
+    given = map(tuple, pooled.patterns.tolist())
+    labels = dict(zip(given, map(int, chosen), strict=True))
     return Reference(name, tuple(raters), num_classes, labels)
-
-
-def _staple(pooled: votes.Votes, num_classes: int) -> Int[np.ndarray, "P"]:
-    one_hot = (pooled.patterns[:, :, None] == np.arange(num_classes)).astype(np.float32)
-    voted, counts = jnp.asarray(one_hot), jnp.asarray(pooled.counts, jnp.float32)
-    prior = rows.frequencies(voted, counts)
-    probs, *_ = rows.maximise(
-        rows.Rows(voted, counts, prior),
-        max_iterations=fusion.pooled.MAX_ITERATIONS,
-        tolerance=fusion.pooled.TOLERANCE,
-    )
-    return np.asarray(probs.argmax(axis=-1))

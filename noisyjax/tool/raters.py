@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from noisyjax.core import checks
+from noisyjax.fusion import patterns
 from noisyjax.metrics import agreement, surface
 from noisyjax.tool import cases, each_case, folder, rater_votes, votes
 
@@ -193,8 +194,11 @@ def _distances(
     labels = given[(slice(None), *box)]
     if case.truth is None:
         labels = np.concatenate([labels, np.full_like(labels[:1], folder.NO_LABEL)])
-    patterns, which = votes.index(labels, data.num_classes)
-    labels = np.concatenate([labels[:-1], estimate.of(patterns)[which][None]])
+    codes = patterns.encode_on_host(labels, data.num_classes)
+    size = {"num_raters": len(labels), "num_classes": data.num_classes}
+    tally = patterns.tally([codes], **size)
+    estimated = patterns.spread(estimate.of(tally.votes), tally, codes)
+    labels = np.concatenate([labels[:-1], estimated[None]])
     valid = labels < data.num_classes
     diagonal = float(np.linalg.norm(np.multiply(case.labels.shape[1:], case.spacing)))
     count, num_classes = len(labels), data.num_classes

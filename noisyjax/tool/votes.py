@@ -1,19 +1,15 @@
-"""The votes of raters as counted patterns, over any number of images.
+"""Counted patterns of votes, added over images of any shape, and what pairs of raters share.
 
-What R raters say of a voxel is its pattern. STAPLE and all overlaps of pairs follow from how often
-each pattern occurs, so that the voxels of a whole data set are added exactly, image by image::
-
-    found = votes.count(*votes.index(labels, num_classes))
-    tables = votes.joint(votes.add([found, other]), num_classes)          # of both images
+Numbers are whole and of 64 bits, so that the voxels of a data set are counted exactly.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
+from jaxtyping import Int, Integer
 
-from noisyjax.core import checks
+from noisyjax.fusion import patterns
 
 
 class Votes(NamedTuple):
@@ -28,53 +24,16 @@ class Votes(NamedTuple):
     counts: Int[np.ndarray, "P"]
 
 
-def index(
-    labels: Integer[np.ndarray, "R *S"],
-    num_classes: int,
-    *,
-    rater_mask: Bool[np.ndarray, "R"] | None = None,
-) -> tuple[Int[np.ndarray, "P R"], Int[np.ndarray, "*S"]]:
-    """Returns the patterns of votes that occur, ``[P, R]``, and which of them each voxel has.
+def count(codes: Integer[np.ndarray, "*S"], num_raters: int, num_classes: int) -> Votes:
+    """Counts the patterns of some voxels, of `fusion.patterns.encode_on_host`, that occur.
 
-    Args:
-      labels: class ids, ``[R, *S]``; an id that is no class (255) is no vote.
-      num_classes: L.
-      rater_mask: who labelled the image, ``[R]``; the others have no vote.
-
-    >>> patterns, which = index(np.array([[0, 1, 0], [0, 1, 255]]), 2)
-    >>> patterns.tolist(), which.tolist()
-    ([[0, 0], [0, 2], [1, 1]], [0, 2, 1])
+    >>> count(np.array([3, 4, 3]), 2, 2)
+    Votes(patterns=array([[0, 1],
+           [1, 1]], dtype=int32), counts=array([2, 1]))
     """
-    checks.ids("labels", labels)
-    checks.at_least("num_classes", num_classes, 2)
-    if rater_mask is not None:
-        checks.shape("rater_mask", rater_mask, labels.shape[:1], like="labels")
-    base = num_classes + 1
-    patterns, which = np.zeros((1, 0), np.int32), np.zeros(labels.shape[1:], np.int32)
-    for rater, given in enumerate(labels):
-        if rater_mask is None or rater_mask[rater]:
-            vote = np.where((given >= 0) & (given < num_classes), given, num_classes)
-            which = which * np.int32(base) + vote.astype(np.int32)
-        else:
-            which = which * np.int32(base) + np.int32(num_classes)
-        # As many numbers as occur, so that they stay small however many raters there are.
-        there = np.bincount(which.ravel(), minlength=len(patterns) * base) > 0
-        found = np.flatnonzero(there).astype(np.int32)
-        patterns = np.column_stack([patterns[found // base], found % base])
-        which = (np.cumsum(there, dtype=np.int32) - 1)[which]
-    return patterns, which
-
-
-def count(
-    patterns: Int[np.ndarray, "P R"],
-    which: Int[np.ndarray, "*S"],
-    *,
-    where: Bool[np.ndarray, "*S"] | None = None,
-) -> Votes:
-    """Counts the voxels ``[*S]`` of each pattern that `index` found, only those of `where`."""
-    chosen = which.ravel() if where is None else which[where]
-    counts = np.bincount(chosen, minlength=len(patterns)).astype(np.int64)
-    return Votes(patterns, counts)
+    tally = patterns.tally([codes], num_raters=num_raters, num_classes=num_classes)
+    there = tally.counts > 0
+    return Votes(tally.votes[there], tally.counts[there])
 
 
 def add(parts: Sequence[Votes]) -> Votes:
@@ -85,10 +44,10 @@ def add(parts: Sequence[Votes]) -> Votes:
     """
     every = np.concatenate([part.patterns for part in parts])
     counts = np.concatenate([part.counts for part in parts])
-    patterns, which = np.unique(every, axis=0, return_inverse=True)
-    total = np.zeros(len(patterns), np.int64)
+    found, which = np.unique(every, axis=0, return_inverse=True)
+    total = np.zeros(len(found), np.int64)
     np.add.at(total, which.ravel(), counts)
-    return Votes(patterns, total)
+    return Votes(found, total)
 
 
 def joint(found: Votes, num_classes: int) -> Int[np.ndarray, "R R L L"]:
@@ -99,7 +58,6 @@ def joint(found: Votes, num_classes: int) -> Int[np.ndarray, "R R L L"]:
     """
     said = found.patterns[:, :, None] == np.arange(num_classes)
     flat = said.reshape(len(said), -1).astype(np.int64)
-    # Integers: there is no rounding, however many voxels there are.
     table = (flat * found.counts[:, None]).T @ flat
     size = (found.patterns.shape[1], num_classes)
     return table.reshape(*size, *size).transpose(0, 2, 1, 3)
