@@ -57,7 +57,7 @@ def joint(found: Votes, num_classes: int) -> Int[np.ndarray, "R R L L"]:
     [[0, 2], [0, 3]]
     """
     said = found.patterns[:, :, None] == np.arange(num_classes)
-    flat = said.reshape(len(said), -1).astype(np.int64)
+    size = said.shape[1:]
+    flat = said.reshape(len(said), size[0] * size[1]).astype(np.int64)
     table = (flat * found.counts[:, None]).T @ flat
-    size = (found.patterns.shape[1], num_classes)
     return table.reshape(*size, *size).transpose(0, 2, 1, 3)

@@ -83,7 +83,7 @@ def read(
       path: the file.
       layout: name of an array to ``"dtype axis axis ..."``, as in ``{"image": "uint8 N H W",
         "shape": "integer N 2"}``. The dtype is a NumPy dtype or ``integer``, ``float`` or
-        ``text``; a number is a size, and a name is a size that is the same everywhere; none is zero.
+        ``text``; a number is a size, and a name one that is the same everywhere; none is zero.
       content: what the file should hold, for the message.
       max_bytes: the most that is unpacked; the headers are asked before anything is.
 
