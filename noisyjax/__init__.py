@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "consensus": "noisyjax.tool.consensus",
+    "evaluate": "noisyjax.tool.evaluate",
     "load_run": "noisyjax.tool.saved_run",
     "open_folder": "noisyjax.tool.folder",
     "raters": "noisyjax.tool.raters",
@@ -21,6 +22,7 @@ __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from noisyjax.tool.consensus import consensus as consensus
+    from noisyjax.tool.evaluate import evaluate as evaluate
     from noisyjax.tool.folder import open_folder as open_folder
     from noisyjax.tool.raters import raters as raters
     from noisyjax.tool.saved_run import load_run as load_run

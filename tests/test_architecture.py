@@ -121,7 +121,6 @@ def test_files_stay_readable():
 _ENTRANCES = {
     "noisyjax.losses.latent": "users",
     "noisyjax.losses.student_t": "users",
-    "noisyjax.metrics.curvas": "users",
     "noisyjax.metrics.label_quality": "users",
     "noisyjax.metrics.risk": "docs/how_to/metric.md",
     "noisyjax.studies.study_fields": "configs/",

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import noisyjax
-from noisyjax.cli.commands import check, consensus, raters, simulate
+from noisyjax.cli.commands import check, consensus, evaluate, raters, simulate
 
 
 class _OneLine(click.Group):
@@ -61,5 +61,6 @@ def main() -> None:
 
 main.add_command(check.check)
 main.add_command(consensus.consensus)
+main.add_command(evaluate.evaluate)
 main.add_command(raters.raters)
 main.add_command(simulate.simulate)

@@ -120,3 +120,43 @@ def holm(p_values: Sequence[float | int]) -> Float[np.ndarray, "T"]:
     factors = len(rising) - np.arange(len(rising))
     adjusted[rising] = np.minimum(np.maximum.accumulate(given[rising] * factors), 1.0)
     return adjusted
+
+
+def mean_interval(
+    values: Float[np.ndarray, "n *C"],
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[Float[np.ndarray, "*C"], Float[np.ndarray, "*C"]]:
+    """Returns the limits of a mean over cases, by the percentiles of cases drawn anew.
+
+    So many cases as there are are drawn with replacement (Efron 1979), the same ones for every
+    column. NaN with fewer than two defined values, or infinite ones.
+
+    Args:
+      values: a row for each case, ``[n, *C]``; an undefined one (NaN) is left out of the means.
+      level: of confidence.
+      draws: how often.
+
+    >>> low, high = mean_interval(np.array([0.7, 0.8, 0.9]))
+    >>> bool(0.7 <= low < 0.8 < high <= 0.9)
+    True
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level: expected a number in (0, 1), got {level}")
+    checks.positive("draws", draws)
+    count, *shape = values.shape
+    table = values.reshape(count, -1)
+    known = ~np.isnan(table)
+    usable = (known.sum(axis=0) > 1) & ~np.isinf(table).any(axis=0)
+    times = np.random.default_rng(seed).multinomial(count, [1 / count] * count, size=draws)
+    total = times @ np.where(known & usable, table, 0.0)
+    number = times @ known.astype(float)
+    means = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+    limits = np.full((2, table.shape[1]), np.nan)
+    if usable.any():
+        edges = [(1 - level) / 2, (1 + level) / 2]
+        limits[:, usable] = np.nanquantile(means[:, usable], edges, axis=0)
+    low, high = limits.reshape(2, *shape)
+    return low, high

@@ -71,10 +71,10 @@ def open_cases(
     return _of_arrays(given, about)
 
 
-def label_files(opened: folder.Folder) -> list[pathlib.Path]:
-    """Returns the files that a folder's labels are read from."""
-    labels = [path for case in opened.cases.values() for path in case.paths[len(case.images) :]]
-    return [opened.root / "dataset.json", *labels]
+def label_files(opened: folder.Folder) -> dict[str, list[pathlib.Path]]:
+    """Returns the files that each case's labels are read from, with that of the folder."""
+    about = opened.root / "dataset.json"
+    return {name: [about, *case.paths[len(case.images) :]] for name, case in opened.cases.items()}
 
 
 def _list(name: str, value: Any, count: int, one: bool) -> list:

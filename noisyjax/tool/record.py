@@ -47,6 +47,10 @@ class Record:
         """The folder."""
         return self.path.parent
 
+    def is_done(self, cases: Collection[str]) -> bool:
+        """Whether the command has ended here with these cases, where the digest is one of each."""
+        return self.finished and set(files.read_json(self.path)["digest"]) == set(cases)
+
     def begin(self) -> None:
         """Writes down that the work has begun, once; call it before a result is written.
 

@@ -78,19 +78,23 @@ def raters(
             out,
             "raters",
             source=folder,
-            digest=record.digest(cases.label_files(opened), opened.root),
+            digest={
+                name: record.digest(paths, opened.root)
+                for name, paths in cases.label_files(opened).items()
+            },
             options=options,
             makes=_MAKES,
             overwrite=overwrite,
         )
-        if made.finished:
+        if made.is_done(opened.cases):
             outcome.end(f"{made.out}: was done already")
             return
     report = noisyjax.raters(opened, **options)
     if made is not None:
         made.begin()
         rater_tables.write_csv(report, made.out)
-        made.end(report.problems, results=rater_tables.to_json(report))
+        results = rater_tables.to_json(report)
+        made.end(report.problems, cases=report.cases, results=results)
     tables.show(rater_tables.tables(report))
     text = f"Agreement by chance is counted on {rater_tables.region(report.settings)}."
     outcome.end(text, report.problems)
