@@ -12,6 +12,7 @@ import pytest
 
 import noisyjax
 from noisyjax import decisions, fusion, losses, methods, metrics, models
+from noisyjax.cli import main
 from noisyjax.data import sources
 from noisyjax.losses import ssim
 from noisyjax.methods import fused
@@ -50,7 +51,10 @@ def _commands(page):
     lines = "\n".join(_blocks(page, "bash", "sh")).replace("\\\n", " ").splitlines()
     lines += re.findall(r"`([^`]+)`", _prose(page))
     for line in lines:
-        if re.match(r"\s*(python -m|bash launch/|sbatch) ?\S", line) and "..." not in line:
+        if (
+            re.match(r"\s*(python -m |bash launch/|sbatch |noisyjax )\S", line)
+            and "..." not in line
+        ):
             line = line.partition(" | ")[0].replace("$threads", "2")
             yield shlex.split(line, comments=True)
 
@@ -116,8 +120,10 @@ def test_there_are_commands_to_read():
     assert {words.split()[2] for _, words in _COMMANDS if words.startswith("python")} >= {
         f"noisyjax.cli.{path.stem}"
         for path in (_ROOT / "noisyjax" / "cli").glob("*.py")
-        if path.stem not in ("__init__", "options")
+        if "__main__" in path.read_text()
     }
+    named = {words.split()[1] for _, words in _COMMANDS if words.startswith("noisyjax ")}
+    assert named >= set(main.main.commands)
 
 
 def test_commands_have_flags_and_configs_that_are_read():
@@ -131,6 +137,20 @@ def test_commands_have_flags_and_configs_that_are_read():
     done = subprocess.run(program, capture_output=True, text=True, cwd=_ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "line", sorted({line for _, line in _COMMANDS if line.startswith("noisyjax ")})
+)
+def test_subcommands_have_arguments_that_are_read(line):
+    _, *words = shlex.split(line)
+    if words[0].startswith("-"):
+        return
+    context = main.main.make_context("noisyjax", words)
+    name, command, rest = main.main.resolve_command(context, words)
+    # A command that is only named is not to be parsed: its arguments may be required.
+    if rest:
+        command.make_context(name, rest, parent=context)
 
 
 @pytest.mark.parametrize("line", sorted({line for _, line in _COMMANDS}))
@@ -258,7 +278,9 @@ def registries():
 
 
 @pytest.mark.usefixtures("registries")
-@pytest.mark.parametrize("page", [_ROOT / "README.md", *_HOW_TO], ids=_name)
+@pytest.mark.parametrize(
+    "page", [*(_ROOT / name for name in ("README.md", "docs/tool.md")), *_HOW_TO], ids=_name
+)
 def test_code_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # A method's section of the config is named after its file.
