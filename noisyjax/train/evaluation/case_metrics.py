@@ -184,22 +184,31 @@ def _own_dice(case: Case) -> Array:
     return jnp.where(case.batch["rater_mask"], dice, jnp.nan)
 
 
-def _ece_by(case: Case, truth: Integer[Array, "*S"]) -> Float[Array, "C"]:
-    def of_class(label: Integer[Array, ""], probs: Float[Array, "*S"]) -> Float[Array, ""]:
-        return calibration.ece(calibration.bins(probs, truth == label))
+def _ece_of_class(
+    label: Integer[Array, ""], probs: Float[Array, "*S"], truth: Integer[Array, "*S"]
+) -> Float[Array, ""]:
+    return calibration.ece(calibration.bins(probs, truth == label))
 
-    labels, probs = jnp.arange(1, case.num_classes), jnp.moveaxis(case.probs, -1, 0)[1:]
-    return jax.vmap(of_class)(labels, probs)
+
+def _foreground(case: Case) -> tuple[Integer[Array, "C"], Float[Array, "C *S"]]:
+    return jnp.arange(1, case.num_classes), jnp.moveaxis(case.probs, -1, 0)[1:]
 
 
 def _ece(case: Case) -> Array | None:
-    return None if case.truth is None else _ece_by(case, case.truth)
+    if case.truth is None:
+        return None
+    return jax.vmap(functools.partial(_ece_of_class, truth=case.truth))(*_foreground(case))
 
 
 def _label_ece(case: Case) -> Array:
     """With each rater's label as truth, a mean over the given ones."""
-    each = jax.vmap(functools.partial(_ece_by, case))(case.batch["labels"])
-    return jnp.mean(each, axis=0, where=case.batch["rater_mask"][:, None])
+    of_raters = jax.vmap(_ece_of_class, in_axes=(None, None, 0))
+
+    def of_class(one: tuple[Integer[Array, ""], Float[Array, "*S"]]) -> Float[Array, ""]:
+        return jnp.mean(of_raters(*one, case.batch["labels"]), where=case.batch["rater_mask"])
+
+    # One class at a time: those of all raters and classes of a volume would fill the memory.
+    return jax.lax.map(of_class, _foreground(case))
 
 
 def _brier(case: Case) -> Array | None:
