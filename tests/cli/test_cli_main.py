@@ -172,6 +172,16 @@ _REFUSED = {
         "dice: expected a noise that has a strength",
     ),
     "half a rater": (("simulate", "IN", "--out", "OUT", "-r", "1.5"), 2, "'1.5'"),
+    "an absent folder to report on": (
+        ("raters", "nowhere", "--out", "OUT"),
+        1,
+        "there is no folder nowhere",
+    ),
+    "an absent folder to judge by": (
+        ("evaluate", "IN", "nowhere", "--out", "OUT"),
+        1,
+        "there is no folder nowhere",
+    ),
     "an unknown kind of problem": (
         ("check", "IN", "--ignore", "nothing"),
         2,
