@@ -130,6 +130,25 @@ def count(codes: Integer[Array, "*V"], size: int) -> Float[Array, "K"]:
     return counts.astype(jnp.float32)
 
 
+def group(
+    votes: Integer[Array, "N R V"], num_classes: int, *, each_voxel: bool = False
+) -> tuple[Integer[Array | np.ndarray, "M R"], Float[Array, "M"], Integer[Array, "N V"] | None]:
+    """Groups voxels by their votes 0 to L, unless that are more groups than voxels.
+
+    Returns:
+      The votes of every group ``[M, R]``, its number of voxels ``[M]``, and the group of every
+      voxel ``[N, V]``; with `each_voxel`, or if there are fewer voxels than patterns, every voxel
+      is a group, in order, and None stands for their numbers.
+    """
+    num_raters = votes.shape[1]
+    size = number(num_raters, num_classes)
+    if each_voxel or size > votes.size // num_raters:
+        rows = jnp.moveaxis(votes, 1, -1).reshape(-1, num_raters)
+        return rows, jnp.ones(len(rows), jnp.float32), None
+    codes = encode(votes, num_classes)
+    return table(num_raters, num_classes), count(codes, size), codes
+
+
 class Tally(NamedTuple):
     """How often patterns of votes occur, on the host.
 

@@ -222,18 +222,10 @@ def _fuse(labels, num_classes, *, rater_mask, prior, **options):
         expected = (num_classes,) if prior.ndim == 1 else shape
         checks.shape("prior", prior, expected, like="labels")
     votes = patterns.ballots(labels.reshape(num_images, num_raters, -1), num_classes, rater_mask)
-    size = patterns.number(num_raters, num_classes)
     everywhere = prior is None or prior.ndim == 1
-    if everywhere and size <= votes.size // num_raters:
-        codes = patterns.encode(votes, num_classes)
-        counts = patterns.count(codes, size)
-        chosen = patterns.table(num_raters, num_classes)
-    else:
-        codes = None
-        chosen = jnp.moveaxis(votes, 1, -1).reshape(-1, num_raters)
-        counts = jnp.ones(len(chosen), jnp.float32)
     if not everywhere:
         prior = prior.reshape(-1, num_classes)
+    chosen, counts, codes = patterns.group(votes, num_classes, each_voxel=not everywhere)
     probs, *rest = _maximise(chosen, counts, num_classes, prior=prior, **options)
     if codes is not None:
         probs = jnp.take(probs, codes.astype(jnp.int32), axis=0)

@@ -141,6 +141,12 @@ def maximise(
     return probs, cms, iterations, log_likelihood
 
 
+def judge(rows: Rows, truth: Float[Array, "M L"]) -> tuple[Float[Array, "R L L"], Float[Array, ""]]:
+    """Returns the raters' matrices where the truth is known, and the log-likelihood by these."""
+    cms = confusion(rows, truth)
+    return cms, posterior(rows, cms)[1]
+
+
 def confusion(rows: Rows, probs: Float[Array, "M L"]) -> Float[Array, "R L L"]:
     """M-step: returns the matrices that explain the votes best if the truth follows ``probs``.
 

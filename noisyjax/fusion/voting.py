@@ -1,20 +1,34 @@
-"""Fusion that treats every rater alike: the mean label and the majority vote."""
+"""Fusion by counting votes: the mean label and the majority vote; class ids of probabilities.
+
+A tie is decided by a rule with a name: "lowest", the lowest class id, which favours the
+background; "random", one of the tied classes, drawn uniformly at every voxel anew; "undecided", an
+id of its own (ITK's LabelVoting).
+"""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
+from noisyjax.core import checks
 from noisyjax.fusion import patterns
 
+TIES = ("lowest", "random", "undecided")
+# Rounding parts what would be equal; relative to the largest.
+_SAME = 1e-6
 
-def _votes(labels, num_classes, rater_mask):
+
+def _votes(labels, num_classes, rater_mask, weights):
     """The number of votes for each class, float32 ``[*S, L]``."""
     patterns.check(labels, num_classes, rater_mask)
     # Wide enough for every class id, so that none wraps round onto another.
     ballots = jax.nn.one_hot(labels.astype(jnp.int32), num_classes, dtype=bool)
+    each = (-1,) + (1,) * labels.ndim
     if rater_mask is not None:
-        ballots &= rater_mask.reshape((-1,) + (1,) * labels.ndim)
-    return jnp.sum(ballots, axis=0, dtype=jnp.float32)
+        ballots &= rater_mask.reshape(each)
+    if weights is None:
+        return jnp.sum(ballots, axis=0, dtype=jnp.float32)
+    checks.shape("weights", weights, labels.shape[:1], like="labels")
+    return jnp.sum(jnp.where(ballots, weights.astype(jnp.float32).reshape(each), 0), axis=0)
 
 
 def mean(
@@ -22,6 +36,7 @@ def mean(
     num_classes: int,
     *,
     rater_mask: Bool[Array, "R"] | None = None,
+    weights: Float[Array, "R"] | None = None,
 ) -> Float[Array, "*S L"]:
     """Returns the share of raters who chose each class, ``[*S, L]``; 1/L where nobody voted.
 
@@ -29,14 +44,15 @@ def mean(
       labels: class ids, ``[R, *S]``; an id that is no class (an ignore label such as 255) is no
         vote.
       rater_mask: ``[R]``, who labelled the image; the others have no vote.
+      weights: ``[R]``, 0 or more; a rater of weight 2 counts like two. None: 1 each.
 
     >>> mean(jnp.array([[0, 1], [0, 1], [0, 0], [1, 1]]), 2)
     Array([[0.75, 0.25],
            [0.25, 0.75]], dtype=float32)
     """
-    votes = _votes(labels, num_classes, rater_mask)
+    votes = _votes(labels, num_classes, rater_mask, weights)
     total = jnp.sum(votes, axis=-1, keepdims=True)
-    return jnp.where(total > 0, votes / jnp.maximum(total, 1), 1 / num_classes)
+    return jnp.where(total > 0, votes / jnp.where(total > 0, total, 1), 1 / num_classes)
 
 
 def majority(
@@ -44,24 +60,67 @@ def majority(
     num_classes: int,
     *,
     rater_mask: Bool[Array, "R"] | None = None,
+    weights: Float[Array, "R"] | None = None,
+    ties: str | None = None,
+    undecided: int | None = None,
     key: Key[Array, ""] | None = None,
 ) -> Int[Array, "*S"]:
     """Returns the class that most raters chose, ``[*S]`` int32.
 
-    Among classes with equally many votes, all of them where nobody voted, one is drawn uniformly at
-    random, at every voxel anew, if a key is given; without a key the lowest class id wins, which
-    favours the background.
+    Among classes with equally many votes, all of them where nobody voted, the rule for ties
+    decides, see `decide`.
 
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class is no vote.
       rater_mask: ``[R]``, who labelled the image; the others have no vote.
-      key: breaks ties; the example's key of purpose "ties".
+      weights: ``[R]``, 0 or more; a rater of weight 2 counts like two. None: 1 each.
+      ties, undecided: see `decide`.
+      key: breaks ties at random; the example's key of purpose "ties".
 
     >>> majority(jnp.array([[0, 1], [0, 2], [1, 2], [1, 2]]), 3)
     Array([0, 2], dtype=int32)
     """
-    votes = _votes(labels, num_classes, rater_mask)
+    votes = _votes(labels, num_classes, rater_mask, weights)
+    return decide(votes, ties=ties, undecided=undecided, key=key)
+
+
+def decide(
+    probs: Float[Array, "*S L"],
+    *,
+    ties: str | None = None,
+    undecided: int | None = None,
+    key: Key[Array, ""] | None = None,
+) -> Int[Array, "*S"]:
+    """Returns the most probable class at every voxel, ``[*S]`` int32, and says what ties become.
+
+    Probabilities (or numbers of votes) that differ by no more than a millionth of the largest are a
+    tie: those of EM are not more exact.
+
+    Args:
+      probs: of each class, as a fusion gives them, ``[*S, L]``.
+      ties: one of `TIES`; None: "undecided" with an id of it, "random" with a key, else "lowest".
+      undecided: the id of ties that are "undecided", and for these only: L, 255, or another.
+      key: draws ties that are "random", and is for these only.
+
+    Raises:
+      ValueError: if the rule is unknown, lacks its id or key, or has that of another.
+
+    >>> probs = jnp.array([[0.2, 0.8], [0.5, 0.5]])
+    >>> decide(probs).tolist(), decide(probs, undecided=255).tolist()
+    ([1, 0], [1, 255])
+    """
+    if ties is None:
+        ties = "random" if key is not None else "lowest" if undecided is None else "undecided"
+    checks.one_of("ties", ties, TIES)
+    for name, value, of in (("undecided", undecided, "undecided"), ("key", key, "random")):
+        if (value is not None) != (ties == of):
+            wanted = "one" if ties == of else "none"
+            raise ValueError(f'{name}: expected {wanted} where ties are "{ties}"')
+    tied = probs >= (1 - _SAME) * jnp.max(probs, axis=-1, keepdims=True)
+    scores = tied
     if key is not None:
-        # Votes are whole numbers, so that less than a half decides among equals only.
-        votes += 0.5 * jax.random.uniform(key, votes.shape)
-    return jnp.argmax(votes, axis=-1).astype(jnp.int32)
+        scores = jnp.where(tied, probs + 0.5 * jax.random.uniform(key, probs.shape), -jnp.inf)
+    chosen = jnp.argmax(scores, axis=-1).astype(jnp.int32)
+    if undecided is not None:
+        chosen = jnp.where(jnp.sum(tied, axis=-1) > 1, undecided, chosen)
+    return chosen

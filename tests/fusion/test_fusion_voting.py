@@ -118,3 +118,42 @@ def test_mean_is_a_distribution_and_does_not_depend_on_the_order_of_raters():
     result = voting.mean(labels, 5)
     np.testing.assert_allclose(result.sum(-1), 1, rtol=1e-6)
     np.testing.assert_array_equal(result, voting.mean(labels[::-1], 5))
+
+
+def test_a_rater_of_weight_2_counts_like_two():
+    weights = jnp.array([1.0, 2.0, 1.0, 1.0, 0.0])
+    twice = LABELS[jnp.array([0, 1, 1, 2, 3])]
+    ours = voting.mean(LABELS, 3, weights=weights)
+    np.testing.assert_array_equal(ours, voting.mean(twice, 3))
+    ours = voting.majority(LABELS, 3, weights=weights, undecided=9)
+    np.testing.assert_array_equal(ours, voting.majority(twice, 3, undecided=9))
+
+
+def test_ties_are_undecided_also_of_weights_that_are_not_whole():
+    assert voting.majority(LABELS, 3, undecided=255).tolist() == [0, 1, 255, 255]
+    labels = jnp.array([[0], [0], [0], [1]])
+    weights = jnp.array([0.1, 0.1, 0.1, 0.3])
+    assert voting.majority(labels, 2, weights=weights, undecided=7).tolist() == [7]
+    assert voting.majority(jnp.full((2, 1), 255), 2, undecided=7).tolist() == [7]
+
+
+def test_probabilities_within_rounding_are_a_tie():
+    probs = jnp.array([[0.5, 0.5 + 2e-7], [0.5, 0.5001], [0.0, 0.0]])
+    assert voting.decide(probs, ties="lowest").tolist() == [0, 1, 0]
+    assert voting.decide(probs, undecided=2).tolist() == [2, 1, 2]
+    drawn = voting.decide(jnp.tile(probs[:1], (1000, 1)), key=jax.random.key(0))
+    assert 400 < int(drawn.sum()) < 600
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ties": "highest"}, "ties: expected one of"),
+        ({"ties": "random"}, 'key: expected one where ties are "random"'),
+        ({"ties": "undecided"}, 'undecided: expected one where ties are "undecided"'),
+        ({"ties": "lowest", "undecided": 3}, 'undecided: expected none where ties are "lowest"'),
+    ],
+)
+def test_a_rule_for_ties_has_what_it_needs(options, message):
+    with pytest.raises(ValueError, match=message):
+        voting.majority(LABELS, 3, **options)

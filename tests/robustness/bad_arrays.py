@@ -120,7 +120,42 @@ _FUSION = [
     _row(
         "unknown fusion",
         lambda: fuse.targets("best", 2),
-        "fusion: expected one of 'staple', 'spatial_staple', got 'best'",
+        "fusion: expected one of 'staple', 'spatial_staple', 'simple', 'jaccard_median', got",
+    ),
+    _row(
+        "weights of other raters",
+        lambda: fusion.staple(zeros(3, 4), 2, weights=jnp.ones(2)),
+        r"weights: expected shape \[3\] like raters, got \[2\]",
+    ),
+    _row(
+        "votes weighted by other raters",
+        lambda: fusion.mean(zeros(3, 4), 2, weights=jnp.ones(2)),
+        r"weights: expected shape \[3\] like labels, got \[2\]",
+    ),
+    _row(
+        "a prior that is given and estimated",
+        lambda: fusion.staple(zeros(3, 4), 2, prior=jnp.ones(2) / 2, prior_update="estimated"),
+        'prior: expected None where prior_update is "estimated"',
+    ),
+    _row(
+        "patterns as a map",
+        lambda: fusion.staple_of_patterns(zeros(3, 4, 5), zeros(3, dtype=F), 2),
+        r"votes: expected \[K, R\], none of it 0, got \[3, 4, 5\]",
+    ),
+    _row(
+        "counts of other patterns",
+        lambda: fusion.simple_of_patterns(zeros(3, 4), zeros(4, dtype=F), 2),
+        r"counts: expected shape \[3\] like votes, got \[4\]",
+    ),
+    _row(
+        "one class of a median",
+        lambda: fusion.jaccard_median(zeros(3, 4), 1),
+        "num_classes: expected at least 2, got 1",
+    ),
+    _row(
+        "an unknown rule for ties",
+        lambda: fusion.decide(zeros(3, 2, dtype=F), ties="first"),
+        "ties: expected one of 'lowest', 'random', 'undecided', got 'first'",
     ),
 ]
 

@@ -47,7 +47,6 @@ def test_nifti_keeps_values_dtype_affine_and_spacing(tmp_path, end, dtype):
 @pytest.mark.parametrize("end", [".mha", ".nrrd"])
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
 def test_itk_formats_keep_values_dtype_and_place(tmp_path, end, dtype):
-    pytest.importorskip("SimpleITK")
     path = tmp_path / f"a{end}"
     # Turned and mirrored, without shear, which ITK does not have.
     affine = np.array([[0.0, -2.0, 0, 5], [1.5, 0, 0, -7.5], [0, 0, 3.0, 2.0], [0, 0, 0, 1]])
@@ -157,8 +156,6 @@ def test_a_nearly_straight_volume_turns_by_whole_axes():
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, name, content, fault, message):
-    if name.endswith((".mha", ".nrrd")):
-        pytest.importorskip("SimpleITK")
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -172,8 +169,6 @@ def test_what_cannot_be_read_is_named(tmp_path, name, content, fault, message):
 @pytest.mark.parametrize("end", [".nii", ".nii.gz", ".mha", ".nrrd", ".png", ".tif"])
 @pytest.mark.parametrize("left", [0.3, 0.97])
 def test_a_file_that_is_cut_off_is_named(tmp_path, end, left):
-    if end in (".mha", ".nrrd"):
-        pytest.importorskip("SimpleITK")
     path = tmp_path / f"a{end}"
     shape = (64, 64) if end in (".png", ".tif") else (16, 16, 16)
     fakes.save(path, np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8))
@@ -186,8 +181,6 @@ def test_a_file_that_is_cut_off_is_named(tmp_path, end, left):
 
 @pytest.mark.parametrize("end", [".nii.gz", ".mha", ".nrrd", ".tif"])
 def test_no_more_than_allowed_is_allocated(tmp_path, end):
-    if end in (".mha", ".nrrd"):
-        pytest.importorskip("SimpleITK")
     path = tmp_path / f"a{end}"
     fakes.save(
         path, np.zeros((32, 32), np.uint8) if end == ".tif" else np.zeros((8, 8, 8), np.uint8)
