@@ -139,8 +139,8 @@ def mean_interval(
       level: of confidence.
       draws: how often.
 
-    >>> low, high = mean_interval(np.array([0.7, 0.8, 0.9]))
-    >>> bool(0.7 <= low < 0.8 < high <= 0.9)
+    >>> low, high = mean_interval(np.array([0.5, 0.6, 0.7, 0.8, 0.9]))
+    >>> bool(0.5 < low < 0.7 < high < 0.9)
     True
     """
     if not 0 < level < 1:
@@ -158,5 +158,4 @@ def mean_interval(
     if usable.any():
         edges = [(1 - level) / 2, (1 + level) / 2]
         limits[:, usable] = np.nanquantile(means[:, usable], edges, axis=0)
-    low, high = limits.reshape(2, *shape)
-    return low, high
+    return limits[0].reshape(shape), limits[1].reshape(shape)

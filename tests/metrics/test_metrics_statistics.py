@@ -76,3 +76,34 @@ def test_holm_by_hand():
     np.testing.assert_allclose(adjusted, [0.03, 0.06, math.nan, 0.06, 0.02])
     assert statistics.holm([0.6, 0.9]).tolist() == [1.0, 1.0]
     assert statistics.holm([]).shape == (0,)
+
+
+def test_intervals_of_means_are_those_of_normal_values():
+    values = np.random.default_rng(0).standard_normal(400)
+    low, high = statistics.mean_interval(values, draws=4000)
+    half = 1.96 * values.std() / np.sqrt(400)
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.01)
+    inner = statistics.mean_interval(values, level=0.5)
+    assert low < inner[0] < inner[1] < high
+
+
+def test_intervals_draw_the_same_cases_for_every_column():
+    values = np.random.default_rng(0).random(20)
+    low, high = statistics.mean_interval(np.stack([values, 1 - values], axis=1), draws=500)
+    assert low[0] == pytest.approx(1 - high[1])
+    assert statistics.mean_interval(values, draws=500)[0] == low[0]
+
+
+def test_undefined_values_are_left_out_of_intervals():
+    table = np.array([[0.5, np.nan, np.inf, 0.2], [0.5, 1.0, 1.0, np.nan], [0.5, np.nan, 0.0, 0.4]])
+    low, high = statistics.mean_interval(table)
+    assert (low[0], high[0]) == pytest.approx((0.5, 0.5))
+    assert np.isnan([low[1], high[1], low[2], high[2]]).all()
+    assert (low[3], high[3]) == pytest.approx((0.2, 0.4))
+
+
+def test_bad_options_of_intervals_are_named():
+    with pytest.raises(ValueError, match=r"level: expected a number in \(0, 1\), got 1"):
+        statistics.mean_interval(np.zeros(3), level=1.0)
+    with pytest.raises(ValueError, match="draws: expected a number > 0, got 0"):
+        statistics.mean_interval(np.zeros(3), draws=0)

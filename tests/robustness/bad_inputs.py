@@ -66,7 +66,16 @@ def table() -> list[Bad]:
     import bad_files
     import bad_folders
     import bad_losses
+    import bad_predictions
     import bad_volumes
 
-    parts = (bad_configs, bad_losses, bad_arrays, bad_volumes, bad_files, bad_folders)
+    parts = (
+        bad_configs,
+        bad_losses,
+        bad_arrays,
+        bad_volumes,
+        bad_files,
+        bad_folders,
+        bad_predictions,
+    )
     return [row for part in parts for row in part.ROWS]
