@@ -25,7 +25,8 @@ def options(function: Callable, *, without: Collection[str] = ()) -> dict[str, A
 def check(what: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Raises a ValueError unless options exist and are of the kind of their defaults.
 
-    Where the default is a number several will do, one for each axis; where it is None, anything.
+    Where the default is a number several will do, one for each axis; where it is None it stands for
+    numbers as well.
 
     Args:
       what: has the options, for the message.
@@ -39,7 +40,9 @@ def check(what: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> N
         if name not in defaults:
             known = f"expected one of {', '.join(defaults)}" if defaults else "it has none"
             raise ValueError(f"{name}: {what} has no such option, {known}")
-        kind = type(defaults[name])
+        kind = float if defaults[name] is None else type(defaults[name])
+        if value is None and defaults[name] is None:
+            continue
         if kind in _KINDS and not _fits(value, kind):
             raise ValueError(f"{name}: expected {_KINDS[kind]}, got {value!r}")
 

@@ -180,10 +180,14 @@ class _Work:
 
         size = {"num_raters": len(self._raters), "num_classes": self._opened.num_classes}
         tally = patterns.tally(codes(), **size)
-        given = {} if self._weights is None else {"weights": self._weights}
-        fuse = fusions.METHODS[self._settings.method].fuse
-        options = given | dict(self._settings.options)
-        return tally, fuse(tally, self._opened.num_classes, **options)
+        fused = fusions.fuse_patterns(
+            tally,
+            self._opened.num_classes,
+            self._settings.method,
+            weights=self._weights,
+            options=self._settings.options,
+        )
+        return tally, fused
 
     def _make(self, name: str) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
         """Makes the files of a case; returns its rows of the two tables."""

@@ -1,7 +1,8 @@
 """All fusions by name, of one case whose patterns of votes have been counted."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from noisyjax.tool import folder
 # Which class a voxel gets for which several are equally probable: the lowest, or none.
 TIES = ("lowest", "undecided")
 
-# Posteriors that are closer than this are equal: single precision tells them apart no better.
+# Sums of weights that are closer than this are equal.
 _EQUAL = 1e-6
 
 
@@ -74,10 +75,15 @@ def _majority(tally: patterns.Tally, num_classes: int, *, weights: Any = None) -
     return Fused((most / most.sum(axis=-1, keepdims=True)).astype(np.float32), None)
 
 
-def _staple(tally: patterns.Tally, num_classes: int, **options: Any) -> Fused:
-    options = {name: _array(value) for name, value in options.items()}
-    fused = fusion.staple_of_patterns(tally.votes, tally.counts, num_classes, **options)
-    return Fused(np.asarray(fused.probs), np.asarray(fused.cms))
+def _by_library(library: Callable[..., fusion.Fusion], *, pooled: bool = False) -> Method:
+    """The method of a function of `noisyjax.fusion` that takes counted patterns."""
+
+    def fuse(tally: patterns.Tally, num_classes: int, **options: Any) -> Fused:
+        options = {name: _array(value) for name, value in options.items()}
+        fused = library(tally.votes, tally.counts, num_classes, **options)
+        return Fused(np.asarray(fused.probs), np.asarray(fused.cms))
+
+    return Method(fuse, library, pooled)
 
 
 def _array(value: Any) -> Any:
@@ -89,9 +95,11 @@ def _array(value: Any) -> Any:
 METHODS = {
     "majority": Method(_majority, shares),
     "mean": Method(_mean, shares),
-    "staple": Method(_staple, fusion.staple_of_patterns),
-    "pooled_staple": Method(_staple, fusion.staple_of_patterns, pooled=True),
+    "staple": _by_library(fusion.staple_of_patterns),
+    "pooled_staple": _by_library(fusion.staple_of_patterns, pooled=True),
     "spatial_staple": Method(None, fusion.spatial_staple),
+    "simple": _by_library(fusion.simple_of_patterns),
+    "jaccard_median": _by_library(fusion.jaccard_median_of_patterns),
 }
 
 
@@ -177,24 +185,30 @@ def fuse(
     """Fuses one case; `pooled` is what has been fused of all cases at once."""
     votes, num_classes = case.tally.votes, case.num_classes
     largest = shares(votes, num_classes).max(axis=-1)
-    nobody = (votes == num_classes).all(axis=-1)
+    heard = votes if weights is None else votes[:, weights > 0]
+    nobody = (heard == num_classes).all(axis=-1)
     disagreement = np.where(nobody, 0, 1 - largest).astype(np.float32)
     spread = functools.partial(patterns.spread, tally=case.tally, codes=case.codes)
     entry = METHODS[method]
     if entry.fuse is None:
         mask = jnp.asarray(case.rater_mask)
         labels = jnp.asarray(case.labels)
-        whole = fusion.spatial_staple(labels, num_classes, rater_mask=mask, **options)
+        # What is compiled for an option has to be hashable.
+        chosen = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
+        with _naming(method, options):
+            whole = fusion.spatial_staple(labels, num_classes, rater_mask=mask, **chosen)
         probs, cms = np.asarray(whole.probs), np.asarray(whole.cms)
-        label = decide(probs, ties)
+        label = _decide(probs, ties)
 
         def prob(k: int) -> np.ndarray:
             return probs[..., k]
     else:
-        given = options if weights is None else {"weights": weights, **options}
-        tally, fused = pooled or (case.tally, entry.fuse(case.tally, num_classes, **given))
+        tally, fused = pooled or (
+            case.tally,
+            fuse_patterns(case.tally, num_classes, method, weights=weights, options=options),
+        )
         cms = fused.cms
-        label = patterns.spread(decide(fused.probs, ties), tally, case.codes)
+        label = patterns.spread(_decide(fused.probs, ties), tally, case.codes)
 
         def prob(k: int) -> np.ndarray:
             return patterns.spread(fused.probs[:, k], tally, case.codes)
@@ -203,14 +217,31 @@ def fuse(
     return Voxels(label, prob, spread(disagreement), cms)
 
 
-def decide(probs: Float[np.ndarray, "*K L"], ties: str) -> UInt8[np.ndarray, "*K"]:
-    """Returns the most probable class; of several equal ones the lowest or `folder.NO_LABEL`.
+def fuse_patterns(
+    tally: patterns.Tally,
+    num_classes: int,
+    method: str,
+    *,
+    weights: Float[np.ndarray, "R"] | None,
+    options: Mapping[str, Any],
+) -> Fused:
+    """Fuses counted voxels, of one case or several, by a method for which those alike are equal."""
+    given = options if weights is None else {"weights": weights, **options}
+    with _naming(method, options):
+        return METHODS[method].fuse(tally, num_classes, **given)
 
-    >>> decide(np.array([[0.5, 0.5], [0.2, 0.8]]), "undecided").tolist()
-    [255, 1]
-    """
-    close = probs >= probs.max(axis=-1, keepdims=True) - _EQUAL
-    label = close.argmax(axis=-1).astype(np.uint8)
-    if ties == "undecided":
-        label[close.sum(axis=-1) > 1] = folder.NO_LABEL
-    return label
+
+@contextlib.contextmanager
+def _naming(method: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Names the options where there are several numbers in place of one."""
+    try:
+        yield
+    except TypeError as error:
+        raise ValueError(f"{method}: expected other options, got {dict(options)}") from error
+
+
+def _decide(probs: Float[np.ndarray, "*K L"], ties: str) -> UInt8[np.ndarray, "*K"]:
+    """The most probable class; of several equal ones the lowest, or `folder.NO_LABEL`."""
+    undecided = folder.NO_LABEL if ties == "undecided" else None
+    label = fusion.decide(jnp.asarray(probs), ties=ties, undecided=undecided)
+    return np.array(label, np.uint8)

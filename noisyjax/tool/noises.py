@@ -170,6 +170,8 @@ def pool(key: Key[Array, ""], truth: Truth, given: Given, *, rater: int | None =
     """One organ as a rater of the pool draws it; None: another one in each case."""
     if given.num_classes != 2:
         raise ValueError(f"rater_pool: expected labels of 2 classes, got {given.num_classes}")
+    if rater is not None:
+        checks.one_of("rater", rater, range(len(rater_pool.RATERS)))
     rater_key, label_key = jax.random.split(key)
     if rater is None:
         (rater,) = rater_pool.assign(rater_key, jnp.zeros(1, jnp.int32))
@@ -266,4 +268,8 @@ def check(
     given = Given(num_classes, (1.0,) * len(shape))
     truth = jax.ShapeDtypeStruct(shape, jnp.uint8)
     one = functools.partial(NOISES[name].draw, given=given, **chosen)
-    jax.eval_shape(one, rng.root_key(0), truth)
+    try:
+        jax.eval_shape(one, rng.root_key(0), truth)
+    except TypeError as error:
+        # Several numbers where there can be one.
+        raise ValueError(f"{name}: expected other options, got {dict(chosen)}") from error

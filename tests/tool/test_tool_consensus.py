@@ -52,6 +52,9 @@ def test_a_weight_counts_like_as_many_raters():
     again = noisyjax.consensus(LABELS[[0, 1, 1]], method="mean")
     np.testing.assert_allclose(weighed.probs, again.probs, rtol=1e-6)
     assert weighed.label.tolist() == [0, 1, 0, 1, NO]
+    # Where nobody but one who does not count has a vote there is none.
+    alone = noisyjax.consensus(LABELS, method="mean", weights=[0, 0, 1])
+    assert alone.label.tolist() == [0, 1, 1, NO, NO]
 
 
 def test_who_did_not_label_the_case_has_no_vote():
@@ -70,6 +73,8 @@ def test_who_did_not_label_the_case_has_no_vote():
         ("staple", {"prior": [0.5, 0.3, 0.2], "max_iterations": 3}),
         ("pooled_staple", {}),
         ("spatial_staple", {"window": 3, "bias": 0.25}),
+        ("simple", {"alpha": 0.5}),
+        ("jaccard_median", {}),
     ],
 )
 def test_fusions_are_those_of_the_library(method, options):
@@ -247,6 +252,13 @@ def test_other_options_need_another_folder(tmp_path):
         ({"method": "mean", "window": 3}, "^window: mean has no such option, it has none"),
         ({"tolerance": "little"}, "^tolerance: expected a number, got 'little'"),
         ({"tolerance": -1.0}, "^tolerance: expected a number >= 0"),
+        ({"tolerance": (1.0, 2.0)}, "^staple: expected other options, got {'tolerance': "),
+        ({"prior": "even"}, "^prior: expected a number, got 'even'"),
+        ({"prior": [1.0]}, r"^prior: expected shape \[2\]"),
+        (
+            {"method": "spatial_staple", "bias": (0.0, 1.0)},
+            "^spatial_staple: expected other options",
+        ),
         ({"ties": "random"}, "^ties: expected one of 'lowest', 'undecided'"),
         ({"weights": [1, 1]}, r"^weights: expected shape \[3\] like raters"),
         ({"weights": [1, -1, 1]}, "^weights: expected numbers >= 0"),

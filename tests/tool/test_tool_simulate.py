@@ -247,6 +247,9 @@ def test_running_again_goes_on(tmp_path):
         ({"dice": 0.8, "noise": "blank"}, "^dice: expected a noise that has a strength"),
         ({"dice": 0.8, "a": 0.1}, "^dice: expected in place of a strength, got a as well"),
         ({"millimetres": True}, "^spacing: expected that of the voxels"),
+        ({"noise": "wrong", "fractures": (1, 2)}, "^wrong: expected other options"),
+        ({"noise": "elastic", "smoothness": "much"}, "^smoothness: expected a number"),
+        ({"noise": "rater_pool", "rater": 12}, "^rater: expected one of 0, 1"),
         ({"kinds": ("fog",), "noise": "replacement"}, "^kinds: expected one of"),
     ],
 )

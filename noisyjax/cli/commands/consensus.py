@@ -49,7 +49,8 @@ def consensus(
 ) -> None:
     """Fuse the labels of the raters of every case in FOLDER.
 
-    Methods: majority, mean, staple, pooled_staple, spatial_staple.
+    Methods: majority, mean, staple, pooled_staple, spatial_staple, simple,
+    jaccard_median.
     """
     from noisyjax.tool import consensus
 
