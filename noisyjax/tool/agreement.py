@@ -1,6 +1,5 @@
 """How far the raters of one case agree with each other and with what they say together."""
 
-import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from noisyjax.fusion import patterns
+from noisyjax.tool import votes
 
 
 class Agreement(NamedTuple):
@@ -35,23 +35,19 @@ def between_raters(tally: patterns.Tally, num_classes: int) -> Agreement:
     >>> found.disputed, found.dice.round(2).tolist(), found.volumes.tolist()
     (0.25, [0.67, 0.8], [[2, 2], [1, 3]])
     """
-    votes, counts = tally.votes, tally.counts
-    chosen = np.stack([votes == k for k in range(num_classes)], axis=-1)
-    of_class = chosen.any(axis=1).sum(axis=-1)
-    cast = counts[of_class > 0].sum()
-    disputed = counts[of_class > 1].sum() / cast if cast else np.nan
-    scores = []
-    for one, other in itertools.combinations(range(votes.shape[1]), 2):
-        both = (votes[:, one] < num_classes) & (votes[:, other] < num_classes)
-        seen = counts * both
-        overlap = seen @ (chosen[:, one] & chosen[:, other])
-        size = seen @ chosen[:, one] + seen @ chosen[:, other]
-        scores.append(np.where(size > 0, 2 * overlap / np.maximum(size, 1), np.nan))
-    defined = np.isfinite(scores) if scores else np.zeros((1, num_classes), bool)
-    total = np.where(defined, scores, 0).sum(axis=0) if scores else np.zeros(num_classes)
-    found = defined.sum(axis=0)
-    dice = np.where(found > 0, total / np.maximum(found, 1), np.nan)
-    return Agreement(float(disputed), dice, np.einsum("k,krl->rl", counts, chosen))
+    found = votes.Votes(tally.votes, tally.counts)
+    chosen = [(tally.votes == k).any(axis=1) for k in range(num_classes)]
+    named = np.sum(chosen, axis=0)
+    cast = tally.counts[named > 0].sum()
+    disputed = tally.counts[named > 1].sum() / cast if cast else np.nan
+    joint = votes.joint(found, num_classes)
+    pairs = joint[np.triu_indices(len(joint), 1)]
+    size = pairs.sum(axis=1) + pairs.sum(axis=2)
+    scores = np.where(size > 0, 2 * np.diagonal(pairs, axis1=1, axis2=2) / np.maximum(size, 1), 0)
+    defined = (size > 0).sum(axis=0)
+    dice = np.where(defined > 0, scores.sum(axis=0) / np.maximum(defined, 1), np.nan)
+    own = np.diagonal(np.diagonal(joint), axis1=0, axis2=1)
+    return Agreement(float(disputed), dice, own)
 
 
 def confusion(

@@ -222,6 +222,20 @@ def _process(arguments, cwd, **environment):
     return done.stdout
 
 
+def test_a_process_ends_as_it_should(given, tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "noisyjax", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    out = tmp_path / "out"
+    done = run("consensus", given, "-m", "majority", "--out", out)
+    assert (done.returncode, done.stdout) == (0, f"{out}: 4 cases, done\n")
+    done = run("consensus", given, "-m", "best", "--out", out)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: method: expected one of 'majority'")
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_wheel_works_far_from_the_checkout(given, tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     build = "from setuptools import build_meta; build_meta.build_wheel(SYS)"
