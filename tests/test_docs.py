@@ -18,6 +18,7 @@ from noisyjax.losses import ssim
 from noisyjax.methods import fused
 from noisyjax.metrics import matching
 from noisyjax.noise import annotators, replacement
+from noisyjax.tool import prediction_metrics, rater_votes
 from noisyjax.train import config_fields, optimiser
 from noisyjax.train.evaluation import case_metrics
 
@@ -259,6 +260,14 @@ def test_every_name_is_documented(names):
     text = (_ROOT / "docs" / "overview.md").read_text()
     assert names
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "names", [prediction_metrics.METRICS, prediction_metrics.EMPTY, rater_votes.REGIONS]
+)
+def test_what_commands_measure_is_documented(names):
+    text = (_ROOT / "docs" / "tool.md").read_text()
+    assert [name for name in names if f"`{name}`" not in text and f" {name}`" not in text] == []
 
 
 @pytest.fixture
