@@ -18,7 +18,9 @@ def show(tables: Iterable[Table]) -> None:
     for title, head, body in tables:
         table = rich.table.Table(title=title, title_justify="left")
         for number, heading in enumerate(head):
-            table.add_column(rich.text.Text(heading), justify="right" if number else "left")
+            numbers = any(row[number][:1].isdigit() for row in body)
+            justify = "right" if numbers and number else "left"
+            table.add_column(rich.text.Text(heading), justify=justify)
         for row in body:
             # Names of cases and raters may hold what the console reads as markup.
             table.add_row(*map(rich.text.Text, row))

@@ -71,7 +71,7 @@ def tables(report: evaluate.Report) -> Iterator[tuple[str, list[str], list[list[
     for line in report.lines:
         if evaluate.is_main(line.key, report):
             mean, sd, count, undefined = line.summary
-            limits = f"{_number(line.low)} to {_number(line.high)}"
+            limits = f"{_number(line.low)} to {_number(line.high)}".replace("– to –", "–")
             about = prediction_metrics.METRICS[line.key.metric].about
             cells = [_number(mean), _number(sd), limits, f"{count}/{count + undefined}", about]
             body.append([line.key.metric, line.key.label, line.key.rater, *cells])
