@@ -288,7 +288,9 @@ def registries():
 
 @pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize(
-    "page", [*(_ROOT / name for name in ("README.md", "docs/tool.md")), *_HOW_TO], ids=_name
+    "page",
+    [*(_ROOT / name for name in ("README.md", "docs/tool.md", "docs/tasks.md")), *_HOW_TO],
+    ids=_name,
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
