@@ -18,7 +18,7 @@ from noisyjax.losses import ssim
 from noisyjax.methods import fused
 from noisyjax.metrics import matching
 from noisyjax.noise import annotators, replacement
-from noisyjax.tool import prediction_metrics, rater_votes
+from noisyjax.tool import fusions, noises, prediction_metrics, rater_votes
 from noisyjax.train import config_fields, optimiser
 from noisyjax.train.evaluation import case_metrics
 
@@ -263,9 +263,16 @@ def test_every_name_is_documented(names):
 
 
 @pytest.mark.parametrize(
-    "names", [prediction_metrics.METRICS, prediction_metrics.EMPTY, rater_votes.REGIONS]
+    "names",
+    [
+        fusions.METHODS,
+        noises.NOISES,
+        prediction_metrics.METRICS,
+        prediction_metrics.EMPTY,
+        rater_votes.REGIONS,
+    ],
 )
-def test_what_commands_measure_is_documented(names):
+def test_what_commands_can_do_is_documented(names):
     text = (_ROOT / "docs" / "tool.md").read_text()
     assert [name for name in names if f"`{name}`" not in text and f" {name}`" not in text] == []
 

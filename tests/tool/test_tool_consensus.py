@@ -10,7 +10,7 @@ import pytest
 import noisyjax
 from noisyjax import fusion
 from noisyjax.data.volumes import read_write
-from noisyjax.tool import folder, fused_folder, fusions
+from noisyjax.tool import data_set, folder, fused_folder, fusions
 
 NO = folder.NO_LABEL
 # Three raters of five voxels; nobody has labelled the last, and one of them not the one before.
@@ -88,6 +88,16 @@ def test_fusions_are_those_of_the_library(method, options):
     voted = (labels < 3).any(axis=0)
     assert (fused.label == np.argmax(expected.probs, axis=-1))[voted].all()
     assert (fused.label[~voted] == NO).all()
+
+
+def test_many_raters_leave_more_patterns_than_are_counted_in_a_table():
+    labels = _several(shape=(30, 30), raters=9)
+    fused = noisyjax.consensus(labels, 3, method="staple")
+    expected = fusion.staple(jnp.asarray(labels), 3)
+    np.testing.assert_allclose(fused.probs, expected.probs, atol=1e-5)
+    mean = noisyjax.consensus(labels, 3, method="mean")
+    np.testing.assert_allclose(mean.probs, fusion.mean(jnp.asarray(labels), 3), atol=1e-6)
+    np.testing.assert_allclose(mean.disagreement, 1 - mean.probs.max(axis=-1), atol=1e-6)
 
 
 def test_files_of_every_case_are_the_fusion_of_its_arrays(tmp_path):
@@ -231,6 +241,29 @@ def test_a_damaged_case_is_named_and_can_be_mended(tmp_path):
     (out / "labelsTr" / "case_00.nii.gz").unlink()
     assert not noisyjax.consensus(root, out=out).finished
     assert noisyjax.consensus(root, out=out).finished
+
+
+def test_what_was_cut_short_goes_on(tmp_path, monkeypatch):
+    root, out = _make(tmp_path / "in"), tmp_path / "out"
+    place = data_set.place_images
+
+    def until_the_disk_is_full(case, *arguments, **options):
+        if case.name == "case_02":
+            raise OSError(28, "No space left on device", "out")
+        place(case, *arguments, **options)
+
+    monkeypatch.setattr(data_set, "place_images", until_the_disk_is_full)
+    with pytest.raises(OSError, match="No space left"):
+        noisyjax.consensus(root, out=out, method="mean", probabilities=True)
+    assert not json.loads((out / "consensus.json").read_text())["finished"]
+    assert not (out / "dataset.json").exists()
+    monkeypatch.setattr(data_set, "place_images", place)
+    written = noisyjax.consensus(root, out=out, method="mean", probabilities=True)
+    assert len(written.cases) == 4
+    whole = noisyjax.consensus(root, out=tmp_path / "whole", method="mean", probabilities=True)
+    for path in sorted(whole.out.rglob("*.*")):
+        if path.is_file() and path.name != "consensus.json":
+            assert (out / path.relative_to(whole.out)).read_bytes() == path.read_bytes()
 
 
 def test_other_options_need_another_folder(tmp_path):
