@@ -66,9 +66,9 @@ class Case:
         found = self.prediction
         there = {
             "probabilities": found.probs is not None,
-            "samples": found.samples is not None or found.rater_labels is not None,
+            "samples": found.samples is not None or bool(self.own_targets),
             "sample probabilities": found.sample_probs is not None,
-            "rater masks": found.rater_labels is not None,
+            "rater masks": bool(self.own_targets),
             "raters": bool(self.rater_mask.any()),
         }
         return frozenset(name for name, known in there.items() if known)
@@ -135,6 +135,8 @@ class Case:
     def own_targets(self) -> dict[int, "Target"]:
         """What is predicted for a rater beside their own label, by the rater's number."""
         found = self.prediction
+        if found.rater_labels is None:
+            return {}
         return {
             int(r): Target(self, found.rater_labels[r], self.labels[r])
             for r in np.flatnonzero(found.rater_mask & self.rater_mask)

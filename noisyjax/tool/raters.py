@@ -149,8 +149,10 @@ def raters(
 
     found: dict[str, rater_votes.CaseVotes] = {}
     problems = each_case.run(list(data.cases), count, found.__setitem__, title="counting votes")
+    # Of cases that test, often nobody's label is there but the truth.
+    found = {name: case for name, case in found.items() if case.rater_mask.any()}
     if not found:
-        raise folder.FolderError(problems)
+        raise folder.FolderError(problems or ["raters: expected labels of raters, got none"])
     estimate = rater_votes.reference(reference, list(found.values()), counted, data.num_classes)
     distances = {}
     if surfaces:

@@ -126,6 +126,30 @@ def test_masks_predicted_for_raters_are_samples_too():
     assert evaluate.Key("own_dice", "1", "rater_3") not in report.keys
 
 
+def test_masks_for_raters_who_did_not_label_the_case_are_no_samples():
+    given = predictions.Prediction(
+        _rows("1100")[0], rater_labels=_rows("1100", "????"), rater_mask=np.array([True, False])
+    )
+    report = _judge(given, "????", "1000", metrics=("dice", "own_dice", "ged2"))
+    assert {key.metric for key in report.keys} == {"dice"}
+    assert report.samples == 0
+
+
+def test_distances_are_those_of_other_packages():
+    medpy = pytest.importorskip("medpy.metric.binary")
+    one, other = (np.random.default_rng(0).random((2, 9, 8, 7)) < 0.2).astype(np.uint8)
+    spacing = (1.0, 1.5, 2.0)
+    names = ("dice", "hd", "hd95_medpy")
+    report = noisyjax.evaluate(one, other[None], spacing=spacing, metrics=names)
+    expected = {
+        "dice": medpy.dc(one, other),
+        "hd": medpy.hd(one, other, voxelspacing=spacing),
+        "hd95_medpy": medpy.hd95(one, other, voxelspacing=spacing),
+    }
+    for name, value in expected.items():
+        assert _value(report, name, rater="rater_1") == pytest.approx(value), name
+
+
 def test_unions_of_classes_and_means_over_classes():
     report = _judge(
         _rows("1120")[0], "1220", num_classes=3, regions={"whole": [1, 2]}, metrics=("dice",)

@@ -147,6 +147,15 @@ def test_a_damaged_case_is_left_out_and_named(tmp_path):
         noisyjax.raters(root)
 
 
+def test_cases_without_raters_are_left_out(tmp_path):
+    root = folder_fakes.make(tmp_path, 2, raters=("anna", "ben"), tests=1)
+    report = noisyjax.raters(root, reference="truth", surfaces=False)
+    assert report.cases == ("case_00", "case_01")
+    assert report.rater_masks.tolist() == [[True, True], [True, False]]
+    with pytest.raises(ValueError, match="raters: expected labels of raters, got none"):
+        _report("???", "???")
+
+
 def test_nobody_marked_anything():
     report = noisyjax.raters(np.zeros((2, 4, 4), np.uint8), num_classes=2, reference="majority")
     assert math.isnan(report.kappa)
