@@ -23,7 +23,7 @@ def _measure(monkeypatch, target, **changes):
     return experiment, fusion_quality.measure(experiment)
 
 
-@pytest.mark.parametrize("name", ["staple", "spatial_staple"])
+@pytest.mark.parametrize("name", list(fusion.FUSIONS))
 def test_labels_that_one_rater_gave_are_taken_as_they_are(monkeypatch, name):
     # One rater is believed, so that their matrix is the identity: wrong where they are.
     changes = {"data.labels_per_image": 1}
