@@ -82,6 +82,8 @@ TARGETS = {
     "majority": _majority,
     "staple": _given,
     "spatial_staple": _given,
+    "simple": _given,
+    "jaccard_median": _given,
     "sampled": _sampled,
 }
 LOSSES = {
@@ -130,9 +132,9 @@ def build(
     Args:
       target: one of `TARGETS`. A tie of the majority vote is decided by the run's `ties` key, per
         image and pixel, the same in every epoch: a rule such as "background wins" would be wrong
-        as often as right, and always in the same direction. "staple" and "spatial_staple" are
-        fused before training and read from the batch. "sampled" is the label of one of the raters
-        who labelled the image, drawn anew in each step.
+        as often as right, and always in the same direction. "staple", "spatial_staple", "simple"
+        and "jaccard_median" are fused before training and read from the batch. "sampled" is the
+        label of one of the raters who labelled the image, drawn anew in each step.
       loss: one of `LOSSES`.
     """
     del num_raters

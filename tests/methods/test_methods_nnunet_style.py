@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from noisyjax import methods, models
+from noisyjax import fusion, methods, models
 from noisyjax.core import rng
 from noisyjax.losses import entropy, overlap
 from noisyjax.methods import nnunet_style
@@ -140,7 +140,8 @@ def test_a_mirrored_image_has_the_mirrored_prediction_only_with_the_switch(made)
 
 
 def test_the_target_is_what_was_asked_for():
-    assert _build(target="staple").target == "staple"
+    for name in fusion.FUSIONS:
+        assert _build(target=name).target == name
     assert _build(target="truth").needs_truth
     assert (_build().target, _build().needs_truth) == ("", False)
     with pytest.raises(ValueError, match="target: expected one of.*got 'best'"):
