@@ -28,7 +28,7 @@ def _predictions(root, count=4, shift=0):
 
 @pytest.fixture
 def root(tmp_path):
-    return folder_fakes.make(tmp_path / "in", raters=("anna", "ben"))
+    return folder_fakes.make(tmp_path / "in", raters=("anna", "ben"), tests=1)
 
 
 def test_tables_are_printed_and_written(root, tmp_path):

@@ -21,7 +21,7 @@ def _rows(path):
 
 @pytest.fixture
 def root(tmp_path):
-    return folder_fakes.make(tmp_path / "in", raters=("anna", "ben", "cleo"))
+    return folder_fakes.make(tmp_path / "in", raters=("anna", "ben", "cleo"), tests=1)
 
 
 def test_tables_are_printed_and_written(root, tmp_path):

@@ -97,7 +97,9 @@ def evaluate(
     options["regions"] = options.pop("region")
     options["metrics"] = options.pop("metric") or None
     opened = noisyjax.open_folder(folder)
-    inputs, target = cases.label_files(opened), pathlib.Path(out).resolve()
+    target, labels = pathlib.Path(out).resolve(), cases.label_files(opened)
+    found = predictions.find(given, opened, partial=options["partial"])
+    inputs = {name: labels[name] for name in (*found.cases, *found.missing)}
     for place in (given, versus) if versus else (given,):
         if pathlib.Path(place).resolve() in (target, *target.parents):
             raise click.UsageError(f"--out: expected a folder outside of {place}, got {out}")

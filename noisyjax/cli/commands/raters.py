@@ -74,19 +74,21 @@ def raters(
     opened = noisyjax.open_folder(folder)
     made = None
     if out is not None:
+        labels = {
+            name: paths
+            for name, paths in cases.label_files(opened).items()
+            if opened.cases[name].raters
+        }
         made = record.open_record(
             out,
             "raters",
             source=folder,
-            digest={
-                name: record.digest(paths, opened.root)
-                for name, paths in cases.label_files(opened).items()
-            },
+            digest={name: record.digest(paths, opened.root) for name, paths in labels.items()},
             options=options,
             makes=_MAKES,
             overwrite=overwrite,
         )
-        if made.is_done(opened.cases):
+        if made.is_done(labels):
             outcome.end(f"{made.out}: was done already")
             return
     report = noisyjax.raters(opened, **options)
