@@ -106,12 +106,16 @@ def evaluate(
         for name, paths in predictions.files_of_cases(place).items():
             if name in inputs:
                 inputs[name] += paths
+    compared = {
+        name: place and str(pathlib.Path(place).resolve())
+        for name, place in (("predictions", given), ("versus", versus))
+    }
     made = record.open_record(
         out,
         "evaluate",
         source=folder,
         digest={name: record.digest(paths, opened.root) for name, paths in inputs.items()},
-        options={"predictions": given, "versus": versus, **options},
+        options=compared | options,
         makes=_MAKES,
         overwrite=overwrite,
     )
