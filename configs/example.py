@@ -9,6 +9,10 @@ easy to be right about by accident, so the same is shown without the faithful on
 
 Data: the example as one npz file, see `noisyjax.data.sources.annotators_npz`. About half a minute
 a run on one CPU core; 70 runs.
+
+Variants:
+    :whole  the default
+    :smoke  one seed of two rows, seconds, for tests
 """
 
 import ml_collections
@@ -38,8 +42,19 @@ COLUMNS = (
 )
 
 
-def get_config() -> ml_collections.ConfigDict:
+def _smoke(base: ml_collections.ConfigDict) -> None:
+    base.model.widths = (4, 8)
+    base.model.convs_per_level = 1
+    base.train.epochs = 1
+    base.cm_trace.warmup_steps = 1
+    base.cm_trace.frozen_segmenter_steps = 1
+    base.evaluate.every_epochs = 1
+
+
+def get_config(variant: str = "whole") -> ml_collections.ConfigDict:
     """Returns the study."""
+    if variant not in ("whole", "smoke"):
+        raise ValueError(f"variant: expected one of whole, smoke, got {variant!r}")
     base = config_fields.default()
     with base.unlocked():
         base.data.name = "annotators_npz"
@@ -54,7 +69,11 @@ def get_config() -> ml_collections.ConfigDict:
         base.cm_trace.frozen_segmenter_steps = 56
         base.evaluate.every_epochs = 5
         base.checkpoint.every_epochs = 20
+        if variant == "smoke":
+            _smoke(base)
+    rows, seeds = (ROWS[2:4], range(1)) if variant == "smoke" else (ROWS, range(10))
     title = "100 digits of the authors' example"
-    config = study_fields.new(title, base, [("method", ROWS)], seeds=range(10), columns=COLUMNS)
-    config.showcases = ("four-cm-trace/seed0", "three-cm-trace/seed0")
+    config = study_fields.new(title, base, [("method", rows)], seeds=seeds, columns=COLUMNS)
+    names = ("four-cm-trace/seed0", "three-cm-trace/seed0")
+    config.showcases = names[:1] if variant == "smoke" else names
     return config

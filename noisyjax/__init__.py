@@ -1,14 +1,15 @@
 """noisyjax: train and judge medical image segmentation when the labels are wrong.
 
 The functions and classes named here are imported when they are used, so that importing the package
-is quick and touches no device.
+is quick and touches no device. `__init__.pyi` says the same to type checkers.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
+# Public name -> the module that it is in.
 _HOMES = {
     "consensus": "noisyjax.tool.consensus",
     "evaluate": "noisyjax.tool.evaluate",
@@ -19,14 +20,6 @@ _HOMES = {
 }
 
 __all__ = ["__version__", *_HOMES]
-
-if TYPE_CHECKING:
-    from noisyjax.tool.consensus import consensus as consensus
-    from noisyjax.tool.evaluate import evaluate as evaluate
-    from noisyjax.tool.folder import open_folder as open_folder
-    from noisyjax.tool.raters import raters as raters
-    from noisyjax.tool.saved_run import load_run as load_run
-    from noisyjax.tool.simulate import simulate as simulate
 
 
 def __getattr__(name: str) -> Any:

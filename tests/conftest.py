@@ -16,14 +16,8 @@ _QUICK = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
 jax.config.update("jax_disable_most_optimizations", _QUICK)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# A cache for each process of pytest-xdist: one that reads what another has half written warns. The
-# commands that its tests start share it.
-_CACHE = os.path.abspath(
-    os.path.join(
-        os.environ.get("JAX_COMPILATION_CACHE_DIR", ".jax_cache"),
-        os.environ.get("PYTEST_XDIST_WORKER", ""),
-    )
-)
+# One cache for all processes of pytest-xdist and the commands that tests start.
+_CACHE = os.path.abspath(os.environ.get("JAX_COMPILATION_CACHE_DIR", ".jax_cache"))
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
 jax.config.update("jax_compilation_cache_dir", _CACHE)
 jax.config.update(

@@ -50,7 +50,7 @@ def _folder(path):
 
 
 def _modules():
-    return sorted(p for p in _ROOT.rglob("*.py") if _folder(p) != "__init__")
+    return sorted(p for p in _ROOT.rglob("*.py") if _folder(p) not in ("__init__", "__main__"))
 
 
 def _imports(source):
@@ -117,6 +117,8 @@ def test_files_stay_readable():
         assert lines <= 400, f"{path}: {lines} lines"
 
 
+# What is imported when it is asked for.
+_PUBLIC = set(noisyjax.__all__) - {"__version__"}
 # Modules that nothing of the package imports, and who does.
 _ENTRANCES = {
     "noisyjax.losses.latent": "users",
@@ -187,8 +189,20 @@ def test_no_module_is_without_a_caller():
     called = set().union(*(needs - {name} for name, needs in graph.items()))
     packages = {_module_name(path.parent / "__init__.py") for path in _ROOT.rglob("*.py")}
     commands = {name for name in graph if name.startswith(("noisyjax.cli.", "noisyjax.__main__"))}
-    assert sorted(set(graph) - called - packages - commands - set(_ENTRANCES)) == []
+    offered = {getattr(noisyjax, name).__module__ for name in _PUBLIC}
+    assert sorted(set(graph) - called - packages - commands - offered - set(_ENTRANCES)) == []
     assert sorted(called & set(_ENTRANCES)) == []
+
+
+def test_type_checkers_know_the_public_names():
+    stub = ast.parse((_ROOT / "__init__.pyi").read_text())
+    listed = {
+        alias.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert listed == {name: getattr(noisyjax, name).__module__ for name in _PUBLIC}
 
 
 def test_no_modules_import_each_other():

@@ -2,12 +2,12 @@
 
 import inspect
 import json
-import pathlib
 import re
 import shlex
 import subprocess
 import sys
 
+import pages
 import pytest
 
 import noisyjax
@@ -22,46 +22,13 @@ from noisyjax.tool import fusions, noises, prediction_metrics, rater_votes
 from noisyjax.train import config_fields, optimiser
 from noisyjax.train.evaluation import case_metrics
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
-_PAGES = sorted(
-    [
-        *(_ROOT / name for name in ("README.md", "CONTRIBUTING.md", "launch/README.md")),
-        *(_ROOT / "docs").rglob("*.md"),
-    ]
-)
-_HOW_TO = sorted((_ROOT / "docs" / "how_to").glob("*.md"))
-
-
-def _name(page):
-    return str(page.relative_to(_ROOT))
-
-
-def _blocks(page, *languages):
-    """The contents of a page's code blocks in some languages."""
-    for language, text in re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.M | re.S):
-        if language in languages:
-            yield text
-
-
-def _prose(page):
-    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
-
-
-def _commands(page):
-    """The words of each command that a page gives, in a block or between backticks."""
-    lines = "\n".join(_blocks(page, "bash", "sh")).replace("\\\n", " ").splitlines()
-    lines += re.findall(r"`([^`]+)`", _prose(page))
-    for line in lines:
-        if (
-            re.match(r"\s*(python -m |bash launch/|sbatch |noisyjax )\S", line)
-            and "..." not in line
-        ):
-            line = line.partition(" | ")[0].replace("$threads", "2")
-            yield shlex.split(line, comments=True)
-
-
+_HOW_TO = sorted((pages.ROOT / "docs" / "how_to").glob("*.md"))
 _COMMANDS = sorted(
-    {(_name(page), shlex.join(words)) for page in _PAGES for words in _commands(page)}
+    {
+        (pages.name(page), shlex.join(words))
+        for page in pages.PAGES
+        for words in pages.commands(page)
+    }
 )
 
 
@@ -113,15 +80,15 @@ for module, commands in given.items():
 
 
 def test_readme_is_short():
-    assert len((_ROOT / "README.md").read_text().splitlines()) < 150
+    assert len((pages.ROOT / "README.md").read_text().splitlines()) < 150
 
 
 def test_there_are_commands_to_read():
     assert len(_COMMANDS) > 30
     assert {words.split()[2] for _, words in _COMMANDS if words.startswith("python")} >= {
         f"noisyjax.cli.{path.stem}"
-        for path in (_ROOT / "noisyjax" / "cli").glob("*.py")
-        if "__main__" in path.read_text()
+        for path in (pages.ROOT / "noisyjax" / "cli").glob("*.py")
+        if "define_flags" in path.read_text()
     }
     named = {words.split()[1] for _, words in _COMMANDS if words.startswith("noisyjax ")}
     assert named >= set(main.main.commands)
@@ -135,7 +102,7 @@ def test_commands_have_flags_and_configs_that_are_read():
         if read is not None and read[1] and not read[0].startswith("tests."):
             given.setdefault(read[0], []).append(read[1])
     program = [sys.executable, "-c", _READ, json.dumps(given)]
-    done = subprocess.run(program, capture_output=True, text=True, cwd=_ROOT, check=False)
+    done = subprocess.run(program, capture_output=True, text=True, cwd=pages.ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
 
@@ -158,22 +125,22 @@ def test_subcommands_have_arguments_that_are_read(line):
 def test_commands_name_files_that_exist(line):
     words = shlex.split(line)
     if words[0] == "python":
-        assert (_ROOT / (words[2].replace(".", "/") + ".py")).is_file()
+        assert (pages.ROOT / (words[2].replace(".", "/") + ".py")).is_file()
     for word in words:
         if re.match(r"(launch|tests|configs)/[a-z]", word):
-            assert (_ROOT / word).exists(), word
+            assert (pages.ROOT / word).exists(), word
     if words[:3] == ["python", "-m", "tests.robustness.soak"]:
-        program = (_ROOT / "tests/robustness/soak.py").read_text()
+        program = (pages.ROOT / "tests/robustness/soak.py").read_text()
         assert all(f'"{word.partition("=")[0]}"' in program for word in words[3:])
 
 
 def _anchors(page):
     """The anchors that GitHub gives to a page's headings."""
-    headings = re.findall(r"^#+ (.+)$", _prose(page), re.M)
+    headings = re.findall(r"^#+ (.+)$", pages.prose(page), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=_name)
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if "://" in link:
@@ -189,18 +156,18 @@ def test_links_lead_somewhere(page):
 _MADE = {"noisyjax/methods/label_smoothing.py"}
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=_name)
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
 def test_files_that_are_named_exist(page):
     for file in re.findall(
         r"`((?:noisyjax|tests|configs|launch|colabs|docs)/[\w./-]*)`", page.read_text()
     ):
-        assert file in _MADE or (_ROOT / file).exists(), file
+        assert file in _MADE or (pages.ROOT / file).exists(), file
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=_name)
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
 def test_fields_that_are_named_exist(page):
     default = config_fields.default()
-    for name in re.findall(r"--config\.(?!base\.)([\w.]+)", _prose(page)):
+    for name in re.findall(r"--config\.(?!base\.)([\w.]+)", pages.prose(page)):
         *sections, field = name.split(".")
         if sections == ["label_smoothing"]:
             continue
@@ -257,7 +224,7 @@ def _public(module):
     ],
 )
 def test_every_name_is_documented(names):
-    text = (_ROOT / "docs" / "overview.md").read_text()
+    text = (pages.ROOT / "docs" / "overview.md").read_text()
     assert names
     assert [name for name in names if f"`{name}`" not in text] == []
 
@@ -273,7 +240,7 @@ def test_every_name_is_documented(names):
     ],
 )
 def test_what_commands_can_do_is_documented(names):
-    text = (_ROOT / "docs" / "tool.md").read_text()
+    text = (pages.ROOT / "docs" / "tool.md").read_text()
     assert [name for name in names if f"`{name}`" not in text and f" {name}`" not in text] == []
 
 
@@ -296,14 +263,14 @@ def registries():
 @pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize(
     "page",
-    [*(_ROOT / name for name in ("README.md", "docs/tool.md", "docs/tasks.md")), *_HOW_TO],
-    ids=_name,
+    [*(pages.ROOT / name for name in ("README.md", "docs/tool.md", "docs/tasks.md")), *_HOW_TO],
+    ids=pages.name,
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # A method's section of the config is named after its file.
     names = {"__name__": "label_smoothing"}
-    blocks = list(_blocks(page, "python"))
+    blocks = list(pages.blocks(page, "python"))
     assert blocks
     for number, block in enumerate(blocks):
         exec(compile(block, f"{page.name}[{number}]", "exec"), names)
@@ -311,10 +278,10 @@ def test_code_runs(page, tmp_path, monkeypatch, capsys):
 
 
 def test_the_method_of_the_how_to_is_short():
-    page = _ROOT / "docs" / "how_to" / "method.md"
-    assert len(next(_blocks(page, "python")).splitlines()) <= 36
+    page = pages.ROOT / "docs" / "how_to" / "method.md"
+    assert len(next(pages.blocks(page, "python")).splitlines()) <= 36
 
 
 def test_the_version_is_the_newest_of_the_changelog():
-    text = (_ROOT / "CHANGELOG.md").read_text()
+    text = (pages.ROOT / "CHANGELOG.md").read_text()
     assert re.search(r"^## (\S+)", text, re.M).group(1) == noisyjax.__version__

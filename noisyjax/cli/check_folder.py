@@ -18,8 +18,6 @@ Files are .nii, .nii.gz, .png, .tif, .tiff, or with SimpleITK .mha and .nrrd. Re
 a problem; not every problem is in the way of training, and the last line says how many are.
 """
 
-import sys
-
 from absl import app, flags
 
 from noisyjax.cli import options
@@ -32,8 +30,8 @@ def define_flags() -> None:
     flags.mark_flags_as_required(["root"])
 
 
-def main(argv: list[str]) -> None:
-    """Checks the folder that the flags name and prints its problems."""
+def main(argv: list[str]) -> int:
+    """Checks the folder that the flags name and prints its problems; returns 1 if there is any."""
     options.expect_flags_only(argv)
     from noisyjax.cli import problem_table
     from noisyjax.data.folder import checker
@@ -43,7 +41,7 @@ def main(argv: list[str]) -> None:
         problems = checker.check(root, ignore=flags.FLAGS.ignore)
     except ValueError as error:
         raise app.UsageError(str(error)) from error
-    sys.exit(problem_table.show(root, problems))
+    return problem_table.show(root, problems)
 
 
 if __name__ == "__main__":
