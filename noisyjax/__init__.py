@@ -11,12 +11,12 @@ __version__ = "0.1.0"
 
 # Public name -> the module that it is in.
 _HOMES = {
-    "consensus": "noisyjax.tool.consensus",
-    "evaluate": "noisyjax.tool.evaluate",
+    "consensus": "noisyjax.tool.consensus.fuse",
+    "evaluate": "noisyjax.tool.evaluation.evaluate",
     "load_run": "noisyjax.tool.saved_run",
     "open_folder": "noisyjax.tool.folder",
-    "raters": "noisyjax.tool.raters",
-    "simulate": "noisyjax.tool.simulate",
+    "raters": "noisyjax.tool.raters.compare",
+    "simulate": "noisyjax.tool.simulation.simulate",
 }
 
 __all__ = ["__version__", *_HOMES]

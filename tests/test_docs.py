@@ -18,7 +18,10 @@ from noisyjax.losses import ssim
 from noisyjax.methods import fused
 from noisyjax.metrics import matching
 from noisyjax.noise import annotators, replacement
-from noisyjax.tool import fusions, noises, prediction_metrics, rater_votes
+from noisyjax.tool.consensus import fusions
+from noisyjax.tool.evaluation import prediction_metrics
+from noisyjax.tool.raters import rater_votes
+from noisyjax.tool.simulation import noises
 from noisyjax.train import config_fields, optimiser
 from noisyjax.train.evaluation import case_metrics
 

@@ -13,7 +13,8 @@ import pytest
 
 import noisyjax
 from noisyjax.cli import main
-from noisyjax.tool import fusions, noises
+from noisyjax.tool.consensus import fusions
+from noisyjax.tool.simulation import noises
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _COMMANDS = sorted(main.main.commands)

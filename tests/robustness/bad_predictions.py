@@ -8,7 +8,8 @@ import folder_fakes as fakes
 import numpy as np
 from bad_inputs import Payload, group
 
-from noisyjax.tool import folder, predictions
+from noisyjax.tool import folder
+from noisyjax.tool.evaluation import predictions
 
 SIZE = (8, 8)
 

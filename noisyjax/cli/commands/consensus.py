@@ -9,7 +9,7 @@ from noisyjax.cli import literals, option_flags, outcome
 
 @click.command(
     cls=option_flags.Command,
-    module="noisyjax.tool.fusions",
+    module="noisyjax.tool.consensus.fusions",
     registry="METHODS",
     epilog="Example: noisyjax consensus FOLDER --method staple --out DIR",
 )
@@ -52,10 +52,10 @@ def consensus(
     Methods: majority, mean, staple, pooled_staple, spatial_staple, simple,
     jaccard_median.
     """
-    from noisyjax.tool import consensus
+    from noisyjax.tool.consensus import fuse
 
     weighed = dict(literals.pairs("weight", weights))
-    made = consensus.consensus(folder, weights=weighed, **settings, **options)
+    made = fuse.consensus(folder, weights=weighed, **settings, **options)
     state = "was done already" if made.finished else "done"
     text = f"{made.out}: {len(made.cases)} cases, {state}"
     if made.without_raters:

@@ -90,7 +90,8 @@ def evaluate(
     """
     import noisyjax
     from noisyjax.cli import outcome, tables
-    from noisyjax.tool import cases, evaluation_tables, predictions, record
+    from noisyjax.tool import cases, record
+    from noisyjax.tool.evaluation import evaluation_tables, predictions
 
     conventions = options.pop("convention")
     options["conventions"] = () if options.pop("no_surfaces") else conventions

@@ -66,7 +66,8 @@ def raters(
     """Say who agrees with whom among the raters of FOLDER, and with an estimate of the truth."""
     import noisyjax
     from noisyjax.cli import outcome, tables
-    from noisyjax.tool import cases, rater_tables, record
+    from noisyjax.tool import cases, record
+    from noisyjax.tool.raters import rater_tables
 
     surfaces = not options.pop("no_surfaces")
     groups = {name: members.split(",") for name, members in group.items()}

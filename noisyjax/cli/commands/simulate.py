@@ -9,7 +9,7 @@ from noisyjax.cli import option_flags, outcome
 
 @click.command(
     cls=option_flags.Command,
-    module="noisyjax.tool.noises",
+    module="noisyjax.tool.simulation.noises",
     registry="NOISES",
     epilog="Example: noisyjax simulate FOLDER --noise gaussian --a 0.02 --raters 5 --out DIR",
 )
@@ -51,7 +51,7 @@ def simulate(folder: str, options: dict[str, Any], **settings: Any) -> None:
     Noises: good, over, under, wrong, blank, swap, gaussian, elastic, erode, dilate,
     erode_or_dilate, shift, reverse_square, polygonise, erase, replacement, rater_pool.
     """
-    from noisyjax.tool import simulate
+    from noisyjax.tool.simulation import simulate
 
     made = simulate.simulate(folder, **settings, **options)
     for number, strength in enumerate(made.strengths, 1):

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Integer, UInt8
 
 from noisyjax.core import checks
-from noisyjax.tool import data_set, folder, fused_folder, fusions
+from noisyjax.tool import data_set, folder
+from noisyjax.tool.consensus import fused_folder, fusions
 
 Labels = Integer[np.ndarray, "R *S"] | Integer[Array, "R *S"]
 

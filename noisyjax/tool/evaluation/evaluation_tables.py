@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from noisyjax.core import files
-from noisyjax.tool import evaluate, prediction_metrics
+from noisyjax.tool.evaluation import evaluate, prediction_metrics
 
 _CASE_COLUMNS = ("case", "class", "rater", "metric", "value")
 

@@ -9,7 +9,8 @@ import pytest
 import noisyjax
 from noisyjax.core import files
 from noisyjax.metrics import surface
-from noisyjax.tool import evaluate, evaluation_tables, folder, prediction_metrics, predictions
+from noisyjax.tool import folder
+from noisyjax.tool.evaluation import evaluate, evaluation_tables, prediction_metrics, predictions
 
 
 def _rows(*rows):

@@ -13,7 +13,8 @@ import noisyjax
 from noisyjax.core import rng
 from noisyjax.data.volumes import read_write
 from noisyjax.noise import annotators, gaussian_field
-from noisyjax.tool import folder, noises, simulated_raters
+from noisyjax.tool import folder
+from noisyjax.tool.simulation import noises, simulated_raters
 
 NO = folder.NO_LABEL
 SHAPE = (8, 7)

@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from noisyjax.core import checks
 from noisyjax.metrics import calibration, curvas, distribution, overlap
-from noisyjax.tool import folder, judged
+from noisyjax.tool import folder
+from noisyjax.tool.evaluation import judged
 
 EMPTY = ("one", "zero", "nan", *overlap.CONVENTIONS)
 

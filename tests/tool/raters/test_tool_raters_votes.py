@@ -4,7 +4,7 @@ import numpy as np
 
 from noisyjax.fusion import patterns
 from noisyjax.metrics import agreement
-from noisyjax.tool import votes
+from noisyjax.tool.raters import votes
 
 
 def test_tables_of_added_images_are_those_of_the_voxels():

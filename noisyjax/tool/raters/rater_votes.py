@@ -13,7 +13,8 @@ from noisyjax import fusion
 from noisyjax.core import checks
 from noisyjax.fusion import patterns
 from noisyjax.metrics import agreement
-from noisyjax.tool import folder, votes
+from noisyjax.tool import folder
+from noisyjax.tool.raters import votes
 
 REFERENCES = ("staple", "majority", "truth")
 REGIONS = ("union-dilated", "union", "all")

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float, Integer
 from noisyjax.core import checks
 from noisyjax.fusion import patterns
 from noisyjax.metrics import agreement, surface
-from noisyjax.tool import cases, each_case, folder, rater_votes, votes
+from noisyjax.tool import cases, each_case, folder
+from noisyjax.tool.raters import rater_votes, votes
 
 # What is measured of two labels of a case, each class of the foreground for itself.
 OVERLAP = ("dice", "volume_difference", "volume_ratio")

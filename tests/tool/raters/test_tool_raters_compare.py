@@ -9,7 +9,8 @@ import pytest
 
 import noisyjax
 from noisyjax.metrics import surface
-from noisyjax.tool import folder, rater_tables, rater_votes
+from noisyjax.tool import folder
+from noisyjax.tool.raters import rater_tables, rater_votes
 
 
 def _rows(*rows):

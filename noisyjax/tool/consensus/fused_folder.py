@@ -10,7 +10,9 @@ import numpy as np
 
 from noisyjax.core import checks
 from noisyjax.fusion import patterns
-from noisyjax.tool import agreement, data_set, each_case, folder, fusions, record
+from noisyjax.tool import data_set, each_case, folder, record
+from noisyjax.tool.consensus import fusions
+from noisyjax.tool.raters import agreement
 
 # Per case: how many raters, the share of voxels in dispute, and for each class the mean Dice of
 # pairs of raters and the volume of the consensus in mm^3 (of images: mm^2).

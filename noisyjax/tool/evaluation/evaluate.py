@@ -9,14 +9,8 @@ from jaxtyping import Float, Integer
 
 from noisyjax.core import checks
 from noisyjax.metrics import statistics, surface, tabulate
-from noisyjax.tool import (
-    cases,
-    each_case,
-    folder,
-    judged,
-    prediction_metrics,
-    predictions,
-)
+from noisyjax.tool import cases, each_case, folder
+from noisyjax.tool.evaluation import judged, prediction_metrics, predictions
 
 # Of the class and of the rater, where a number is a mean over them.
 ALL_CLASSES = "mean of classes"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import noisyjax
-from noisyjax.tool import predictions
+from noisyjax.tool.evaluation import predictions
 
 
 def _given(golden, case):

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from noisyjax.fusion import patterns
-from noisyjax.tool import votes
+from noisyjax.tool.raters import votes
 
 
 class Agreement(NamedTuple):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import noisyjax
-from noisyjax.tool import folder, predictions
+from noisyjax.tool import folder
+from noisyjax.tool.evaluation import predictions
 
 # The fakes' files run to the left, the back and the top.
 SHAPE = folder_fakes.SHAPE

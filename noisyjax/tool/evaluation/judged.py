@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Integer, UInt8
 
 from noisyjax.metrics import calibration, distribution, overlap, surface
-from noisyjax.tool import folder, predictions
+from noisyjax.tool import folder
+from noisyjax.tool.evaluation import predictions
 
 Spacing = tuple[float, ...]
 

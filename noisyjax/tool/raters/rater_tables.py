@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from noisyjax.core import files
 from noisyjax.metrics import tabulate
-from noisyjax.tool import raters
+from noisyjax.tool.raters import compare
 
 # How many cases the report names as those of least agreement.
 WORST = 5
@@ -31,7 +31,7 @@ _REGIONS = {
 }
 
 
-def region(settings: raters.Settings) -> str:
+def region(settings: compare.Settings) -> str:
     """Returns on which voxels agreement by chance was counted, in words."""
     return _REGIONS[settings.region].format(margin=settings.margin)
 
@@ -49,7 +49,7 @@ def _summary(values: Float[np.ndarray, "N C"], there: np.ndarray) -> tabulate.Su
 
 
 def _numbers(
-    report: raters.Report, values: dict[str, Float[np.ndarray, "N C"]], there: np.ndarray
+    report: compare.Report, values: dict[str, Float[np.ndarray, "N C"]], there: np.ndarray
 ) -> dict[str, Any]:
     """Returns mean, standard deviation and number of undefined cases of each metric."""
     entry = {}
@@ -65,17 +65,17 @@ def _numbers(
     return entry
 
 
-def _by_class(report: raters.Report, values: Float[np.ndarray, "C"]) -> dict[str, float]:
+def _by_class(report: compare.Report, values: Float[np.ndarray, "C"]) -> dict[str, float]:
     return {label: float(value) for label, value in zip(report.classes, values, strict=True)}
 
 
-def _others(report: raters.Report, r: int, metric: str) -> Float[np.ndarray, "N C"]:
+def _others(report: compare.Report, r: int, metric: str) -> Float[np.ndarray, "N C"]:
     """Returns the mean over the other raters of the case."""
     others = [s for s in report.counted if s != r]
     return _mean(np.moveaxis(report.values[metric][:, r, others], 1, -1))
 
 
-def rater_entries(report: raters.Report) -> list[dict[str, Any]]:
+def rater_entries(report: compare.Report) -> list[dict[str, Any]]:
     """Returns the numbers of each rater over their cases: beside the reference, and to others."""
     entries = []
     for r in report.counted:
@@ -94,7 +94,7 @@ def rater_entries(report: raters.Report) -> list[dict[str, Any]]:
     return entries
 
 
-def _pair(report: raters.Report, r: int, s: int) -> dict[str, Any]:
+def _pair(report: compare.Report, r: int, s: int) -> dict[str, Any]:
     there = report.rater_masks[:, r] & report.rater_masks[:, s]
     values = {name: table[:, r, s] for name, table in report.values.items()}
     entry = {"first": report.raters[r], "second": report.raters[s], "cases": int(there.sum())}
@@ -102,19 +102,19 @@ def _pair(report: raters.Report, r: int, s: int) -> dict[str, Any]:
     return entry | _numbers(report, values, there)
 
 
-def pair_entries(report: raters.Report) -> list[dict[str, Any]]:
+def pair_entries(report: compare.Report) -> list[dict[str, Any]]:
     """Returns the numbers of each pair of raters over the cases that both labelled."""
     return [_pair(report, r, s) for r, s in itertools.combinations(report.counted, 2)]
 
 
-def repeat_entries(report: raters.Report) -> list[dict[str, Any]]:
+def repeat_entries(report: compare.Report) -> list[dict[str, Any]]:
     """Returns the numbers of each rater beside their own second labels."""
     names = report.raters
     pairs = report.settings.repeats.items()
     return [_pair(report, names.index(one), names.index(again)) for one, again in pairs]
 
 
-def group_entries(report: raters.Report) -> list[dict[str, Any]]:
+def group_entries(report: compare.Report) -> list[dict[str, Any]]:
     """Returns the numbers within each group of raters and between groups."""
     groups = {
         name: [report.raters.index(member) for member in members]
@@ -142,7 +142,7 @@ def group_entries(report: raters.Report) -> list[dict[str, Any]]:
     return entries
 
 
-def case_entries(report: raters.Report) -> list[dict[str, Any]]:
+def case_entries(report: compare.Report) -> list[dict[str, Any]]:
     """Returns the numbers of each case, the least agreement first."""
     pairs = list(itertools.combinations(report.counted, 2))
     first, second = zip(*pairs, strict=True) if pairs else ((), ())
@@ -165,7 +165,7 @@ def case_entries(report: raters.Report) -> list[dict[str, Any]]:
     return entries
 
 
-def overall(report: raters.Report) -> dict[str, Any]:
+def overall(report: compare.Report) -> dict[str, Any]:
     """Returns the agreement of all raters: over all cases together, and as mean over cases."""
     means = _mean(report.case_conformity.T)
     return {
@@ -179,7 +179,7 @@ def overall(report: raters.Report) -> dict[str, Any]:
     }
 
 
-def case_rows(report: raters.Report) -> Iterator[tuple[str, str, str, str, str, float]]:
+def case_rows(report: compare.Report) -> Iterator[tuple[str, str, str, str, str, float]]:
     """Yields each number of a case: case, first, second, class, metric, value."""
     names = (*report.raters, report.settings.reference)
     present = np.pad(report.rater_masks, ((0, 0), (0, 1)), constant_values=True)
@@ -198,7 +198,7 @@ def case_rows(report: raters.Report) -> Iterator[tuple[str, str, str, str, str, 
 _CASE_COLUMNS = ("case", "first", "second", "class", "metric", "value")
 
 
-def to_json(report: raters.Report) -> dict[str, Any]:
+def to_json(report: compare.Report) -> dict[str, Any]:
     """Returns all numbers of a report in dicts and lists."""
     return {
         "settings": vars(report.settings) | {"region_in_words": region(report.settings)},
@@ -218,7 +218,7 @@ def _csv(entries: Sequence[dict[str, Any]]) -> str:
     return files.to_csv(columns, ([entry.get(name, "") for name in columns] for entry in entries))
 
 
-def write_csv(report: raters.Report, out: str | os.PathLike) -> None:
+def write_csv(report: compare.Report, out: str | os.PathLike) -> None:
     """Writes ``raters.csv`` (a row per rater), ``pairs.csv`` and ``cases.csv``."""
     out = pathlib.Path(out)
     files.write_text(out / "raters.csv", _csv(rater_entries(report)))
@@ -233,7 +233,7 @@ def _cell(entry: dict[str, Any], name: str, digits: int = 3) -> str:
     return f"{value:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
 
 
-def tables(report: raters.Report) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+def tables(report: compare.Report) -> Iterator[tuple[str, list[str], list[list[str]]]]:
     """Yields what the terminal shows: title, headings and rows of one table after the other."""
     metrics = [name for name in _HEADS if name in report.values]
     digits = {"hd95": 2, "assd": 2, "volume_difference": 2, "volume_ratio": 2}
@@ -275,7 +275,7 @@ def tables(report: raters.Report) -> Iterator[tuple[str, list[str], list[list[st
     yield "Cases of least agreement", ["case", "raters", "Dice", "Fleiss' κ", "least alike"], worst
 
 
-def _all(report: raters.Report) -> list[list[str]]:
+def _all(report: compare.Report) -> list[list[str]]:
     found = overall(report)
     body = [
         [title, _cell(found, name), _cell(found, f"{name}_mean_over_cases")]

@@ -151,7 +151,7 @@ class Counted(NamedTuple):
 
 
 class Voxels(NamedTuple):
-    """What the raters say together of one case; see `consensus.Consensus`.
+    """What the raters say together of one case; see `fuse.Consensus`.
 
     Attributes:
       prob: class to its probability, ``[*S]``: all at once would be large.

@@ -3,7 +3,7 @@
 import numpy as np
 
 from noisyjax.fusion import patterns
-from noisyjax.tool import agreement
+from noisyjax.tool.raters import agreement
 
 NO = 255
 # Three raters of six voxels, three classes.

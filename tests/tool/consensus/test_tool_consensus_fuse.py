@@ -10,7 +10,8 @@ import pytest
 import noisyjax
 from noisyjax import fusion
 from noisyjax.data.volumes import read_write
-from noisyjax.tool import data_set, folder, fused_folder, fusions
+from noisyjax.tool import data_set, folder
+from noisyjax.tool.consensus import fused_folder, fusions
 
 NO = folder.NO_LABEL
 # Three raters of five voxels; nobody has labelled the last, and one of them not the one before.

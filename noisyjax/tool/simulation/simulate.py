@@ -12,7 +12,8 @@ from jaxtyping import Array, Integer, Key, UInt8
 
 from noisyjax.core import checks, rng
 from noisyjax.noise import severity
-from noisyjax.tool import data_set, each_case, folder, record, simulated_raters
+from noisyjax.tool import data_set, each_case, folder, record
+from noisyjax.tool.simulation import simulated_raters
 
 TABLE = "simulated.csv"
 MAKES = (*data_set.MAKES, "ratersTr", TABLE)

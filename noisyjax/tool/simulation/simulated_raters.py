@@ -11,7 +11,8 @@ from jaxtyping import Array, Key, UInt8
 
 from noisyjax.core import arrays, checks, rng, signatures
 from noisyjax.noise import severity
-from noisyjax.tool import folder, noises
+from noisyjax.tool import folder
+from noisyjax.tool.simulation import noises
 
 # So many labels at least have the wanted Dice on average.
 _DRAWS = 32
