@@ -112,12 +112,12 @@ def _of_patterns(votes, counts, num_classes, *, weights):
     find = functools.partial(_mask, votes, counts, weights, no_vote=num_classes)
     inside, flips = jax.vmap(find)(foreground)
     one_hot = jax.nn.one_hot(votes.T, num_classes, dtype=jnp.float32)
-    heard = jnp.sum(rows.weigh_votes(one_hot, weights), axis=1)[:, 1:]
-    claims = jnp.where(inside.T, heard, -1)
+    weighted = jnp.sum(rows.weigh_votes(one_hot, weights), axis=1)[:, 1:]
+    claims = jnp.where(inside.T, weighted, -1)
     chosen = jnp.where(jnp.any(inside, axis=0), 1 + jnp.argmax(claims, axis=-1), 0)
     truth = jax.nn.one_hot(chosen, num_classes, dtype=jnp.float32)
     counted = rows.Rows(one_hot, counts, rows.frequencies(one_hot, counts))
-    cms, log_likelihood = rows.judge(counted, truth)
+    cms, log_likelihood = rows.estimate_matrices(counted, truth)
     return rows.Fusion(truth, cms, jnp.sum(flips), log_likelihood)
 
 

@@ -222,16 +222,18 @@ def tally(
         for image in codes:
             counts += np.bincount(image.reshape(-1), minlength=size)
         return Tally(table(num_raters, num_classes), counts, np.arange(size))
-    found, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    observed, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
     for image in codes:
         new, times = np.unique(image, return_counts=True)
-        found, rows = np.unique(np.concatenate([found, new.astype(np.int64)]), return_inverse=True)
-        counts = np.bincount(rows, np.concatenate([counts, times]), len(found)).astype(np.int64)
-    missing = max(_FEWEST_ROWS, 2 ** (len(found) - 1).bit_length()) - len(found)
+        observed, rows = np.unique(
+            np.concatenate([observed, new.astype(np.int64)]), return_inverse=True
+        )
+        counts = np.bincount(rows, np.concatenate([counts, times]), len(observed)).astype(np.int64)
+    missing = max(_FEWEST_ROWS, 2 ** (len(observed) - 1).bit_length()) - len(observed)
     # The last pattern, nobody's vote, is the largest code: the order holds.
-    found = np.pad(found, (0, missing), constant_values=size - 1)
-    votes = _digits(found, num_raters, num_classes)
-    return Tally(votes, np.pad(counts, (0, missing)), found)
+    observed = np.pad(observed, (0, missing), constant_values=size - 1)
+    votes = _digits(observed, num_raters, num_classes)
+    return Tally(votes, np.pad(counts, (0, missing)), observed)
 
 
 def spread(

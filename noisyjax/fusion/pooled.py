@@ -251,11 +251,11 @@ def _maximise(
     if prior is not None and prior_update == "estimated":
         raise ValueError('prior: expected None where prior_update is "estimated"')
     one_hot = jax.nn.one_hot(chosen, num_classes, dtype=jnp.float32)
-    heard = one_hot
+    voting = one_hot
     if weights is not None:
         checks.shape("weights", weights, one_hot.shape[1:2], like="raters")
-        heard = jnp.where(weights[None, :, None] > 0, one_hot, 0)
-    agreed = rows.consensus(heard) & exclude_consensus
+        voting = jnp.where(weights[None, :, None] > 0, one_hot, 0)
+    agreed = rows.consensus(voting) & exclude_consensus
     counts = jnp.where(agreed, 0, counts)
     if prior is None:
         prior = rows.frequencies(rows.weigh_votes(one_hot, weights), counts)
@@ -265,5 +265,5 @@ def _maximise(
         max_iterations=max_iterations,
         tolerance=tolerance,
     )
-    probs = jnp.where(agreed[:, None], jnp.max(heard, axis=1), probs)
+    probs = jnp.where(agreed[:, None], jnp.max(voting, axis=1), probs)
     return rows.Fusion(probs, *rest)

@@ -141,7 +141,9 @@ def maximise(
     return probs, cms, iterations, log_likelihood
 
 
-def judge(rows: Rows, truth: Float[Array, "M L"]) -> tuple[Float[Array, "R L L"], Float[Array, ""]]:
+def estimate_matrices(
+    rows: Rows, truth: Float[Array, "M L"]
+) -> tuple[Float[Array, "R L L"], Float[Array, ""]]:
     """Returns the raters' matrices where the truth is known, and the log-likelihood by these."""
     cms = confusion(rows, truth)
     return cms, posterior(rows, cms)[1]

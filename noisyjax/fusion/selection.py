@@ -116,7 +116,7 @@ def _of_patterns(votes, counts, num_classes, *, alpha, max_iterations):
     _, weights, iterations, _ = jax.lax.while_loop(unfinished, step, initial)
     probs = share(weights)
     counted = rows.Rows(one_hot, counts, rows.frequencies(one_hot, counts))
-    cms, log_likelihood = rows.judge(counted, _decided(probs))
+    cms, log_likelihood = rows.estimate_matrices(counted, _decided(probs))
     return rows.Fusion(probs, cms, iterations, log_likelihood)
 
 

@@ -127,8 +127,8 @@ def fleiss_kappa_of_sums(added: AgreementSums) -> float:
     share = _ratio(added.given, added.given.sum())
     # As a sum of products: 1 - sum p^2 would round to 1 or 0 where one class is everywhere.
     by_chance_apart = np.sum(share * (1 - share))
-    apart = 1 - _ratio(observed, added.pixels[2:].sum())
-    return float(1 - _ratio(apart, by_chance_apart))
+    disagreement = 1 - _ratio(observed, added.pixels[2:].sum())
+    return float(1 - _ratio(disagreement, by_chance_apart))
 
 
 def fleiss_kappa(
@@ -160,9 +160,9 @@ def fleiss_kappa(
 def krippendorff_alpha_of_sums(added: AgreementSums) -> float:
     """Returns Krippendorff's alpha of the sums over images, see `krippendorff_alpha`."""
     number = np.arange(len(added.pixels))[2:]
-    apart = number * (number - 1) * added.pixels[2:] - added.agreeing[2:]
+    disagreement = number * (number - 1) * added.pixels[2:] - added.agreeing[2:]
     total = float(added.given.sum())
-    observed = _ratio(np.sum(apart / (number - 1)), total)
+    observed = _ratio(np.sum(disagreement / (number - 1)), total)
     by_chance = _ratio(np.sum(added.given * (total - added.given)), total * (total - 1))
     return float(1 - _ratio(observed, by_chance))
 
@@ -229,10 +229,10 @@ def cohen_kappa_of_tables(tables: Integer[np.ndarray, "R R L L"]) -> Float[np.nd
     """Returns Cohen's kappa of tables that are added over images, see `cohen_kappa`."""
     total = tables.sum(axis=(-2, -1)).astype(np.float64)
     first, second = tables.sum(axis=-1), tables.sum(axis=-2)
-    apart = 1 - _ratio(np.trace(tables, axis1=-2, axis2=-1), total)
+    disagreement = 1 - _ratio(np.trace(tables, axis1=-2, axis2=-1), total)
     chances = (_ratio(side, total[..., None]) for side in (first, second))
     by_chance = 1 - np.sum(np.prod(list(chances), axis=0), axis=-1)
-    kappa = 1 - _ratio(apart, by_chance)
+    kappa = 1 - _ratio(disagreement, by_chance)
     np.fill_diagonal(kappa, np.nan)
     return kappa
 

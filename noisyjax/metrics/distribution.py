@@ -177,8 +177,8 @@ def collective_insight(
     in_samples = jnp.any(masks[:count], axis=0)
     shown = mask_pairs.per_pixel(present, labels)
     in_labels = jnp.any(masks[count:] & shown, axis=0)
-    found, true = jnp.sum(in_samples & in_labels), jnp.sum(in_labels)
-    sensitivity = jnp.where(true > 0, found / jnp.maximum(true, 1), ~jnp.any(in_samples))
+    shared, true = jnp.sum(in_samples & in_labels), jnp.sum(in_labels)
+    sensitivity = jnp.where(true > 0, shared / jnp.maximum(true, 1), ~jnp.any(in_samples))
 
     both = mask_pairs.intersections(masks.reshape(len(masks), -1))
     size = jnp.diagonal(both)

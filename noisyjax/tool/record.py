@@ -74,7 +74,7 @@ class Record:
           problems: a text each.
           cases: those that were made, where the digest is one of each case: the files of the others
             may be mended.
-          results: numbers that the command has found, under names of their own.
+          results: numbers that the command came to, under names of their own.
         """
         whole = self.content["digest"]
         if cases is not None and isinstance(whole, dict):

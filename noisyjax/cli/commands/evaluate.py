@@ -99,17 +99,17 @@ def evaluate(
     options["metrics"] = options.pop("metric") or None
     opened = noisyjax.open_folder(folder)
     target, labels = pathlib.Path(out).resolve(), cases.label_files(opened)
-    found = predictions.find(given, opened, partial=options["partial"])
-    inputs = {name: labels[name] for name in (*found.cases, *found.missing)}
-    for place in (given, versus) if versus else (given,):
-        if pathlib.Path(place).resolve() in (target, *target.parents):
-            raise click.UsageError(f"--out: expected a folder outside of {place}, got {out}")
-        for name, paths in predictions.files_of_cases(place).items():
+    predicted = predictions.find(given, opened, partial=options["partial"])
+    inputs = {name: labels[name] for name in (*predicted.cases, *predicted.missing)}
+    for root in (given, versus) if versus else (given,):
+        if pathlib.Path(root).resolve() in (target, *target.parents):
+            raise click.UsageError(f"--out: expected a folder outside of {root}, got {out}")
+        for name, paths in predictions.files_of_cases(root).items():
             if name in inputs:
                 inputs[name] += paths
     compared = {
-        name: place and str(pathlib.Path(place).resolve())
-        for name, place in (("predictions", given), ("versus", versus))
+        name: root and str(pathlib.Path(root).resolve())
+        for name, root in (("predictions", given), ("versus", versus))
     }
     made = record.open_record(
         out,

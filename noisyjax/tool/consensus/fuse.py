@@ -61,7 +61,7 @@ def consensus(
       rater_mask: ``[R]``, who labelled the case; None: everyone. A folder knows.
       weights: what each rater's vote counts, ``[R]``; of a folder by name, 1 for the others.
       ties: of classes that are equally probable "lowest" takes the lowest id, and "undecided" none.
-      raters: of a folder, names of those who are to be heard; () for all.
+      raters: of a folder, names of those who count; () for all.
       out: of a folder: a folder to write to, outside of it. It gets labelsTr and labelsTs, the
         images, dataset.json, and the tables of `fused_folder`.
       probabilities: whether probabilities/CLASS/CASE are written too, for every class but the

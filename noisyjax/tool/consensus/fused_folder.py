@@ -87,19 +87,19 @@ class _Work:
             raise ValueError(
                 "probabilities: expected none, nor a disagreement, for .png holds whole numbers"
             )
-        heard = {n: sorted(set(self._raters) & set(c.raters)) for n, c in opened.cases.items()}
-        self._names = [name for name, own in heard.items() if own]
-        self._without = tuple(name for name, own in heard.items() if not own)
+        chosen = {n: sorted(set(self._raters) & set(c.raters)) for n, c in opened.cases.items()}
+        self._names = [name for name, own in chosen.items() if own]
+        self._without = tuple(name for name, own in chosen.items() if not own)
         if not self._names:
             raise folder.FolderError(
                 [f"{opened.root}: expected labels in ratersTr/RATER, got none of these raters"]
             )
-        # Labels that are not heard need not be right.
+        # Labels that do not count need not be right.
         cases = {
             name: dataclasses.replace(
                 opened.cases[name],
                 truth=None,
-                raters={rater: opened.cases[name].raters[rater] for rater in heard[name]},
+                raters={rater: opened.cases[name].raters[rater] for rater in chosen[name]},
             )
             for name in self._names
         }

@@ -185,8 +185,8 @@ def fuse(
     """Fuses one case; `pooled` is what has been fused of all cases at once."""
     votes, num_classes = case.tally.votes, case.num_classes
     largest = shares(votes, num_classes).max(axis=-1)
-    heard = votes if weights is None else votes[:, weights > 0]
-    nobody = (heard == num_classes).all(axis=-1)
+    weighty = votes if weights is None else votes[:, weights > 0]
+    nobody = (weighty == num_classes).all(axis=-1)
     disagreement = np.where(nobody, 0, 1 - largest).astype(np.float32)
     spread = functools.partial(patterns.spread, tally=case.tally, codes=case.codes)
     entry = METHODS[method]

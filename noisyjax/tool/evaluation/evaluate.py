@@ -212,29 +212,29 @@ def _judge(given, data, settings, names, drawing, partial) -> Report:
     if isinstance(given, str | os.PathLike):
         if not isinstance(data, folder.Folder):
             raise ValueError("labels: expected a folder for predictions in a folder, got arrays")
-        found = predictions.find(given, data, partial=partial)
+        source = predictions.find(given, data, partial=partial)
     else:
-        found = _Given(given, data)
-    problems = [f"{path}: expected a case of {data.root}" for path in found.unknown]
-    problems += [f"{given}: {name}: expected a prediction, got none" for name in found.missing]
+        source = _Given(given, data)
+    problems = [f"{path}: expected a case of {data.root}" for path in source.unknown]
+    problems += [f"{given}: {name}: expected a prediction, got none" for name in source.missing]
     rows: dict[str, dict[Key, float]] = {}
     samples: list[int] = []
 
     def judge(name: str) -> tuple[dict[Key, float], int]:
-        return _of_case(_case(name, found, data, settings), data, names)
+        return _of_case(_case(name, source, data, settings), data, names)
 
     def done(name: str, result: tuple[dict[Key, float], int]) -> None:
         rows[name] = result[0]
         samples.append(result[1])
 
-    problems += each_case.run(list(found.cases), judge, done, title="judging")
+    problems += each_case.run(list(source.cases), judge, done, title="judging")
     if not any(rows.values()):
         raise folder.FolderError(problems or [f"{given}: expected raters or a truth, got none"])
     return _summed(settings, rows, max(samples), drawing, problems)
 
 
-def _case(name: str, found: Any, data: Any, settings: judged.Settings) -> judged.Case:
-    labels, predicted = data.read(name), found.read(name)
+def _case(name: str, source: Any, data: Any, settings: judged.Settings) -> judged.Case:
+    labels, predicted = data.read(name), source.read(name)
     shape = labels.labels.shape[1:]
     for field in ("segmentation", "probs", "samples", "sample_probs", "rater_labels"):
         value = getattr(predicted, field)
@@ -344,17 +344,17 @@ def differences(one: Report, other: Report, *, test: str = "wilcoxon") -> tuple[
         for key in one.keys
         if key in other.keys and prediction_metrics.METRICS[key.metric].better and is_main(key, one)
     ]
-    found = []
+    comparisons = []
     for key in keys:
         first, second = (
             report.values[chosen, report.keys.index(key)].tolist()
             for report, chosen in zip((one, other), rows, strict=True)
         )
-        found.append(statistics.paired(first, second, test=test))
-    corrected = statistics.holm([comparison.p_value for comparison in found])
+        comparisons.append(statistics.paired(first, second, test=test))
+    corrected = statistics.holm([comparison.p_value for comparison in comparisons])
     return tuple(
         Difference(key, comparison, float(p))
-        for key, comparison, p in zip(keys, found, corrected, strict=True)
+        for key, comparison, p in zip(keys, comparisons, corrected, strict=True)
     )
 
 

@@ -18,10 +18,10 @@ def _entry(line: evaluate.Line) -> dict[str, Any]:
     return entry | {"low": line.low, "high": line.high}
 
 
-def _difference(found: evaluate.Difference) -> dict[str, Any]:
-    metric, label, rater = found.key
-    entry = {"metric": metric, "class": label, "rater": rater, **found.comparison._asdict()}
-    return entry | {"p_holm": found.p_holm}
+def _difference(one: evaluate.Difference) -> dict[str, Any]:
+    metric, label, rater = one.key
+    entry = {"metric": metric, "class": label, "rater": rater, **one.comparison._asdict()}
+    return entry | {"p_holm": one.p_holm}
 
 
 def case_rows(report: evaluate.Report) -> Iterator[tuple[str, str, str, str, float]]:
@@ -44,7 +44,7 @@ def to_json(report: evaluate.Report) -> dict[str, Any]:
             if name in judged
         },
         "summary": [_entry(line) for line in report.lines],
-        "differences": [_difference(found) for found in report.differences],
+        "differences": [_difference(one) for one in report.differences],
         "cases": [dict(zip(_CASE_COLUMNS, row, strict=True)) for row in case_rows(report)],
     }
 
@@ -54,7 +54,7 @@ def write_csv(report: evaluate.Report, out: str | os.PathLike) -> None:
     out = pathlib.Path(out)
     files.write_text(out / "cases.csv", files.to_csv(_CASE_COLUMNS, case_rows(report)))
     tables = {"summary.csv": [_entry(line) for line in report.lines]}
-    tables |= {"versus.csv": [_difference(found) for found in report.differences]}
+    tables |= {"versus.csv": [_difference(one) for one in report.differences]}
     for name, entries in tables.items():
         if entries:
             rows = (entry.values() for entry in entries)
@@ -81,14 +81,14 @@ def tables(report: evaluate.Report) -> Iterator[tuple[str, list[str], list[list[
     if report.differences:
         body = [
             [
-                *found.key,
-                _number(found.comparison.difference),
-                _number(found.comparison.sd),
-                _number(found.comparison.p_value),
-                _number(found.p_holm),
-                str(found.comparison.count),
+                *one.key,
+                _number(one.comparison.difference),
+                _number(one.comparison.sd),
+                _number(one.comparison.p_value),
+                _number(one.p_holm),
+                str(one.comparison.count),
             ]
-            for found in report.differences
+            for one in report.differences
         ]
         head = ["metric", "class", "beside", "difference", "sd", "p", "p (Holm)", "cases"]
         yield "Difference from the other predictions", head, body

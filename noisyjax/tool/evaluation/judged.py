@@ -64,11 +64,11 @@ class Case:
     @functools.cached_property
     def has(self) -> frozenset[str]:
         """What metrics can need and is there."""
-        found = self.prediction
+        predicted = self.prediction
         there = {
-            "probabilities": found.probs is not None,
-            "samples": found.samples is not None or bool(self.own_targets),
-            "sample probabilities": found.sample_probs is not None,
+            "probabilities": predicted.probs is not None,
+            "samples": predicted.samples is not None or bool(self.own_targets),
+            "sample probabilities": predicted.sample_probs is not None,
             "rater masks": bool(self.own_targets),
             "raters": bool(self.rater_mask.any()),
         }
@@ -112,10 +112,10 @@ class Case:
     @functools.cached_property
     def samples(self) -> UInt8[np.ndarray, "N V"]:
         """Class ids of the samples; of none, what is predicted for the raters who are there."""
-        found = self.prediction
-        given = found.samples
+        predicted = self.prediction
+        given = predicted.samples
         if given is None:
-            given = found.rater_labels[found.rater_mask & self.rater_mask]
+            given = predicted.rater_labels[predicted.rater_mask & self.rater_mask]
         return self.flat(given, before=1)
 
     @functools.cached_property
@@ -126,21 +126,21 @@ class Case:
     @functools.cached_property
     def targets(self) -> dict[str, "Target"]:
         """Each label by which the segmentation is judged: the truth, and the raters by number."""
-        found = {} if self.truth is None else {"truth": self.truth}
-        found |= {str(r): self.labels[r] for r in np.flatnonzero(self.rater_mask)}
+        by_name = {} if self.truth is None else {"truth": self.truth}
+        by_name |= {str(r): self.labels[r] for r in np.flatnonzero(self.rater_mask)}
         return {
-            name: Target(self, self.prediction.segmentation, ids) for name, ids in found.items()
+            name: Target(self, self.prediction.segmentation, ids) for name, ids in by_name.items()
         }
 
     @functools.cached_property
     def own_targets(self) -> dict[int, "Target"]:
         """What is predicted for a rater beside their own label, by the rater's number."""
-        found = self.prediction
-        if found.rater_labels is None:
+        predicted = self.prediction
+        if predicted.rater_labels is None:
             return {}
         return {
-            int(r): Target(self, found.rater_labels[r], self.labels[r])
-            for r in np.flatnonzero(found.rater_mask & self.rater_mask)
+            int(r): Target(self, predicted.rater_labels[r], self.labels[r])
+            for r in np.flatnonzero(predicted.rater_mask & self.rater_mask)
         }
 
 
@@ -200,7 +200,7 @@ class Target:
     def surfaces(self) -> dict[str, surface.Surface]:
         """Distances by each convention, ``[K]`` each; none of images that are not 2-D or 3-D."""
         settings = self.case.settings
-        found = {}
+        by_convention = {}
         for convention in settings.conventions:
             each = [
                 surface.surface_metrics(
@@ -213,8 +213,8 @@ class Target:
                 )
                 for one, other in self.masks
             ]
-            found[convention] = surface.Surface(*np.array(each, float).T)
-        return found
+            by_convention[convention] = surface.Surface(*np.array(each, float).T)
+        return by_convention
 
     @functools.cached_property
     def flat_valid(self) -> Bool[np.ndarray, "V"]:
@@ -229,10 +229,10 @@ class Target:
     @functools.cached_property
     def calibration(self) -> dict[str, Float[np.ndarray, "K"]]:
         """Errors of the probability of each class against the rest."""
-        found = [
+        of_classes = [
             jax.device_get(
                 _calibrated(self.case.probability(ids), self.case.flat(other), self.flat_valid)
             )
             for ids, (_, other) in zip(self.case.settings.classes.values(), self.masks, strict=True)
         ]
-        return {name: np.array([one[name] for one in found]) for name in found[0]}
+        return {name: np.array([one[name] for one in of_classes]) for name in of_classes[0]}

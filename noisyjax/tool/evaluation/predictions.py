@@ -104,11 +104,11 @@ class Predictions:
         segmentation, probs = _read_one(self.root, grid)
         masks, given = None, None
         if self.raters:
-            found = {rater: _labels(self.root / _RATERS / rater, grid) for rater in self.raters}
+            by_rater = {rater: _labels(self.root / _RATERS / rater, grid) for rater in self.raters}
             names = self.opened.rater_names
-            given = np.array([found.get(rater) is not None for rater in names])
+            given = np.array([by_rater.get(rater) is not None for rater in names])
             none = np.full(grid.shape, folder.NO_LABEL, np.uint8)
-            masks = np.stack([none if found.get(r) is None else found[r] for r in names])
+            masks = np.stack([none if by_rater.get(r) is None else by_rater[r] for r in names])
         drawn, drawn_probs = None, None
         if samples:
             lacking = [
@@ -162,18 +162,18 @@ def _error(path: str | os.PathLike, text: str) -> folder.FolderError:
     return folder.FolderError([f"{os.fspath(path)}: {text}"])
 
 
-def _file(place: pathlib.Path, grid: _Grid) -> pathlib.Path | None:
+def _file(folder_path: pathlib.Path, grid: _Grid) -> pathlib.Path | None:
     """Returns the file of a case, the one with the folder's ending first."""
     ending = grid.opened.layout.ending
     for end in (ending, *(other for other in read_write.FORMATS if other != ending)):
-        path = place / f"{grid.name}{end}"
+        path = folder_path / f"{grid.name}{end}"
         if path.is_file():
             return path
     return None
 
 
-def _labels(place: pathlib.Path, grid: _Grid) -> np.ndarray | None:
-    path = _file(place, grid)
+def _labels(folder_path: pathlib.Path, grid: _Grid) -> np.ndarray | None:
+    path = _file(folder_path, grid)
     if path is None:
         return None
     array = grid.read(path)
@@ -186,14 +186,16 @@ def _labels(place: pathlib.Path, grid: _Grid) -> np.ndarray | None:
     return array.astype(np.uint8)
 
 
-def _read_one(place: pathlib.Path, grid: _Grid) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _read_one(
+    folder_path: pathlib.Path, grid: _Grid
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Returns class ids and probabilities in a folder, as far as there are any."""
-    labels = _labels(place, grid)
-    packed = place / f"{grid.name}.npz"
+    labels = _labels(folder_path, grid)
+    packed = folder_path / f"{grid.name}.npz"
     if packed.is_file():
         probs = _unpacked(packed, labels, grid)
-    elif (place / _PROBABILITIES).is_dir():
-        probs = _of_classes(place / _PROBABILITIES, grid)
+    elif (folder_path / _PROBABILITIES).is_dir():
+        probs = _of_classes(folder_path / _PROBABILITIES, grid)
     else:
         return labels, None
     if labels is None and probs is not None:
@@ -201,10 +203,10 @@ def _read_one(place: pathlib.Path, grid: _Grid) -> tuple[np.ndarray | None, np.n
     return labels, probs
 
 
-def _of_classes(place: pathlib.Path, grid: _Grid) -> np.ndarray | None:
+def _of_classes(folder_path: pathlib.Path, grid: _Grid) -> np.ndarray | None:
     names = grid.opened.class_names
     maps = {}
-    for part in sorted(path for path in place.iterdir() if path.is_dir()):
+    for part in sorted(path for path in folder_path.iterdir() if path.is_dir()):
         if part.name not in names and part.name not in map(str, range(len(names))):
             raise _error(part, f"expected a class, one of 0 to {len(names) - 1} or {names}")
         label = names.index(part.name) if part.name in names else int(part.name)
@@ -213,13 +215,13 @@ def _of_classes(place: pathlib.Path, grid: _Grid) -> np.ndarray | None:
     if not maps:
         return None
     if lacking := [label for label in range(1, len(names)) if label not in maps]:
-        path = place / str(lacking[0]) / f"{grid.name}{grid.opened.layout.ending}"
+        path = folder_path / str(lacking[0]) / f"{grid.name}{grid.opened.layout.ending}"
         raise _error(path, f"expected the probabilities of class {lacking[0]}, got none")
     read = {label: grid.read(path).astype(np.float32) for label, path in maps.items()}
     rest = 1 - sum(read[label] for label in range(1, len(names)))
     # What lies a little below 0 does so by rounding.
     read[0] = np.where((rest < 0) & (rest > -_TOLERANCE), 0.0, rest)
-    return _checked(place, np.stack([read[label] for label in range(len(names))], axis=-1))
+    return _checked(folder_path, np.stack([read[label] for label in range(len(names))], axis=-1))
 
 
 def _unpacked(path: pathlib.Path, labels: np.ndarray | None, grid: _Grid) -> np.ndarray:
@@ -304,8 +306,8 @@ def _places(root: pathlib.Path) -> list[pathlib.Path]:
 def files_of_cases(root: str | os.PathLike) -> dict[str, list[pathlib.Path]]:
     """Returns the files of a folder of predictions by the names that they have without ending."""
     stems: dict[str, list[pathlib.Path]] = {}
-    for place in _places(pathlib.Path(root)):
-        for path in sorted(place.iterdir()) if place.is_dir() else ():
+    for folder_path in _places(pathlib.Path(root)):
+        for path in sorted(folder_path.iterdir()) if folder_path.is_dir() else ():
             if stem := _stem(path):
                 stems.setdefault(stem, []).append(path)
     return stems

@@ -31,16 +31,16 @@ def between_raters(tally: patterns.Tally, num_classes: int) -> Agreement:
 
     >>> labels = np.array([[0, 0, 1, 1], [0, 1, 1, 1]])
     >>> codes = patterns.encode_on_host(labels, 2)
-    >>> found = between_raters(patterns.tally([codes], num_raters=2, num_classes=2), 2)
-    >>> found.disputed, found.dice.round(2).tolist(), found.volumes.tolist()
+    >>> counted = between_raters(patterns.tally([codes], num_raters=2, num_classes=2), 2)
+    >>> counted.disputed, counted.dice.round(2).tolist(), counted.volumes.tolist()
     (0.25, [0.67, 0.8], [[2, 2], [1, 3]])
     """
-    found = votes.Votes(tally.votes, tally.counts)
+    counted = votes.Votes(tally.votes, tally.counts)
     chosen = [(tally.votes == k).any(axis=1) for k in range(num_classes)]
     named = np.sum(chosen, axis=0)
     cast = tally.counts[named > 0].sum()
     disputed = tally.counts[named > 1].sum() / cast if cast else np.nan
-    joint = votes.joint(found, num_classes)
+    joint = votes.joint(counted, num_classes)
     pairs = joint[np.triu_indices(len(joint), 1)]
     size = pairs.sum(axis=1) + pairs.sum(axis=2)
     scores = np.where(size > 0, 2 * np.diagonal(pairs, axis1=1, axis2=2) / np.maximum(size, 1), 0)

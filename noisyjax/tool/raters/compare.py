@@ -148,18 +148,18 @@ def raters(
             sets=[counted, *members],
         )
 
-    found: dict[str, rater_votes.CaseVotes] = {}
-    problems = each_case.run(list(data.cases), count, found.__setitem__, title="counting votes")
+    by_case: dict[str, rater_votes.CaseVotes] = {}
+    problems = each_case.run(list(data.cases), count, by_case.__setitem__, title="counting votes")
     # Of cases that test, often nobody's label is there but the truth.
-    found = {name: case for name, case in found.items() if case.rater_mask.any()}
-    if not found:
+    by_case = {name: case for name, case in by_case.items() if case.rater_mask.any()}
+    if not by_case:
         raise folder.FolderError(problems or ["raters: expected labels of raters, got none"])
-    estimate = rater_votes.reference(reference, list(found.values()), counted, data.num_classes)
+    estimate = rater_votes.reference(reference, list(by_case.values()), counted, data.num_classes)
     distances = {}
     if surfaces:
         measure = functools.partial(_distances, data, estimate, tolerance)
-        each_case.run(list(found), measure, distances.__setitem__, title="measuring surfaces")
-    return _report(settings, data, found, estimate, distances, counted, problems)
+        each_case.run(list(by_case), measure, distances.__setitem__, title="measuring surfaces")
+    return _report(settings, data, by_case, estimate, distances, counted, problems)
 
 
 def _check(settings: Settings, names: Sequence[str]) -> tuple[int, ...]:
@@ -211,11 +211,11 @@ def _distances(
         both = valid[r] & valid[s]
         for label in range(1, num_classes):
             one, other = ((labels[i] == label) & both for i in (r, s))
-            found = surface.surface_metrics(
+            distance = surface.surface_metrics(
                 one, other, spacing=case.spacing, tolerance=tolerance, empty="inf"
             )
             # Of the whole image, not of the box.
-            numbers = [getattr(found, metric) for metric in DISTANCES]
+            numbers = [getattr(distance, metric) for metric in DISTANCES]
             numbers = [diagonal if np.isinf(number) else number for number in numbers]
             measured[r, s, label - 1] = measured[s, r, label - 1] = numbers
     return measured
@@ -259,25 +259,25 @@ def _icc(
     return np.array([agreement.icc(table[:, often]) for table in np.moveaxis(volumes, -1, 0)])
 
 
-def _report(settings, data, found, estimate, distances, counted, problems) -> Report:
+def _report(settings, data, by_case, estimate, distances, counted, problems) -> Report:
     """Puts the numbers together; `distances` has those of each case, or nothing."""
     num_classes, names = data.num_classes, tuple(data.rater_names)
-    masks = np.stack([case.rater_mask for case in found.values()])
+    masks = np.stack([case.rater_mask for case in by_case.values()])
     present = np.concatenate([masks, np.ones((len(masks), 1), bool)], axis=1)
-    voxels = np.array([case.voxel for case in found.values()])
+    voxels = np.array([case.voxel for case in by_case.values()])
     whole, inside = (
         np.stack([votes.joint(estimate.beside(part), num_classes) for part in parts])
-        for parts in zip(*((case.whole, case.inside) for case in found.values()), strict=True)
+        for parts in zip(*((case.whole, case.inside) for case in by_case.values()), strict=True)
     )
     values = _overlaps(whole, voxels, present)
     if distances:
-        table = np.stack([distances[name] for name in found])
+        table = np.stack([distances[name] for name in by_case])
         values |= {name: table[..., i] for i, name in enumerate(DISTANCES)}
     volumes = np.einsum("nrrii->nri", whole)[..., 1:] * voxels[:, None, None]
     volumes = np.where(present[..., None], volumes, np.nan)
     # Of all raters, then of each group; added over cases.
-    of_cases = [case.sums[0] for case in found.values()]
-    added = jax.tree.map(lambda *parts: sum(parts), *(case.sums for case in found.values()))
+    of_cases = [case.sums[0] for case in by_case.values()]
+    added = jax.tree.map(lambda *parts: sum(parts), *(case.sums for case in by_case.values()))
     everyone, *groups = added
     conformity = np.array([agreement.conformity_index_of_sums(sums) for sums in of_cases])
     total = inside.sum(axis=0)
@@ -285,7 +285,7 @@ def _report(settings, data, found, estimate, distances, counted, problems) -> Re
     return Report(
         settings=settings,
         raters=names,
-        cases=tuple(found),
+        cases=tuple(by_case),
         classes=tuple(data.class_names[1:]),
         counted=counted,
         rater_masks=masks,

@@ -276,17 +276,17 @@ def tables(report: compare.Report) -> Iterator[tuple[str, list[str], list[list[s
 
 
 def _all(report: compare.Report) -> list[list[str]]:
-    found = overall(report)
+    numbers = overall(report)
     body = [
-        [title, _cell(found, name), _cell(found, f"{name}_mean_over_cases")]
+        [title, _cell(numbers, name), _cell(numbers, f"{name}_mean_over_cases")]
         for title, name in (
             ("Fleiss' κ", "fleiss_kappa"),
             ("Krippendorff's α", "krippendorff_alpha"),
         )
     ]
     for label in report.classes:
-        pooled, mean = found["conformity_index"], found["conformity_index_mean_over_cases"]
+        pooled, mean = numbers["conformity_index"], numbers["conformity_index_mean_over_cases"]
         body.append([f"conformity index, {label}", _cell(pooled, label), _cell(mean, label)])
     for label in report.classes:
-        body.append([f"ICC(2,1) of volumes, {label}", _cell(found["icc_of_volumes"], label), ""])
+        body.append([f"ICC(2,1) of volumes, {label}", _cell(numbers["icc_of_volumes"], label), ""])
     return body

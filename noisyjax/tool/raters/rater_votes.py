@@ -127,10 +127,10 @@ class Reference:
         chosen, none = given[:, list(self.raters)].tolist(), self.num_classes
         return np.array([self.labels.get(tuple(votes), none) for votes in chosen], np.int32)
 
-    def beside(self, found: votes.Votes) -> votes.Votes:
+    def beside(self, given: votes.Votes) -> votes.Votes:
         """Puts the reference in the place of the truth, the last column of the patterns."""
-        changed = np.column_stack([found.patterns[:, :-1], self.of(found.patterns)])
-        return found._replace(patterns=changed)
+        changed = np.column_stack([given.patterns[:, :-1], self.of(given.patterns)])
+        return given._replace(patterns=changed)
 
 
 def reference(

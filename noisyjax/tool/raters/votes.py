@@ -44,20 +44,20 @@ def add(parts: Sequence[Votes]) -> Votes:
     """
     every = np.concatenate([part.patterns for part in parts])
     counts = np.concatenate([part.counts for part in parts])
-    found, which = np.unique(every, axis=0, return_inverse=True)
-    total = np.zeros(len(found), np.int64)
+    patterns, which = np.unique(every, axis=0, return_inverse=True)
+    total = np.zeros(len(patterns), np.int64)
     np.add.at(total, which.ravel(), counts)
-    return Votes(found, total)
+    return Votes(patterns, total)
 
 
-def joint(found: Votes, num_classes: int) -> Int[np.ndarray, "R R L L"]:
+def joint(tally: Votes, num_classes: int) -> Int[np.ndarray, "R R L L"]:
     """Counts the voxels where rater r says i and rater s says j, ``[R, R, L, L]``.
 
     >>> joint(Votes(np.array([[0, 1], [1, 1]]), np.array([2, 3])), 2)[0, 1].tolist()
     [[0, 2], [0, 3]]
     """
-    said = found.patterns[:, :, None] == np.arange(num_classes)
-    size = said.shape[1:]
-    flat = said.reshape(len(said), size[0] * size[1]).astype(np.int64)
-    table = (flat * found.counts[:, None]).T @ flat
+    label = tally.patterns[:, :, None] == np.arange(num_classes)
+    size = label.shape[1:]
+    flat = label.reshape(len(label), size[0] * size[1]).astype(np.int64)
+    table = (flat * tally.counts[:, None]).T @ flat
     return table.reshape(*size, *size).transpose(0, 2, 1, 3)

@@ -86,7 +86,7 @@ def solve(
     chosen_raters, solved, known = [], [], {}
     for rater in raters:
         name, strength = rater.noise, noises.NOISES[rater.noise].strength
-        chosen, found = dict(rater.chosen), None
+        chosen, solution = dict(rater.chosen), None
         if dice is not None and strength:
             chosen[strength] = dice
         (first, *_), size = sample[0], {"num_classes": num_classes}
@@ -95,10 +95,10 @@ def solve(
         if dice is not None and strength and name != "replacement":
             if name not in known:
                 known[name] = _strength(name, rater.chosen, sample, dice, key, num_classes)
-            found = known[name]
-            chosen[strength] = found.strength
+            solution = known[name]
+            chosen[strength] = solution.strength
         chosen_raters.append(Rater(name, chosen))
-        solved.append(found)
+        solved.append(solution)
     return chosen_raters, solved
 
 
