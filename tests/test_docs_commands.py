@@ -11,10 +11,13 @@ import shlex
 import subprocess
 import sys
 
+import folder_fakes
 import numpy as np
 import pages
 import PIL.Image
 import pytest
+
+from noisyjax.cli import main
 
 _COMMANDS = ("check_folder", "train", "evaluate", "predict", "study", "raters", "fit_noise")
 # Data that a reader has, and what is taken in their place.
@@ -28,7 +31,19 @@ _RUN = """
 import importlib, json, sys
 from absl import app, flags, logging
 
+def subcommand(words):
+    from noisyjax.cli import main
+
+    try:
+        main.main(words, standalone_mode=False)
+    except (Exception, SystemExit) as raised:
+        return f"{type(raised).__name__}: {raised}" * (getattr(raised, "code", 1) != 0)
+    return ""
+
 for module, words in json.loads(sys.argv[1]):
+    if module == "noisyjax":
+        print("DONE", json.dumps(subcommand(words)), flush=True)
+        continue
     command = importlib.import_module(module)
     defined = importlib.import_module("noisyjax.cli.train") if module.endswith("study") else command
     before, error = set(flags.FLAGS), ""
@@ -82,9 +97,13 @@ def _given():
     order = ["README.md", "docs/tasks.md"]
     listed = sorted(pages.PAGES, key=lambda page: (pages.name(page) not in order, pages.name(page)))
     lines = [shlex.split(_FIRST)]
-    lines += [words for page in listed for words in pages.commands(page) if words[0] == "python"]
+    lines += [words for page in listed for words in pages.commands(page)]
     forms = {}
     for words in lines:
+        if words[0] == "noisyjax" and len(words) > 2:
+            forms.setdefault(("noisyjax", tuple(words[1:])), tuple(words[1:]))
+        if words[0] != "python":
+            continue
         command = words[2].rpartition(".")[2]
         if command in _COMMANDS and len(words) > 3:
             module, arguments = _smoke(words)
@@ -121,6 +140,11 @@ def _folder(root):
     return root
 
 
+def _volumes(root):
+    """Two volumes with the labels of five raters, two classes of foreground."""
+    return folder_fakes.make(root, 2, raters=("anna", "anna_2", "ben", "cleo", "dora"))
+
+
 def _example(path):
     """A file like the authors' example, of 15 images."""
     draw = np.random.default_rng(0)
@@ -148,12 +172,32 @@ def errors(tmp_path_factory):
         "EXAMPLE": _example(root / "example.npz"),
     }
 
+    volumes = _volumes(root / "volumes")
+    of_tool = {
+        "FOLDER": volumes,
+        **{name: volumes / "labelsTr" for name in ("PREDICTIONS", "OURS")},
+        "THEIRS": volumes / "ratersTr" / "anna",
+    }
+
+    def filled_in_of_tool(number, words):
+        out = words.index("--out") + 1 if "--out" in words else -1
+        filled = [str(of_tool.get(word, word)) for word in words]
+        return [str(root / f"out{number}") if n == out else w for n, w in enumerate(filled)]
+
     def filled_in(word):
         name, equals, value = word.rpartition("=")
         value = str(real.get(value, value))
         return name + equals + re.sub(r"^runs/", f"{root}/runs/", value)
 
-    commands = [(module, [filled_in(word) for word in words]) for module, words in _FORMS]
+    commands = [
+        (
+            module,
+            filled_in_of_tool(number, words)
+            if module == "noisyjax"
+            else [filled_in(word) for word in words],
+        )
+        for number, (module, words) in enumerate(_FORMS)
+    ]
     done = subprocess.run(
         [sys.executable, "-c", _RUN, json.dumps(commands)],
         cwd=pages.ROOT,
@@ -173,7 +217,9 @@ def errors(tmp_path_factory):
 
 
 def test_every_command_has_a_smoke_form():
-    assert {module.rpartition(".")[2] for module, _ in _FORMS} == set(_COMMANDS)
+    ours = {module.rpartition(".")[2] for module, _ in _FORMS if module != "noisyjax"}
+    assert ours == set(_COMMANDS)
+    assert {words[0] for module, words in _FORMS if module == "noisyjax"} == set(main.main.commands)
     studies = {words[0] for module, words in _FORMS if module.endswith("study")}
     assert studies == {
         f"--config=configs/{path.name}:smoke"

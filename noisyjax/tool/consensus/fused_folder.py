@@ -87,9 +87,9 @@ class _Work:
             raise ValueError(
                 "probabilities: expected none, nor a disagreement, for .png holds whole numbers"
             )
-        chosen = {n: sorted(set(self._raters) & set(c.raters)) for n, c in opened.cases.items()}
-        self._names = [name for name, own in chosen.items() if own]
-        self._without = tuple(name for name, own in chosen.items() if not own)
+        counted = {n: sorted(set(self._raters) & set(c.raters)) for n, c in opened.cases.items()}
+        self._names = [name for name, own in counted.items() if own]
+        self._without = tuple(name for name, own in counted.items() if not own)
         if not self._names:
             raise folder.FolderError(
                 [f"{opened.root}: expected labels in ratersTr/RATER, got none of these raters"]
@@ -99,7 +99,7 @@ class _Work:
             name: dataclasses.replace(
                 opened.cases[name],
                 truth=None,
-                raters={rater: opened.cases[name].raters[rater] for rater in chosen[name]},
+                raters={rater: opened.cases[name].raters[rater] for rater in counted[name]},
             )
             for name in self._names
         }
