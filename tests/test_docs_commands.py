@@ -101,7 +101,9 @@ def _given():
     forms = {}
     for words in lines:
         if words[0] == "noisyjax" and len(words) > 2:
-            forms.setdefault(("noisyjax", tuple(words[1:])), tuple(words[1:]))
+            out = words.index("--out") + 1 if "--out" in words else 0
+            key = tuple(word for n, word in enumerate(words) if n != out)
+            forms.setdefault(("noisyjax", key), tuple(words[1:]))
         if words[0] != "python":
             continue
         command = words[2].rpartition(".")[2]
@@ -175,7 +177,7 @@ def errors(tmp_path_factory):
     volumes = _volumes(root / "volumes")
     of_tool = {
         "FOLDER": volumes,
-        **{name: volumes / "labelsTr" for name in ("PREDICTIONS", "OURS")},
+        **dict.fromkeys(("PREDICTIONS", "OURS"), volumes / "labelsTr"),
         "THEIRS": volumes / "ratersTr" / "anna",
     }
 
