@@ -64,10 +64,15 @@ class _Notes:
         """Reads a file in RAS axes, or its header alone, or notes why it cannot be read."""
         read = read_write.peek if header else read_write.read
         try:
-            return read_write.to_ras(read(path, max_bytes=max_bytes))
+            volume = read_write.to_ras(read(path, max_bytes=max_bytes))
+            # Of a label map the numbers are the classes, of an image they stand for colours.
+            of_image = path in self._case.images and not header
+            return read_write.in_colours(volume) if of_image else volume
         except read_write.UnreadableError as error:
             self.add(error.fault, path, got=str(error).removeprefix(f"{path}: "))
-            return None
+        except ValueError as error:
+            self.add("format", path, got=error)
+        return None
 
 
 def elsewhere(volume: read_write.Volume, like: read_write.Volume) -> str:

@@ -15,6 +15,7 @@ from nibabel import orientations
 
 from noisyjax.core import checks
 from noisyjax.data.volumes import formats
+from noisyjax.data.volumes.formats import base
 
 MAX_BYTES = 2**33
 
@@ -31,8 +32,8 @@ FORMATS = {
 
 _RAS = orientations.axcodes2ornt("RAS")
 
-Volume = formats.Volume
-UnreadableError = formats.UnreadableError
+Volume = base.Volume
+UnreadableError = base.UnreadableError
 
 
 def ending(path: str | os.PathLike) -> str:
@@ -72,9 +73,18 @@ def _checked(
         raise UnreadableError(path, "format", f"expected a name that ends in one of {known}")
     if not os.path.isfile(path):
         raise UnreadableError(path, "missing", "expected a file, there is none")
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        message = f"expected a file that can be read, got: {error.strerror}"
+        raise UnreadableError(path, "missing", message) from error
     if not os.path.getsize(path):
         raise UnreadableError(path, "empty", "expected an image, the file has no bytes")
     volume = readers[FORMATS[end]](os.fspath(path), max_bytes)
+    if min(volume.shape) < 1:
+        message = f"expected axes of at least one voxel, got {volume.shape}"
+        raise UnreadableError(path, "format", message)
     matrix = volume.affine[:3, :3]
     if not np.isfinite(volume.affine).all() or abs(np.linalg.det(matrix)) < 1e-9:
         raise UnreadableError(
@@ -94,6 +104,23 @@ def write(path: str | os.PathLike, volume: Volume) -> None:
     if volume.array.dtype == bool:
         volume = dataclasses.replace(volume, array=volume.array.astype(np.uint8))
     formats.WRITERS[FORMATS[end]](path, volume)
+
+
+def in_colours(volume: Volume) -> Volume:
+    """Returns an image whose numbers stand for colours as those, ``[*S, 3]``; others as they are.
+
+    Colours that are all grey become grey values, ``[*S]``. The numbers of a label map are its
+    classes: it is not to be given. A colour that lets others through raises `ValueError`.
+    """
+    if volume.palette is None:
+        return volume
+    used = volume.palette[np.unique(volume.array)]
+    if used.shape[-1] > 3 and (used[:, 3] < 255).any():
+        raise ValueError("expected colours without transparency, got a palette with it")
+    colours = volume.palette[:, :3]
+    if (colours == colours[:, :1]).all():
+        colours = colours[:, 0]
+    return dataclasses.replace(volume, array=colours[volume.array], palette=None)
 
 
 def to_ras(volume: Volume) -> Volume:

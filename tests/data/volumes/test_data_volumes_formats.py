@@ -1,10 +1,12 @@
 """Reading and writing of images and label maps."""
 
 import gzip
+import zlib
 
 import folder_fakes as fakes
 import nibabel as nib
 import numpy as np
+import picture_files
 import PIL.Image
 import pytest
 
@@ -93,6 +95,90 @@ def test_a_picture_of_a_palette_or_of_bits_is_its_numbers(tmp_path):
     read = read_write.read(tmp_path / "bits.png").array
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, labels > 0)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_png_of_few_bits_is_its_numbers(tmp_path, bits, interlaced):
+    labels = (np.arange(99) % min(2**bits, 200)).reshape(9, 11).astype(np.uint8)
+    path = tmp_path / "a.png"
+    path.write_bytes(picture_files.png(labels, bits=bits, interlaced=interlaced))
+    read = read_write.read(path).array
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, labels)
+
+
+def test_no_bit_of_a_png_changes_its_pixels_unnoticed(tmp_path):
+    labels = (np.arange(64).reshape(8, 8) // 9 % 3).astype(np.uint8)
+    path = tmp_path / "a.png"
+    content = picture_files.png(labels)
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(read_write.UnreadableError, match=r"a.png: expected"):
+            read_write.read(path)
+
+
+def test_a_png_is_whole_to_the_last_checksum(tmp_path):
+    content = picture_files.png(np.zeros((8, 8), np.uint8))
+    start = content.index(b"IDAT") - 4
+    packed = content[start + 8 : -16]
+    # The checksum of the pixels themselves, under one of the chunk that fits.
+    damaged = packed[:-1] + bytes([packed[-1] ^ 1])
+    more = zlib.compress(bytes(10**6))
+    for pixels, words in (
+        (damaged, "incorrect data check"),
+        (packed[:-4], "its pixels end too early"),
+        (more, "more pixels than its header says"),
+    ):
+        path = tmp_path / "a.png"
+        path.write_bytes(content[:start] + picture_files.chunk(b"IDAT", pixels) + content[-12:])
+        with pytest.raises(read_write.UnreadableError, match=words):
+            read_write.read(path)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "uint64"])
+def test_a_tiff_of_wide_numbers_is_refused_for_that(tmp_path, dtype):
+    path = tmp_path / "a.tif"
+    path.write_bytes(picture_files.tiff(np.zeros((4, 5), dtype)))
+    with pytest.raises(read_write.UnreadableError, match=f"of at most 32 bits .*, got {dtype}"):
+        read_write.read(path)
+
+
+def test_pages_that_are_cut_off_are_missed(tmp_path):
+    pages = _array("uint16", (3, 4, 5))
+    content, path = picture_files.tiff(*pages), tmp_path / "a.tif"
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_write.read(path).array, pages)
+    first = len(picture_files.tiff(pages[0]))
+    for length in (first, first + 1, first + 60, len(content) - 1):
+        path.write_bytes(content[:length])
+        for read in (read_write.read, read_write.peek):
+            with pytest.raises(read_write.UnreadableError, match="cut off or damaged"):
+                read(path)
+
+
+def test_numbers_of_a_palette_stand_for_colours_in_an_image(tmp_path):
+    labels = (np.arange(20) % 3).reshape(4, 5).astype(np.uint8)
+    path = tmp_path / "a.png"
+    picture = PIL.Image.fromarray(labels, "L").convert("P")
+    picture.putdata(labels.ravel().tolist())
+    for colours, expected in (
+        ([[9, 8, 7], [255, 0, 0], [0, 1, 2]], None),
+        ([[9, 9, 9], [255, 255, 255], [0, 0, 0]], [9, 255, 0]),
+    ):
+        picture.putpalette(np.ravel(colours).tolist())
+        picture.save(path)
+        volume = read_write.read(path)
+        np.testing.assert_array_equal(volume.array, labels)
+        wanted = np.array(colours if expected is None else expected)[labels]
+        np.testing.assert_array_equal(read_write.in_colours(volume).array, wanted)
+    picture.save(path, transparency=1)
+    with pytest.raises(ValueError, match="without transparency"):
+        read_write.in_colours(read_write.read(path))
+    grey = read_write.Volume(labels, np.eye(4), 2)
+    assert read_write.in_colours(grey) is grey
 
 
 def test_scaled_intensities_and_needless_axes(tmp_path):

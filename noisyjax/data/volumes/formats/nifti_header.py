@@ -14,7 +14,7 @@ _KINDS = (nib.Nifti1Header, nib.Nifti2Header)
 def damage(path: str) -> tuple[str, str] | None:
     """Returns what nibabel mends silently, or notices when it has read too much.
 
-    It is one of `formats.FAULTS` with what was expected and what there is; None if all is well, or
+    It is one of `base.FAULTS` with what was expected and what there is; None if all is well, or
     if the file has no such header at all. A file that cannot be unpacked raises OSError, EOFError
     or zlib.error.
     """

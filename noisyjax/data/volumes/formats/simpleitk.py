@@ -1,0 +1,104 @@
+"""MetaImage and NRRD, by SimpleITK."""
+
+import math
+import os
+import re
+
+import numpy as np
+
+from noisyjax.core import files
+from noisyjax.data.volumes.formats import base
+
+
+def _simpleitk(path: str):
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise base.UnreadableError(
+            path, "format", "expected SimpleITK for this format: pip install SimpleITK"
+        ) from error
+    return SimpleITK
+
+
+def _check_attached(path: str) -> None:
+    """Raises if a header leaves the data to another file, which may be any file of the machine."""
+    with open(path, "rb") as file:
+        start = file.read(1 << 16).decode("latin-1")
+    if path.lower().endswith(".mha"):
+        match = re.search(r"^\s*ElementDataFile\s*=\s*(\S+)", start, re.MULTILINE)
+        attached = match is not None and match[1] == "LOCAL"
+    else:
+        header = re.split(r"\r?\n\r?\n", start, maxsplit=1)[0]
+        attached = start.startswith("NRRD") and not re.search(
+            r"^data ?file\s*:", header, re.MULTILINE | re.IGNORECASE
+        )
+    if not attached:
+        raise base.UnreadableError(
+            path, "format", "expected a header followed by its data in the same file"
+        )
+
+
+def _open_simpleitk(path: str, max_bytes: int):
+    sitk = _simpleitk(path)
+    _check_attached(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise base.UnreadableError(
+            path, "format", f"expected a readable header, got {_last_line(error)}"
+        ) from error
+    if reader.GetNumberOfComponents() != 1:
+        raise base.UnreadableError(
+            path, "format", "expected one number for each voxel, got several"
+        )
+    shape = tuple(int(n) for n in reader.GetSize())
+    # float64 is the widest.
+    base.check_allowed(path, math.prod(shape) * 8, max_bytes, f"{shape}")
+    # The data may be deflated.
+    if math.prod(shape) > os.path.getsize(path) * base.MOST_DEFLATED:
+        raise base.cut_off(path, ValueError(f"its header says {shape}"))
+    return reader
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+def peek(path: str, max_bytes: int) -> base.Volume:
+    """Reads the header of a file."""
+    reader = _open_simpleitk(path, max_bytes)
+    axes = reader.GetDimension()
+    affine = np.eye(4)
+    columns = np.reshape(reader.GetDirection(), (axes, axes)) * reader.GetSpacing()
+    used = min(axes, 3)
+    affine[:used, :used] = columns[:used, :used]
+    affine[:used, 3] = reader.GetOrigin()[:used]
+    # ITK counts towards the left and the back.
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    return base.hollow(path, tuple(int(n) for n in reader.GetSize()), affine)
+
+
+def read(path: str, max_bytes: int) -> base.Volume:
+    """Reads a file."""
+    hollow = peek(path, max_bytes)
+    try:
+        image = _open_simpleitk(path, max_bytes).Execute()
+    except RuntimeError as error:
+        raise base.cut_off(path, ValueError(_last_line(error))) from error
+    array = np.ascontiguousarray(_simpleitk(path).GetArrayFromImage(image).T)
+    return base.Volume(array.reshape(hollow.shape), hollow.affine, hollow.num_axes)
+
+
+def write(path: str | os.PathLike, volume: base.Volume) -> None:
+    """Writes a file, deflated."""
+    sitk = _simpleitk(os.fspath(path))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.T))
+    n = volume.num_axes
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
+    image.SetSpacing(volume.spacing)
+    image.SetOrigin(affine[:n, 3].tolist())
+    image.SetDirection((affine[:n, :n] / volume.spacing).ravel().tolist())
+    with files.replacing(path) as unfinished:
+        sitk.WriteImage(image, str(unfinished), useCompression=True)
