@@ -9,6 +9,7 @@ import zlib
 
 import nibabel as nib
 import numpy as np
+import picture_files
 import PIL.Image
 import PIL.PngImagePlugin
 from bad_inputs import file, group
@@ -34,20 +35,11 @@ def _extended(size: int, content: bytes) -> bytes:
     return nifti(vox_offset=352 + size)[:348] + extension + content
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return (
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content))
-    )
-
-
 def png_claiming(width: int, height: int) -> bytes:
     """A small PNG whose header claims a size."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(999))), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(picture_files.chunk(*part) for part in parts)
 
 
 def picture(array: np.ndarray, form: str = "PNG", **options) -> bytes:
@@ -61,6 +53,19 @@ def _text_bomb() -> PIL.PngImagePlugin.PngInfo:
     info = PIL.PngImagePlugin.PngInfo()
     info.add_text("comment", "x" * 2_000_000, zip=True)
     return info
+
+
+def _cut_pages() -> bytes:
+    """A TIFF of two pages, cut off before the second."""
+    return picture_files.tiff(GREY, GREY)[: len(picture_files.tiff(GREY))]
+
+
+def _round_pages() -> bytes:
+    """A TIFF whose page says that the next one is itself."""
+    content = bytearray(picture_files.tiff(GREY))
+    # After the directory at 8, of a count and nine entries.
+    content[118:122] = struct.pack("<I", 8)
+    return bytes(content)
 
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -89,12 +94,26 @@ _VOLUMES = [
     ("of colours", file("a.nii", nifti(datatype=128, bitpix=24)), "expected numbers, got voxels"),
     ("of an unknown type", file("a.nii", nifti(datatype=999)), "its header is damaged"),
     ("with NaN in the affine", file("a.nii", nifti(srow_x=[np.nan] * 4)), "affine that can be inv"),
-    ("of a flat affine", file("a.nii", nifti(srow_x=[0] * 4)), "affine that can be inverted, got"),
+    ("of a flat affine", file("a.nii", nifti(srow_x=[0] * 4)), "affine that can be inverted"),
     ("with voxels of 0 mm", file("a.nii", nifti(sform_code=0, pixdim=[0] * 8)), "positive size"),
     (
         "turned by NaN",
         file("a.nii", nifti(sform_code=0, qform_code=1, quatern_b=np.nan)),
         "affine that can be inverted",
+    ),
+    ("of the largest numbers", file("a.nii", nifti(srow_x=[3e38] * 4)), "voxels of 1e-06"),
+    ("with voxels of 1e-30 mm", file("a.nii", nifti(srow_x=[1e-30, 0, 0, 0])), "voxels of 1e-06"),
+    ("with voxels of 1e30 mm", file("a.nii", nifti(srow_y=[0, 1e30, 0, 0])), "voxels of 1e-06"),
+    ("that lies 3e38 mm away", file("a.nii", nifti(srow_z=[0, 0, 1, 3e38])), "at most 1e.09 mm"),
+    (
+        "with voxels of 3e38 mm and no matrix",
+        file("a.nii", nifti(sform_code=0, pixdim=[1, *[3e38] * 7])),
+        "voxels of 1e-06 to 1e.06 mm",
+    ),
+    (
+        "turned by 3e38",
+        file("a.nii", nifti(sform_code=0, qform_code=1, quatern_b=3e38)),
+        "affine that can be inverted|header is damaged",
     ),
     ("of another magic word", file("a.nii", nifti(magic=b"abc")), "expected a NIfTI file"),
     ("that is cut off", file("a.nii", nifti()[:360]), "expected 48 bytes .* it is cut off"),
@@ -136,6 +155,14 @@ _PICTURES = [
     ),
     ("a JPEG", file("a.png", picture(GREY, "JPEG")), "expected a PNG or TIFF, got another file"),
     ("a program in PostScript", file("a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n"), "a PNG or TIFF, got"),
+    (
+        "of another checksum",
+        file("a.png", picture(GREY)[:-20] + b"?" + picture(GREY)[-19:]),
+        "IDAT",
+    ),
+    ("of float64", file("a.tif", picture_files.tiff(GREY.astype(float))), "32 bits .* got float64"),
+    ("a TIFF without its last page", file("a.tif", _cut_pages()), "a page, or pixels of one"),
+    ("a TIFF whose pages have no end", file("a.tif", _round_pages()), "cut off or damaged"),
     ("a TIFF that is cut off", file("a.tif", picture(GREY, "TIFF")[:90]), "cut off or damaged"),
 ]
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from nibabel import orientations
 
 from noisyjax.core import checks
@@ -29,6 +29,10 @@ FORMATS = {
     ".tif": "pillow",
     ".tiff": "pillow",
 }
+
+# Of a voxel, and of the first one's distance, in mm: beyond are headers that are damaged.
+_SIZES = (1e-6, 1e6)
+_FARTHEST = 1e9
 
 _RAS = orientations.axcodes2ornt("RAS")
 
@@ -85,17 +89,31 @@ def _checked(
     if min(volume.shape) < 1:
         message = f"expected axes of at least one voxel, got {volume.shape}"
         raise UnreadableError(path, "format", message)
-    matrix = volume.affine[:3, :3]
-    if not np.isfinite(volume.affine).all() or abs(np.linalg.det(matrix)) < 1e-9:
+    if not _is_usable(volume.affine):
         raise UnreadableError(
-            path, "affine", f"expected an affine that can be inverted, got {matrix.tolist()}"
+            path,
+            "affine",
+            f"expected an affine that can be inverted, voxels of {_SIZES[0]:g} to {_SIZES[1]:g} mm "
+            f"and at most {_FARTHEST:g} mm from the origin, got {volume.affine[:3].tolist()}",
         )
     return volume
+
+
+def _is_usable(affine: Float[np.ndarray, "4 4"]) -> bool:
+    """Whether one can compute with an affine: no overflow, no axis that is none."""
+    if not np.isfinite(affine).all() or (np.abs(affine[:3, 3]) > _FARTHEST).any():
+        return False
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if (sizes < _SIZES[0]).any() or (sizes > _SIZES[1]).any():
+        return False
+    return abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-6
 
 
 def write(path: str | os.PathLike, volume: Volume) -> None:
     """Writes a volume, at once or not at all; dtype, affine and spacing stay, bool becomes uint8.
 
+    What was read from a NIfTI file keeps both matrices with their codes, unless its affine is
+    another now.
     A PNG or TIFF holds no affine; there it is left out. A format that is unknown or cannot hold the
     dtype or the axes raises ValueError.
     """
@@ -143,12 +161,14 @@ def to_ras(volume: Volume) -> Volume:
 def from_ras(array: Shaped[np.ndarray, "..."], *, like: Volume) -> Volume:
     """Turns an array ``[*S]`` in the axes of ``to_ras(like)`` back to those of `like`.
 
+    It lies where `like` does, by both matrices and codes of a NIfTI file.
+
     A shape that is not that of ``to_ras(like)`` raises ValueError.
     """
     if like.num_axes != 3:
         checks.shape("array", array, like.shape, like="the image")
-        return Volume(array, like.affine, like.num_axes)
+        return dataclasses.replace(like, array=array, palette=None)
     turn = orientations.io_orientation(like.affine)
     back = orientations.apply_orientation(array, orientations.ornt_transform(_RAS, turn))
     checks.shape("array, turned back", back, like.shape, like="the image")
-    return Volume(back, like.affine, 3)
+    return dataclasses.replace(like, array=back, palette=None)

@@ -64,6 +64,7 @@ def _with_faults(root):
         "absurd": {},
         "claims": {},
         "folded": {},
+        "ends": {},
         "extra": {},
         "far": {"label": False},
     }.items():
@@ -88,10 +89,11 @@ def _with_faults(root):
         content = bytearray(gzip.decompress(path.read_bytes()))
         content[42:48] = np.array([size] * 3, "<i2").tobytes()
         path.write_bytes(gzip.compress(bytes(content)))
-    path = images / f"folded_0000{END}"
-    content = bytearray(gzip.decompress(path.read_bytes()))
-    content[280:328] = bytes(48)
-    path.write_bytes(gzip.compress(bytes(content)))
+    for name, place in (("folded", bytes(48)), ("ends", np.full(12, 3e38, "<f4").tobytes())):
+        path = images / f"{name}_0000{END}"
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        content[280:328] = place
+        path.write_bytes(gzip.compress(bytes(content)))
     fakes.save(images / f"extra_0003{END}", fakes.image(9))
     far = np.diag([0.001, 0.001, 0.001, 1.0])
     fakes.save(images / f"far_0000{END}", fakes.image(10), far)
@@ -130,6 +132,7 @@ def _with_faults(root):
         "absurd": "too_large",
         "claims": "truncated",
         "folded": "affine",
+        "ends": "affine",
         "extra": "extra_channel",
         "far": "far_spacing",
         "twin": "same_image",

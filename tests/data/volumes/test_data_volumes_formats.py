@@ -1,5 +1,6 @@
 """Reading and writing of images and label maps."""
 
+import dataclasses
 import gzip
 import zlib
 
@@ -197,6 +198,42 @@ def test_the_same_volume_is_the_same_file(tmp_path):
         fakes.save(tmp_path / name, fakes.image(0))
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "b.nii.gz"]
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("codes", [(1, 2), (2, 0), (0, 1), (0, 0)])
+def test_what_is_made_of_an_image_has_both_its_matrices(tmp_path, kind, codes):
+    sform, qform = OBLIQUE, np.diag([-1.0, -1.5, 3.0, 1.0])
+    qform[:3, 3] = 20, 10, -5
+    image = kind(_array("int16"), np.eye(4))
+    image.set_sform(sform, codes[0])
+    image.set_qform(qform, codes[1])
+    # What nibabel writes into both is one matrix.
+    image.header["pixdim"][1:4] = 1, 1.5, 3
+    path, made = tmp_path / "image.nii.gz", tmp_path / "made.nii.gz"
+    path.write_bytes(gzip.compress(image.to_bytes()))
+    for read in (read_write.read, read_write.peek):
+        like = read(path)
+        labels = (read_write.to_ras(read_write.read(path)).array > 99).astype(np.uint8)
+        read_write.write(made, read_write.from_ras(labels, like=like))
+        ours, theirs = nib.load(made).header, nib.load(path).header
+        for name in ("get_sform", "get_qform"):
+            ours_is, theirs_is = (getattr(h, name)(coded=True) for h in (ours, theirs))
+            assert ours_is[1] == theirs_is[1]
+            if ours_is[1]:
+                np.testing.assert_allclose(ours_is[0], theirs_is[0], atol=1e-6)
+        np.testing.assert_allclose(ours.get_best_affine(), theirs.get_best_affine(), atol=1e-6)
+        np.testing.assert_array_equal(ours["pixdim"][:4], theirs["pixdim"][:4])
+        assert ours.get_xyzt_units() == theirs.get_xyzt_units()
+        np.testing.assert_array_equal(read_write.read(made).array, _array("int16") > 99)
+
+
+def test_a_volume_that_was_moved_has_its_new_matrix_alone(tmp_path):
+    path = tmp_path / "a.nii"
+    read_write.write(path, read_write.Volume(_array("int16"), OBLIQUE, 3))
+    moved = dataclasses.replace(read_write.read(path), affine=np.diag([1.0, 2.0, 3.0, 1.0]))
+    read_write.write(path, moved)
+    np.testing.assert_array_equal(nib.load(path).affine, moved.affine)
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SAL", "ILA"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -32,12 +33,15 @@ class Volume:
       num_axes: n, the spatial axes.
       palette: red, green, blue, and opacity if there is any, of the numbers of a picture that
         numbers its colours, ``[256, 3 or 4]``; else None.
+      matrices: of a NIfTI file, the fields of its header that say where it lies: it has two
+        matrices, and viewers differ in which they take. Else None.
     """
 
     array: Shaped[np.ndarray, "..."]
     affine: Float[np.ndarray, "4 4"]
     num_axes: int
     palette: UInt8[np.ndarray, "256 C"] | None = None
+    matrices: Mapping[str, np.ndarray] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

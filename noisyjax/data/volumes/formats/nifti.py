@@ -1,5 +1,6 @@
 """NIfTI files."""
 
+import dataclasses
 import gzip
 import math
 import os
@@ -10,6 +11,12 @@ import numpy as np
 
 from noisyjax.core import files
 from noisyjax.data.volumes.formats import base, nifti_header
+
+# Fields of a header that say where the voxels lie: sform, qform, their codes, the unit.
+_PLACE = (
+    *("pixdim", "xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "sform_code", "srow_x", "srow_y", "srow_z"),
+)
 
 
 def _check_size(path: str, shape: tuple, itemsize: int, max_bytes: int, offset: int = 0) -> None:
@@ -84,10 +91,31 @@ def _open_nifti(path: str, max_bytes: int) -> nib.Nifti1Image:
     return lazy
 
 
+def _placed(volume: base.Volume, image: nib.Nifti1Image) -> base.Volume:
+    """Returns a volume with both matrices of its file."""
+    matrices = {name: np.array(image.header[name]) for name in _PLACE}
+    return dataclasses.replace(volume, matrices=matrices)
+
+
+def _place(header: nib.Nifti1Header, volume: base.Volume) -> None:
+    """Gives a header both matrices of the file that a volume came from, if it lies there yet."""
+    if volume.matrices is None:
+        return
+    other = header.copy()
+    for name, value in volume.matrices.items():
+        # Beyond the space axes are times and the like, which are not of the new file.
+        kept = {"pixdim": slice(0, 4)}.get(name, ...)
+        other[name][kept] = value[kept] & 7 if name == "xyzt_units" else value[kept]
+    # Of float64 in NIfTI-2 it is rounded.
+    if np.allclose(other.get_best_affine(), volume.affine, rtol=1e-5, atol=1e-5):
+        for name in _PLACE:
+            header[name] = other[name]
+
+
 def peek(path: str, max_bytes: int) -> base.Volume:
     """Reads the header of a file."""
     lazy = _open_nifti(path, max_bytes)
-    return base.hollow(path, lazy.shape, lazy.affine)
+    return _placed(base.hollow(path, lazy.shape, lazy.affine), lazy)
 
 
 def read(path: str, max_bytes: int) -> base.Volume:
@@ -100,15 +128,15 @@ def read(path: str, max_bytes: int) -> base.Volume:
         image = type(lazy).from_bytes(_content(path, most))
         with np.errstate(over="ignore"):
             array = np.asanyarray(image.dataobj)
-    except (EOFError, OSError, ValueError, zlib.error) as error:
-        if isinstance(error, base.UnreadableError):
-            raise
+    except base.UnreadableError:
+        raise
+    except Exception as error:
         raise base.cut_off(path, error) from error
     scaled = array.dtype != dtype and array.dtype.kind == "f"
     with np.errstate(over="ignore"):
         array = array.astype(np.float32) if scaled else array.astype(dtype.newbyteorder("="))
     array = base.without_ones(path, array)
-    return base.Volume(array, np.asarray(image.affine, np.float64), array.ndim)
+    return _placed(base.Volume(array, np.asarray(image.affine, np.float64), array.ndim), image)
 
 
 def write(path: str | os.PathLike, volume: base.Volume) -> None:
@@ -121,6 +149,7 @@ def write(path: str | os.PathLike, volume: base.Volume) -> None:
     except nib.spatialimages.HeaderDataError as error:
         raise ValueError(f"{path}: expected a dtype of NIfTI, got {array.dtype}") from error
     image.header.set_xyzt_units("mm")
+    _place(image.header, volume)
     content = image.to_bytes()
     if os.fspath(path).lower().endswith(".gz"):
         # Without a time, so that the same volume is the same file.
