@@ -27,6 +27,11 @@ def define_flags() -> None:
     """Defines the flags; not on import, for the commands share names."""
     flags.DEFINE_string("root", None, "The folder.")
     flags.DEFINE_list("ignore", [], "Kinds of problems that are meant to be so.")
+    flags.DEFINE_float(
+        "grid_tolerance",
+        None,
+        "Voxels that a label's corners may lie beside its image's (default .25).",
+    )
     flags.mark_flags_as_required(["root"])
 
 
@@ -36,9 +41,11 @@ def main(argv: list[str]) -> int:
     from noisyjax.cli import problem_table
     from noisyjax.data.folder import checker
 
-    root = flags.FLAGS.root
+    root, tolerance = flags.FLAGS.root, flags.FLAGS.grid_tolerance
+    if tolerance is None:
+        tolerance = checker.TOLERANCE
     try:
-        problems = checker.check(root, ignore=flags.FLAGS.ignore)
+        problems = checker.check(root, ignore=flags.FLAGS.ignore, tolerance=tolerance)
     except ValueError as error:
         raise app.UsageError(str(error)) from error
     return problem_table.show(root, problems)

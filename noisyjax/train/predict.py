@@ -117,7 +117,7 @@ def _prepare(
     case: nnunet_layout.Case, layout: nnunet_layout.Layout, facts: data_facts.DataFacts
 ) -> dict[str, np.ndarray]:
     """Reads, checks and prepares a case as those that the run was trained on."""
-    read = checker.read_case(case, layout)
+    read = checker.read_case(case, layout, tolerance=facts.about["grid_tolerance"])
     faults = [problem for problem in layout.problems if problem.case == case.name] + list(
         read.problems
     )

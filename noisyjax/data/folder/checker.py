@@ -14,8 +14,9 @@ from noisyjax.core import checks
 from noisyjax.data.folder import nnunet_layout, problem_kinds
 from noisyjax.data.volumes import read_write
 
-# Headers in float32 and tools that write few digits differ by less, in mm (or voxels, if larger).
-_TOLERANCE = 1e-3
+# How far a corner may be from another file's, in voxels: a quaternion in float32 turns by up to
+# .04 degrees, and within half a voxel the nearest one is the same.
+TOLERANCE = 0.25
 # Micrometres in place of millimetres differ by more.
 _FAR = 4.0
 
@@ -75,13 +76,23 @@ class _Notes:
         return None
 
 
-def elsewhere(volume: read_write.Volume, like: read_write.Volume) -> str:
-    """Returns how far a volume's corners are from another's of its shape, or "" if they are not."""
+def elsewhere(
+    volume: read_write.Volume, like: read_write.Volume, *, tolerance: float | int = TOLERANCE
+) -> str:
+    """Returns how far a volume's corners are from another's of its shape, or "" if they are not.
+
+    The tolerance is in voxels of the other.
+    """
     ends = [(0, n - 1) for n in like.shape] + [(0,)] * (3 - like.num_axes)
     corners = np.array([(*corner, 1) for corner in itertools.product(*ends)])
-    moved = np.abs(corners @ (volume.affine - like.affine).T).max()
-    limit = _TOLERANCE * max(1.0, *like.spacing)
-    return f"its corners are up to {moved:.3g} mm away" if moved > limit else ""
+    moved = (corners @ (volume.affine - like.affine).T)[:, :3]
+    voxels = np.abs(np.linalg.solve(like.affine[:3, :3], moved.T)).max()
+    if voxels <= tolerance:
+        return ""
+    return (
+        f"its corners are up to {np.abs(moved).max():.3g} mm away, {voxels:.3g} voxels where "
+        f"{tolerance:g} are allowed"
+    )
 
 
 def _about_image(notes: _Notes, path: pathlib.Path, volume: read_write.Volume) -> None:
@@ -100,13 +111,14 @@ def _about_label(
     label: read_write.Volume,
     image: read_write.Volume,
     count: int,
+    tolerance: float | int,
 ) -> None:
     if label.array.ndim != label.num_axes:
         notes.add("label_colours", path)
         return
     if label.shape != image.shape:
         notes.add("shape", path, got=label.shape, want=image.shape)
-    elif away := elsewhere(label, image):
+    elif away := elsewhere(label, image, tolerance=tolerance):
         notes.add("label_affine", path, got=away)
     values = np.unique(label.array)
     whole = np.isfinite(values) & (values == np.round(values))
@@ -123,9 +135,16 @@ def _about_label(
 
 
 def read_case(
-    case: nnunet_layout.Case, layout: nnunet_layout.Layout, *, max_bytes: int = read_write.MAX_BYTES
+    case: nnunet_layout.Case,
+    layout: nnunet_layout.Layout,
+    *,
+    max_bytes: int = read_write.MAX_BYTES,
+    tolerance: float | int = TOLERANCE,
 ) -> Read:
-    """Reads all files of a case in RAS axes, of `max_bytes` unpacked at most, and checks them."""
+    """Reads all files of a case in RAS axes, of `max_bytes` unpacked at most, and checks them.
+
+    What lies elsewhere by more than the tolerance, as in `elsewhere`, is a problem.
+    """
     notes = _Notes(case, layout)
     read = {path: notes.read(path, max_bytes) for path in case.paths}
     read = {path: volume for path, volume in read.items() if volume is not None}
@@ -135,16 +154,22 @@ def read_case(
         _about_image(notes, path, volume)
         if volume.shape != first.shape:
             notes.add("channel_shape", path, got=volume.shape, want=first.shape)
-        elif away := elsewhere(volume, first):
+        elif away := elsewhere(volume, first, tolerance=tolerance):
             notes.add("channel_affine", path, got=away)
     for path in case.paths[len(case.images) :]:
         if path in read and images:
-            _about_label(notes, path, read[path], read[images[0]], len(layout.class_names))
+            _about_label(
+                notes, path, read[path], read[images[0]], len(layout.class_names), tolerance
+            )
     return Read(case, read, tuple(notes.problems), frozenset(notes.classes))
 
 
 def read_labels(
-    case: nnunet_layout.Case, layout: nnunet_layout.Layout, *, max_bytes: int = read_write.MAX_BYTES
+    case: nnunet_layout.Case,
+    layout: nnunet_layout.Layout,
+    *,
+    max_bytes: int = read_write.MAX_BYTES,
+    tolerance: float | int = TOLERANCE,
 ) -> Read:
     """Reads the truth and the raters' labels of a case, and of its first image the header alone.
 
@@ -158,7 +183,7 @@ def read_labels(
             volumes[path] = label
             # A label whose image cannot be read has to lie on the first label.
             like = next(iter(volumes.values()))
-            _about_label(notes, path, label, like, len(layout.class_names))
+            _about_label(notes, path, label, like, len(layout.class_names), tolerance)
     return Read(case, volumes, tuple(notes.problems), frozenset(notes.classes))
 
 
@@ -214,21 +239,23 @@ def check(
     *,
     ignore: Collection[str] = (),
     max_bytes: int = read_write.MAX_BYTES,
+    tolerance: float | int = TOLERANCE,
 ) -> list[problem_kinds.Problem]:
     """Lists every problem of a folder in the layout of `nnunet_layout`, reading case by case.
 
     Those of names come first. Kinds to `ignore` are meant to be so; `max_bytes` is the largest
-    image or label map, unpacked.
+    image or label map, unpacked, and `tolerance` as in `elsewhere`.
 
     Raises:
-      ValueError: if a kind is unknown.
+      ValueError: if a kind is unknown, or the tolerance is no number.
     """
+    checks.positive("tolerance", tolerance, or_zero=True)
     for kind in ignore:
         checks.one_of("ignore", kind, problem_kinds.KINDS)
     layout = nnunet_layout.read(root)
     problems, facts, classes = problem_kinds.Problems(layout.problems), [], set()
     for case in layout.cases:
-        read = read_case(case, layout, max_bytes=max_bytes)
+        read = read_case(case, layout, max_bytes=max_bytes, tolerance=tolerance)
         problems += read.problems
         classes |= read.classes
         if read.num_channels and len(case.images) == len(layout.channel_names):

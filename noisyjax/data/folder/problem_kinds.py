@@ -109,7 +109,8 @@ KINDS = {
     ),
     "label_affine": (
         "the label lies elsewhere than its image: {got}",
-        "copy the affine of the image, if they lie on each other in a viewer; else resample it",
+        "copy the affine of the image, if they lie on each other in a viewer, or raise "
+        "grid_tolerance; else resample it",
     ),
     "label_colours": ("the label map has colours", "save it as one number for each pixel"),
     "not_whole": (

@@ -98,11 +98,12 @@ def _prepare(
     to: tuple[float, ...],
     options: dict[str, Any],
     cache: str,
+    tolerance: float | int,
 ) -> dict[str, np.ndarray]:
     """Reads, checks and prepares one case, or takes it from the folder of prepared ones."""
 
     def make() -> dict[str, np.ndarray]:
-        read = checker.read_case(case, layout)
+        read = checker.read_case(case, layout, tolerance=tolerance)
         _refuse(layout.root, read.problems)
         return case_files.prepare(read, layout, to=to, options=options)
 
@@ -111,6 +112,7 @@ def _prepare(
     made_by = {
         **options,
         "version": preprocess.VERSION,
+        "tolerance": float(tolerance),
         "spacing": to,
         "classes": len(layout.class_names),
         "channels": len(case.images),
@@ -273,6 +275,7 @@ def load(
     seed: int = 0,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     skip_damaged: bool = False,
+    grid_tolerance: float | int = checker.TOLERANCE,
 ) -> source.Source:
     """Loads a folder.
 
@@ -297,6 +300,8 @@ def load(
         shares of the patients, and all cases of one are in one part.
       skip_damaged: whether a case that cannot be used fails when it is read, in place of the whole
         folder.
+      grid_tolerance: how far the corners of a label or channel may be from those of the image, by
+        the rounding of headers, in voxels.
 
     Returns:
       The source: the raters of ratersTr, who are the same persons in every case, with a mask of who
@@ -309,6 +314,7 @@ def load(
         the command that lists all. Or if an option does not fit.
     """
     checks.one_of("normalise", normalise, preprocess.NORMALISATIONS)
+    checks.positive("grid_tolerance", grid_tolerance, or_zero=True)
     layout = nnunet_layout.read(root)
     damaged: dict[str, str] = {}
     if skip_damaged:
@@ -323,7 +329,8 @@ def load(
         "box": box,
         "margin": margin,
     }
-    prepared = _prepare_all(layout, damaged, to, options, cache, skip_damaged=skip_damaged)
+    how = (to, options, cache, grid_tolerance)
+    prepared = _prepare_all(layout, damaged, *how, skip_damaged=skip_damaged)
     size = _common_size(layout, prepared, to, size)
     examples = FolderExamples(layout.cases, layout, prepared, size, to, options)
     patients = _patients(layout)
@@ -342,5 +349,6 @@ def load(
             "file_ending": layout.ending,
             "channel_names": layout.channel_names,
             "preparation": options,
+            "grid_tolerance": float(grid_tolerance),
         },
     )

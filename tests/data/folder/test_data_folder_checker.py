@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 
 from noisyjax.data.folder import checker, nnunet_layout, problem_kinds
+from noisyjax.data.volumes import read_write
 
 END = ".nii.gz"
 
@@ -251,6 +252,36 @@ def test_channels_must_lie_on_each_other(tmp_path):
     fakes.save(images / f"case_01_0001{END}", fakes.image(4), _moved(3, 0, 0))
     reported = {p.case: p.kind for p in checker.check(tmp_path)}
     assert reported == {"case_00": "channel_shape", "case_01": "channel_affine"}
+
+
+@pytest.mark.parametrize("degrees", [0.01, 0.03, 0.1])
+def test_headers_of_one_grid_differ_by_their_rounding(tmp_path, degrees):
+    fakes.make(tmp_path, 1)
+    shape, turn = (40, 36, 30), np.radians(degrees)
+    affine = fakes.AFFINE.copy()
+    affine[:2, :2] = [[-np.cos(turn), np.sin(turn)], [-np.sin(turn), -np.cos(turn)]]
+    straight = fakes.AFFINE.copy()
+    straight[1, 1] = -1
+    fakes.save(tmp_path / f"imagesTr/case_00_0000{END}", fakes.image(0, shape), affine)
+    fakes.save(tmp_path / f"labelsTr/case_00{END}", fakes.label(0, shape), straight)
+    assert checker.check(tmp_path) == []
+    # Along 39 and 35 voxels of 1 mm the far corner turns by so much along an axis.
+    moved = 39 * np.sin(turn) + 35 * (1 - np.cos(turn))
+    (found,) = checker.check(tmp_path, tolerance=0.5 * moved)
+    assert found.kind == "label_affine"
+    assert f"{moved:.3g} voxels where {0.5 * moved:g} are allowed" in found.message
+
+
+def test_the_tolerance_is_in_voxels(tmp_path):
+    # An axis has voxels of 1.5 mm.
+    like = read_write.Volume(fakes.image(0), fakes.AFFINE, 3)
+    for moved, away in (((0, 0.3, 0), False), ((0.3, 0, 0), True), ((0, 0, 0.49), False)):
+        volume = read_write.Volume(fakes.label(0), _moved(*moved), 3)
+        assert bool(checker.elsewhere(volume, like)) == away
+        assert bool(checker.elsewhere(volume, like, tolerance=0.1)) is True
+        assert checker.elsewhere(volume, like, tolerance=0.4) == ""
+    with pytest.raises(ValueError, match="tolerance: expected a number >= 0, got nan"):
+        checker.check("nowhere", tolerance=float("nan"))
 
 
 def test_colours(tmp_path):
