@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -106,20 +107,27 @@ def _finite(text: str) -> float:
 def read_json(path: str | os.PathLike, *, most: int = 2**28) -> dict[str, Any]:
     """Reads an object of JSON of at most so many bytes that others may have written.
 
+    It is in UTF-8, with or without a byte-order mark.
+
     Raises:
       ValueError: if the file is too large, no JSON in UTF-8 or no object, or if a name stands twice
-        in an object or a number is not finite; it says what there is in place of that.
+        in an object, a number is not finite or half a character stands in a text; it says what
+        there is in place of that.
     """
     size = os.path.getsize(path)
     if size > most:
         raise ValueError(f"expected at most {most} bytes of JSON, got {size}")
     try:
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
         content = json.loads(
-            pathlib.Path(path).read_text(encoding="utf-8"),
+            text,
             object_pairs_hook=_pairs,
             parse_float=_finite,
             parse_constant=_finite,
         )
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            # Halves of characters that no file or terminal takes.
+            json.dumps(content, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("expected JSON, got one that is nested too deeply") from error
     except ValueError as error:

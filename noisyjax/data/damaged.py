@@ -84,7 +84,7 @@ def load(path: str | os.PathLike, data: source.Source) -> Errors:
       ValueError: if the file is no such file, or names cases that the source does not have.
     """
     errors = {}
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         try:
             header, *rows = csv.reader(file)
             for example_id, case, _, error in rows:

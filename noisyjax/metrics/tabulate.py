@@ -139,7 +139,7 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
     Raises:
       ValueError: if it is no such table; it names the file.
     """
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         try:
             header, *lines = list(csv.reader(file)) or [()]
             if tuple(header) != _COLUMNS:

@@ -11,5 +11,5 @@ def read(path: pathlib.Path, *, missing: str) -> list[dict[str, str]]:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: not there, {missing}")
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))

@@ -154,7 +154,7 @@ class Table:
         self._path, self._header = pathlib.Path(path), tuple(header)
         self.rows: dict[str, list[Sequence[Any]]] = {}
         if self._path.is_file():
-            with open(self._path, encoding="utf-8", newline="") as file:
+            with open(self._path, encoding="utf-8-sig", newline="") as file:
                 names, *rows = list(csv.reader(file)) or [[]]
             for name, *row in rows if tuple(names) == self._header else ():
                 self.rows.setdefault(name, []).append(row)

@@ -79,3 +79,20 @@ def test_json_is_strict_and_tells_nan_from_infinity(tmp_path):
     loaded = json.loads(path.read_text(), parse_constant=refuse)
     assert loaded["dice"] == {"mean": None, "count": 0}
     assert loaded["rvd"] == ["inf", 0.5, 3]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_json_of_any_editor_is_read(tmp_path, encoding, end):
+    path = tmp_path / "dataset.json"
+    path.write_bytes(end.join(('{"labels":', '{"Übersicht": 0}}', "")).encode(encoding))
+    assert files.read_json(path) == {"labels": {"Übersicht": 0}}
+
+
+def test_half_a_character_is_none(tmp_path):
+    path = tmp_path / "dataset.json"
+    path.write_text(r'{"whole": "\ud83d\ude00"}')
+    assert files.read_json(path) == {"whole": "\U0001f600"}
+    path.write_text(r'{"half": "\ud83d"}')
+    with pytest.raises(ValueError, match="expected JSON in UTF-8, got .*surrogates not allowed"):
+        files.read_json(path)
