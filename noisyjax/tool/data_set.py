@@ -58,8 +58,11 @@ def place(source: str | os.PathLike, target: str | os.PathLike, *, how: str) -> 
 
 
 def place_images(case: nnunet_layout.Case, out: str | os.PathLike, *, how: str) -> None:
-    """Places the images of a case in ``imagesTr`` or ``imagesTs``, as `place`."""
-    for path in case.images:
+    """Places the images of a case in ``imagesTr`` or ``imagesTs``, as `place`.
+
+    What says the spacing of a TIFF goes with it.
+    """
+    for path in (*case.images, *filter(None, [case.sidecar(case.images[0])])):
         place(path, pathlib.Path(out) / f"images{case.part}" / path.name, how=how)
 
 

@@ -42,7 +42,8 @@ def make(root, count=4, *, raters=(), truth=True, tests=0, end=".nii.gz", shape=
         for i in cases:
             name = f"case_{i:02d}"
             pixels = image(seed + i, shape)
-            pixels = pixels if len(shape) == 3 else (pixels % 256).astype(np.uint8)
+            if len(shape) == 2 or end == ".tif":
+                pixels = (pixels % 256).astype(np.uint8)
             save(root / f"images{part}" / f"{name}_0000{end}", pixels)
             if truth:
                 save(root / f"labels{part}" / f"{name}{end}", label(i, shape))

@@ -52,25 +52,30 @@ class _Notes:
 
     def __init__(self, case: nnunet_layout.Case, layout: nnunet_layout.Layout):
         self._case, self._root = case, layout.root
-        self.problems = problem_kinds.Problems()
+        self.problems: list[problem_kinds.Problem] = []
         self.classes: set[int] = set()
 
     def add(self, kind: str, path: pathlib.Path, **fields: Any) -> None:
         file = path.relative_to(self._root).as_posix()
-        self.problems.add(kind, case=self._case.name, file=file, **fields)
+        problem = problem_kinds.problem(kind, case=self._case.name, file=file, **fields)
+        # What says the spacing may be of several files.
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def read(
         self, path: pathlib.Path, max_bytes: int, *, header: bool = False
     ) -> read_write.Volume | None:
         """Reads a file in RAS axes, or its header alone, or notes why it cannot be read."""
         read = read_write.peek if header else read_write.read
+        sidecar = self._case.sidecar(path)
         try:
-            volume = read_write.to_ras(read(path, max_bytes=max_bytes))
+            volume = read_write.to_ras(read(path, max_bytes=max_bytes, sidecar=sidecar))
             # Of a label map the numbers are the classes, of an image they stand for colours.
             of_image = path in self._case.images and not header
             return read_write.in_colours(volume) if of_image else volume
         except read_write.UnreadableError as error:
-            self.add(error.fault, path, got=str(error).removeprefix(f"{path}: "))
+            file = sidecar if error.fault == "sidecar" else path
+            self.add(error.fault, file, got=str(error).removeprefix(f"{file}: "))
         except ValueError as error:
             self.add("format", path, got=error)
         return None
@@ -156,6 +161,10 @@ def read_case(
             notes.add("channel_shape", path, got=volume.shape, want=first.shape)
         elif away := elsewhere(volume, first, tolerance=tolerance):
             notes.add("channel_affine", path, got=away)
+    if len(images) == 1 and nnunet_layout.in_one_file(layout.ending, len(layout.channel_names)):
+        first = read[images[0]]
+        if first.array.ndim == first.num_axes:
+            notes.add("no_colours", images[0], want=len(layout.channel_names))
     for path in case.paths[len(case.images) :]:
         if path in read and images:
             _about_label(
@@ -258,7 +267,9 @@ def check(
         read = read_case(case, layout, max_bytes=max_bytes, tolerance=tolerance)
         problems += read.problems
         classes |= read.classes
-        if read.num_channels and len(case.images) == len(layout.channel_names):
+        count = len(layout.channel_names)
+        whole = len(case.images) == count or nnunet_layout.in_one_file(layout.ending, count)
+        if read.num_channels and whole:
             first = read.volumes[case.images[0]]
             facts.append((case, first.num_axes, read.num_channels, first.spacing))
     problems += across(facts)

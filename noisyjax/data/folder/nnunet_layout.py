@@ -11,6 +11,10 @@ Where patients have several cases, dataset.json says whose they are, and no pati
 between training and test: ``"patients": {"CASE": "PATIENT"}``. A case that is not named there is a
 patient of its own.
 
+Pictures in colours may have one file each, CASE_0000, for all of "channel_names": {"0": "R", "1":
+"G", "2": "B"}. A TIFF has voxels of 1 mm, or as CASE.json beside it says, {"spacing": [5, 0.5,
+0.5]}, like nnU-Net's; a label without that file has the voxels of its image.
+
 Only the names of files are read here, and dataset.json.
 """
 
@@ -21,17 +25,10 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from noisyjax.core import files
-from noisyjax.data.folder import problem_kinds
+from noisyjax.data.folder import description, problem_kinds
 from noisyjax.data.volumes import read_write
 
 PARTS = ("Tr", "Ts")
-EXAMPLE = (
-    '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "organ": 1}, '
-    '"file_ending": ".nii.gz"}'
-)
-
-_MOST_JSON = 2**24
 # Of a name in which "a" stands for all letters, marks, digits and symbols beyond ASCII.
 _NAME = re.compile(r"[A-Za-z0-9][\w+\-]*([. ][\w+\-]+)*", re.ASCII)
 _BEYOND_ASCII = ("L", "M", "N", "So", "Sk")
@@ -61,6 +58,22 @@ class Case:
         """All files: channels, then the truth, then raters by name."""
         truth = (self.truth,) if self.truth else ()
         return (*self.images, *truth, *(self.raters[name] for name in sorted(self.raters)))
+
+    def sidecar(self, path: pathlib.Path) -> pathlib.Path | None:
+        """Returns the file that says the spacing of one of the case's TIFFs, or None.
+
+        It is CASE.json beside it; for a label without one it is that of the image.
+        """
+        if path.suffix not in (".tif", ".tiff"):
+            return None
+        stem = path.stem
+        if path in self.images and unicodedata.normalize("NFC", stem) != self.name:
+            # Without the number of the channel.
+            stem = stem[:-5]
+        own = path.with_name(f"{stem}.json")
+        if own.is_file():
+            return own
+        return None if path in self.images else self.sidecar(self.images[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,66 +115,13 @@ def is_safe(name: str) -> bool:
     return begins_well and _NAME.fullmatch(letters) is not None and not _DEVICE.fullmatch(name)
 
 
-def _numbered(content: Any, *, names_first: bool) -> tuple[str, ...] | None:
-    """Returns the names of the numbers 0, 1, ... from a mapping, or None if it is no such one."""
-    if not isinstance(content, dict) or not content:
-        return None
-    pairs = [pair if names_first else pair[::-1] for pair in content.items()]
-    try:
-        numbers = {int(number): str(name) for name, number in pairs if type(number) in (int, str)}
-    except ValueError:
-        return None
-    if sorted(numbers) != list(range(len(pairs))):
-        return None
-    return tuple(numbers[i] for i in range(len(pairs)))
-
-
-def _paths_within(content: Any) -> list[str]:
-    """Returns the texts of file lists (of the Decathlon's layout), which are not followed."""
-    texts, open_items = [], [content]
-    while open_items:
-        item = open_items.pop()
-        if isinstance(item, dict | list):
-            open_items.extend(item.values() if isinstance(item, dict) else item)
-        elif isinstance(item, str):
-            texts.append(item)
-    return texts[::-1]
-
-
-def _described(
-    root: pathlib.Path, problems: problem_kinds.Problems
-) -> tuple[dict, tuple, tuple, str]:
-    """Reads dataset.json: its content, classes, channels and the ending of the files."""
-    name = "dataset.json"
-    path = root / name
-    nothing = ({}, (), (), "")
-    if not path.is_file():
-        problems.add("no_dataset_json", file=name, want=EXAMPLE)
-        return nothing
-    try:
-        content = files.read_json(path, most=_MOST_JSON)
-    except ValueError as error:
-        problems.add("bad_dataset_json", file=name, got=error, want=EXAMPLE)
-        return nothing
-    classes = _numbered(content.get("labels"), names_first=True)
-    if classes is None or not 2 <= len(classes) <= 256 or len(set(classes)) < len(classes):
-        problems.add("bad_labels", file=name, got=f"got {content.get('labels')}")
-        classes = ()
-    # The Decathlon calls them modality.
-    named = content.get("channel_names", content.get("modality"))
-    channels = _numbered(named, names_first=False)
-    if channels is None:
-        problems.add("bad_channels", file=name, got=f"got {named}")
-    end = content.get("file_ending", ".nii.gz")
-    if not isinstance(end, str) or end not in read_write.FORMATS:
-        want = ", ".join(read_write.FORMATS)
-        problems.add("bad_file_ending", file=name, got=end, want=want)
-        end = ""
-    for key in ("training", "test"):
-        for text in _paths_within(content.get(key)):
-            if text.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", text):
-                problems.add("unsafe_path", file=name, got=text)
-    return content, classes, channels or (), end
+def _sidecar_names(paths: Sequence[pathlib.Path], end: str) -> set[str]:
+    """Returns the names of files that would say the spacing of those of a folder."""
+    if end not in (".tif", ".tiff"):
+        return set()
+    stems = {path.name.removesuffix(end) for path in paths if path.name.endswith(end)}
+    stems |= {match[1] for stem in stems if (match := _CHANNEL.fullmatch(stem))}
+    return {f"{stem}.json" for stem in stems}
 
 
 def _listed(
@@ -171,9 +131,11 @@ def _listed(
     paths, seen = {}, {}
     if not (root / folder).is_dir():
         return paths
-    for path in sorted((root / folder).iterdir()):
+    found = sorted((root / folder).iterdir())
+    sidecars = _sidecar_names(found, end)
+    for path in found:
         # Finder, Explorer and Jupyter leave such files anywhere.
-        if path.name.startswith(".") or path.name == "Thumbs.db":
+        if path.name.startswith(".") or path.name == "Thumbs.db" or path.name in sidecars:
             continue
         file = f"{folder}/{path.name}"
         stem = path.name[: -len(end)]
@@ -192,6 +154,11 @@ def _listed(
     return paths
 
 
+def in_one_file(end: str, count: int) -> bool:
+    """Whether all channels may be the colours of one file, which are three."""
+    return count == 3 and read_write.FORMATS.get(end) == "pillow"
+
+
 def _channels(
     root: pathlib.Path,
     folder: str,
@@ -207,8 +174,12 @@ def _channels(
     be numbered if `unnumbered`.
     """
     by_case: dict[str, dict[int, pathlib.Path]] = {}
-    for stem, path in _listed(root, folder, end, "CASE_0000", problems).items():
+    listed = _listed(root, folder, end, "CASE_0000", problems)
+    for stem, path in listed.items():
         match = _CHANNEL.fullmatch(stem)
+        # Names of cases may end in a number of four digits, too.
+        if match and count and int(match[2]) >= count and f"{match[1]}_0000" not in listed:
+            match = None
         if match is None and not unnumbered:
             file = f"{folder}/{path.name}"
             problems.add("misnamed", file=file, want=f"{stem}_0000{end}")
@@ -224,6 +195,8 @@ def _channels(
         for extra in sorted(set(channels) - set(range(count))):
             file = f"{folder}/{channels[extra].name}"
             problems.add("extra_channel", case=name, file=file, got=extra, want=count)
+        if set(channels) == {0} and in_one_file(end, count):
+            continue
         for absent in sorted(set(range(count)) - set(channels)):
             file = f"{folder}/{name}_{absent:04d}{end}"
             problems.add("missing_channel", case=name, file=file, got=file, want=absent)
@@ -280,7 +253,7 @@ def read(root: str | pathlib.Path) -> Layout:
         want = str(root / "imagesTr") if root.is_dir() else str(root)
         problems.add("no_folder", file=want, want=want)
         return dataclasses.replace(nothing, problems=tuple(problems))
-    content, classes, channels, end = _described(root, problems)
+    content, classes, channels, end = description.read(root, problems)
     if not end:
         return dataclasses.replace(nothing, problems=tuple(problems))
     cases, rater_names, names = [], set(), set()
@@ -328,12 +301,13 @@ def read_images(
     """Lists the cases of a folder that has nothing but images, to be predicted.
 
     The layout is that of the folder above it, with the ending, the classes (the background first)
-    and the channels given. Where there is one channel, CASE_0000 may be named CASE.
+    and the channels given. Where there is one file for each, CASE_0000 may be named CASE.
     """
     folder = pathlib.Path(folder).resolve()
     problems = problem_kinds.Problems()
     count = len(channel_names)
-    images = _channels(folder.parent, folder.name, ending, count, problems, unnumbered=count == 1)
+    one = count == 1 or in_one_file(ending, count)
+    images = _channels(folder.parent, folder.name, ending, count, problems, unnumbered=one)
     if not folder.is_dir():
         problems.add("no_folder", file=str(folder), want=str(folder))
     elif not images and not problems:

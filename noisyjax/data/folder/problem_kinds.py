@@ -87,6 +87,10 @@ KINDS = {
         "write each time point or channel to a file of its own: CASE_0000, CASE_0001, ...",
     ),
     "affine": ("{got}", "write the file again with the affine of its scanner's image"),
+    "sidecar": (
+        "{got}",
+        'write it like {{"spacing": [5, 0.5, 0.5]}}: mm along each axis, in the order of the TIFF',
+    ),
     "mixed_axes": (
         "the image has {got} axes, the first has {want}",
         "keep images and volumes in different folders",
@@ -98,6 +102,10 @@ KINDS = {
     "channel_affine": (
         "the channel lies elsewhere than channel 0: {got}",
         "resample all channels to the voxels of one of them",
+    ),
+    "no_colours": (
+        "the file is the case's only one and has no colours, dataset.json names {want} channels",
+        "save it in colours (RGB), or each channel in a file: CASE_0000, CASE_0001, ...",
     ),
     "number_of_channels": (
         "the case has {got} channels, the first has {want}",

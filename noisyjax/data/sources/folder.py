@@ -120,7 +120,8 @@ def _prepare(
         "raters": layout.rater_names,
         "own": sorted(case.raters),
     }
-    return store.stored(cache, store.digest(case.paths, made_by), _KEYS, make)
+    paths = [*case.paths, *filter(None, map(case.sidecar, case.paths))]
+    return store.stored(cache, store.digest(paths, made_by), _KEYS, make)
 
 
 def _prepare_all(
@@ -144,9 +145,11 @@ def _prepare_all(
 def _peek(case: nnunet_layout.Case, layout: nnunet_layout.Layout) -> read_write.Volume:
     """Reads the header of a case's first channel."""
     path = case.images[0]
+    sidecar = case.sidecar(path)
     try:
-        return read_write.to_ras(read_write.peek(path))
+        return read_write.to_ras(read_write.peek(path, sidecar=sidecar))
     except read_write.UnreadableError as error:
+        path = sidecar if error.fault == "sidecar" else path
         file = path.relative_to(layout.root).as_posix()
         got = str(error).removeprefix(f"{path}: ")
         _refuse(layout.root, [problem_kinds.problem(error.fault, file=file, got=got)])

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from nibabel import orientations
 
-from noisyjax.core import checks
+from noisyjax.core import checks, files
 from noisyjax.data.volumes import formats
 from noisyjax.data.volumes.formats import base
 
@@ -34,6 +34,8 @@ FORMATS = {
 _SIZES = (1e-6, 1e6)
 _FARTHEST = 1e9
 
+_MOST_SIDECAR = 2**16
+
 _RAS = orientations.axcodes2ornt("RAS")
 
 Volume = base.Volume
@@ -50,22 +52,51 @@ def ending(path: str | os.PathLike) -> str:
     return max((end for end in FORMATS if name.endswith(end)), key=len, default="")
 
 
-def read(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> Volume:
+def read(
+    path: str | os.PathLike,
+    *,
+    max_bytes: int = MAX_BYTES,
+    sidecar: str | os.PathLike | None = None,
+) -> Volume:
     """Reads a file as it is, in its own orientation.
 
     Intensities that the header scales come as float32; everything else keeps the file's dtype. Two
     or three axes are read; axes of length one beyond the third are dropped. A PNG or TIFF has
-    voxels of 1 mm. No array larger than `max_bytes` is allocated.
+    voxels of 1 mm, or as a sidecar says, a file like ``{"spacing": [5, 0.5, 0.5]}`` with mm along
+    each axis in the order of the array. No array larger than `max_bytes` is allocated.
 
     Raises:
       UnreadableError: naming the file and what is wrong with it; a `ValueError`.
     """
-    return _checked(formats.READERS, path, max_bytes)
+    return _sized(_checked(formats.READERS, path, max_bytes), sidecar)
 
 
-def peek(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> Volume:
+def peek(
+    path: str | os.PathLike,
+    *,
+    max_bytes: int = MAX_BYTES,
+    sidecar: str | os.PathLike | None = None,
+) -> Volume:
     """Reads the header alone: as `read`, with zeros that take no memory in place of voxels."""
-    return _checked(formats.PEEKERS, path, max_bytes)
+    return _sized(_checked(formats.PEEKERS, path, max_bytes), sidecar)
+
+
+def _sized(volume: Volume, sidecar: str | os.PathLike | None) -> Volume:
+    """Gives a volume the spacing of its sidecar."""
+    if sidecar is None:
+        return volume
+    n = volume.num_axes
+    try:
+        got = files.read_json(sidecar, most=_MOST_SIDECAR).get("spacing")
+    except (OSError, ValueError) as error:
+        raise UnreadableError(sidecar, "sidecar", str(error)) from error
+    numbers = got if isinstance(got, list) else []
+    usable = [type(s) in (int, float) and _SIZES[0] <= s <= _SIZES[1] for s in numbers]
+    if len(numbers) != n or not all(usable):
+        message = f"expected a spacing of {n} numbers in mm, got {got!r:.60}"
+        raise UnreadableError(sidecar, "sidecar", message)
+    affine = np.diag([*map(float, numbers), *[1.0] * (4 - n)])
+    return dataclasses.replace(volume, affine=affine)
 
 
 def _checked(

@@ -303,6 +303,67 @@ def test_colours(tmp_path):
     assert ["RGBA" in p.message for p in problems] == [True]
 
 
+@pytest.mark.parametrize("end", [".png", ".tif"])
+def test_colours_may_be_the_channels_of_one_file(tmp_path, end):
+    fakes.make(tmp_path, 3, end=end, shape=(8, 9))
+    fakes.describe(tmp_path, end=end, channel_names={"0": "R", "1": "G", "2": "B"})
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 8, 9, 3), dtype=np.uint8)
+    images = tmp_path / "imagesTr"
+    for i in range(2):
+        PIL.Image.fromarray(pixels[i]).save(images / f"case_0{i}_0000{end}")
+    # A file for each of them is as good.
+    for k in range(3):
+        fakes.save(images / f"case_02_000{k}{end}", pixels[2, ..., k])
+    assert checker.check(tmp_path) == []
+    read = checker.read_case(nnunet_layout.read(tmp_path).cases[0], nnunet_layout.read(tmp_path))
+    np.testing.assert_array_equal(read.volumes[read.case.images[0]].array, pixels[0])
+    fakes.save(images / f"case_01_0000{end}", pixels[1, ..., 0])
+    (images / f"case_02_0001{end}").unlink()
+    reported = {p.case: p.kind for p in checker.check(tmp_path)}
+    assert reported == {"case_01": "no_colours", "case_02": "missing_channel"}
+
+
+def test_the_spacing_of_a_tiff_is_beside_it(tmp_path):
+    fakes.make(tmp_path, 2, end=".tif", raters=("anna",), shape=(4, 8, 9))
+    beside = [tmp_path / f"imagesTr/case_0{i}.json" for i in range(2)]
+    for path in beside:
+        path.write_text('{"spacing": [5, 0.5, 0.25]}')
+    (tmp_path / "labelsTr/case_00.json").write_text('{"spacing": [5, 0.5, 0.25]}')
+    assert checker.check(tmp_path) == []
+    layout = nnunet_layout.read(tmp_path)
+    for read in (checker.read_case, checker.read_labels):
+        case = read(layout.cases[0], layout)
+        assert {volume.spacing for volume in case.volumes.values()} == {(5.0, 0.5, 0.25)}
+    (tmp_path / "labelsTr/case_00.json").write_text('{"spacing": [1, 0.5, 0.25]}')
+    (tmp_path / "ratersTr/anna/case_99.json").write_text("{}")
+    for content in ('{"spacing": [5, 1]}', '{"spacing": [5, 1, -1]}', '{"spacing": 5}', "{"):
+        beside[1].write_text(content)
+        reported = {p.file: (p.kind, p.message) for p in checker.check(tmp_path)}
+        kinds = {file: kind for file, (kind, _) in reported.items()}
+        assert kinds == {
+            "imagesTr/case_01.json": "sidecar",
+            "labelsTr/case_00.tif": "label_affine",
+            "ratersTr/anna/case_99.json": "unknown_file",
+        }
+        assert reported["imagesTr/case_01.json"][1].startswith("expected ")
+
+
+def test_names_may_end_in_four_digits(tmp_path):
+    images, end = tmp_path / "images", ".nii.gz"
+    for name in ("scan_2023", "scan_2024", "a_0001_0000", "b_0000", "b_0001"):
+        fakes.save(images / f"{name}{end}", fakes.image(0))
+    layout = nnunet_layout.read_images(
+        images, ending=end, class_names=("background", "a"), channel_names=("CT",)
+    )
+    assert [case.name for case in layout.cases] == ["a_0001", "b", "scan_2023", "scan_2024"]
+    assert [(p.case, p.kind) for p in layout.problems] == [("b", "extra_channel")]
+    root = fakes.make(tmp_path / "folder", 1)
+    fakes.save(root / f"imagesTr/scan_2023{end}", fakes.image(0))
+    (problem,) = nnunet_layout.read(root).problems
+    assert problem.kind == "misnamed"
+    assert f"save it as scan_2023_0000{end}" in problem.remedy
+
+
 def test_the_layout_takes_what_is_there(tmp_path):
     fakes.make(tmp_path, 3, raters=("anna", "bob"), tests=1)
     (tmp_path / "imagesTr" / ".DS_Store").write_text("")

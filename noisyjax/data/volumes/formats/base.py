@@ -8,7 +8,10 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 # What stops a file from being read.
-FAULTS = ("missing", "empty", "truncated", "too_large", "format", "four_dimensional", "affine")
+FAULTS = (
+    *("missing", "empty", "truncated", "too_large", "format", "four_dimensional", "affine"),
+    "sidecar",
+)
 
 # No deflated stream expands by more than this.
 MOST_DEFLATED = 1032
