@@ -1,6 +1,7 @@
 """From the files of one case to arrays for a network, and from its segmentation to a file."""
 
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,8 @@ def prepare(
 
     Returns:
       ``image`` ``[*T, K]``, ``labels`` ``[1 + R, *T]`` with the truth first, ``mask`` ``[1 + R]``,
-      which of them there are, and ``grid``, of `preprocess.Grid`.
+      which of them there are, and ``grid``, of `preprocess.Grid`. A warning names what of a label
+      is too small for the new voxels.
     """
     images = [read.volumes[path] for path in read.case.images]
     first = images[0]
@@ -48,14 +50,33 @@ def prepare(
     # Headers in float32 differ by their rounding; nothing is interpolated for that.
     spacing = to if np.allclose(first.spacing, to, rtol=1e-3) else first.spacing
     channels = [v.array if v.array.ndim > n else v.array[..., np.newaxis] for v in images]
-    labels, mask = _maps(read, layout, first.shape)
+    whole, mask = _maps(read, layout, first.shape)
     try:
         image, labels, grid = preprocess.prepare(
-            np.concatenate(channels, axis=-1), labels, spacing=spacing, to=to, **options
+            np.concatenate(channels, axis=-1), whole, spacing=spacing, to=to, **options
         )
     except ValueError as error:
         raise ValueError(f"{read.case.images[0]}: {error}") from error
+    _warn_of_losses(whole, grid, read.case, layout)
     return {"image": image, "labels": labels, "mask": mask, "grid": grid.to_array()}
+
+
+def _warn_of_losses(
+    maps: UInt8[np.ndarray, "M *S"],
+    grid: preprocess.Grid,
+    case: nnunet_layout.Case,
+    layout: nnunet_layout.Layout,
+) -> None:
+    paths = [case.truth, *(case.raters.get(name) for name in layout.rater_names)]
+    for path, labels in zip(paths, maps, strict=True):
+        lost = {} if path is None else preprocess.lost(labels, grid)
+        for label, (count, of) in lost.items():
+            spacing = " x ".join(f"{extent:g}" for extent in grid.to)
+            warnings.warn(
+                f"{path}: {count} of {of} parts of {layout.class_names[label]} have no voxel of "
+                f"{spacing} mm: they are neither learnt nor judged; choose a finer spacing",
+                stacklevel=3,
+            )
 
 
 def fit(image: Float[np.ndarray, "*T K"], size: Sequence[int]) -> Float[np.ndarray, "*S K"]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Num, Shaped
+from jaxtyping import Bool, Float, Integer, Num, Shaped
 from scipy import ndimage
 
 from noisyjax.core import checks
@@ -307,6 +307,30 @@ def prepare(
     ends = bounding_box(mask, margin=margin) if box else tuple((0, n) for n in shape)
     grid = Grid(image.shape[:-1], spacing, to, ends)
     return crop(result, ends), crop(kept, ((0, len(kept)), *ends)), grid
+
+
+def lost(labels: Integer[np.ndarray, "*S"], grid: Grid) -> dict[int, tuple[int, int]]:
+    """Returns what of a label map ``[*S]`` has no voxel left in the prepared case.
+
+    A mapping of classes to how many of their components are lost, and how many there are; voxels
+    of a component touch by a corner at least. Empty if nothing is lost.
+
+    >>> fine = Grid(shape=(6,), spacing=(1.0,), to=(3.0,), box=((0, 2),))
+    >>> lost(np.array([0, 1, 0, 2, 0, 2]), fine)
+    {2: (2, 2)}
+    """
+    options = {"spacing": grid.spacing, "to": grid.to}
+    is_finer = all(new <= old for new, old in zip(grid.to, grid.spacing, strict=True))
+    if is_finer and grid.prepared == resampled_shape(labels.shape, **options):
+        return {}
+    touching = np.ones((3,) * labels.ndim, bool)
+    found = {}
+    for label in np.unique(labels[labels != 0]).tolist():
+        components, count = ndimage.label(labels == label, touching)
+        kept = crop(resample(components, linear=False, **options), grid.box)
+        if left := count - np.count_nonzero(np.unique(kept)):
+            found[label] = (left, count)
+    return found
 
 
 def restore(

@@ -207,3 +207,18 @@ def test_the_unit_of_a_ct_is_asked_for(tmp_path):
     np.testing.assert_allclose([values.mean(), values.std()], [0, 1], atol=1e-4)
     with pytest.raises(ValueError, match=r"case_00_0000.nii.gz: cut: expected voxels above 5000"):
         sources.load("folder", root=str(tmp_path), normalise="bone", cut=5000)
+
+
+def test_a_structure_too_small_for_the_new_voxels_is_named(tmp_path):
+    fakes.make(tmp_path, 4)
+    affine = np.diag([-0.25, -0.375, 0.5, 1.0])
+    shape = (32, 28, 24)
+    organ = np.zeros(shape, np.uint8)
+    organ[8:24, 8:24, 8:20] = 1
+    organ[12:14, 12:14, 12:14] = 2
+    fakes.save(tmp_path / "imagesTs/case_09_0000.nii.gz", fakes.image(9, shape), affine)
+    fakes.save(tmp_path / "labelsTs/case_09.nii.gz", organ, affine)
+    words = r"case_09.nii.gz: 1 of 1 parts of lesion have no voxel of 1 x 1.5 x 2 mm"
+    with pytest.warns(UserWarning, match=words):
+        loaded = sources.load("folder", root=str(tmp_path))
+    assert 2 not in loaded.examples[4]["truth"]

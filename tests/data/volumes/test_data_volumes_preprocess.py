@@ -166,3 +166,22 @@ def test_prepare_without_labels():
     assert maps.shape == (0, 8, 9, 6)
     with pytest.raises(ValueError, match="box: expected one of '', 'bright', 'labels'"):
         preprocess.prepare(image, labels, box="foreground", **same)
+
+
+def test_what_is_lost_between_coarser_voxels_is_counted():
+    labels = np.zeros((16, 16, 16), np.uint8)
+    labels[:8] = 1
+    # Of four voxels the third is the nearest to the new one's middle.
+    for corner in ((8, 8, 8), (12, 0, 0), (9, 1, 1)):
+        labels[tuple(slice(n, n + 2) for n in corner)] = 2
+    spacing, to = (0.5,) * 3, (2.0,) * 3
+    box = ((0, 4),) * 3
+    grid = preprocess.Grid(labels.shape, spacing, to, box)
+    assert preprocess.lost(labels, grid) == {2: (2, 3)}
+    # Components that touch by a corner are one.
+    labels[10, 10, 10] = 2
+    assert preprocess.lost(labels, grid)[2] == (1, 3)
+    finer = preprocess.Grid(labels.shape, spacing, (0.25,) * 3, ((0, 32),) * 3)
+    assert preprocess.lost(labels, finer) == {}
+    cut = preprocess.Grid(labels.shape, spacing, spacing, ((8, 16), (0, 16), (0, 16)))
+    assert preprocess.lost(labels, cut) == {1: (1, 1)}
