@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from noisyjax.core import checks
 from noisyjax.data.folder import nnunet_layout, problem_kinds
@@ -17,6 +18,8 @@ from noisyjax.data.volumes import read_write
 # How far a corner may be from another file's, in voxels: a quaternion in float32 turns by up to
 # .04 degrees, and within half a voxel the nearest one is the same.
 TOLERANCE = 0.25
+# How far class ids may be from whole numbers, by a slope in the header.
+_ROUNDING = 1e-2
 # Micrometres in place of millimetres differ by more.
 _FAR = 4.0
 
@@ -72,13 +75,36 @@ class _Notes:
             volume = read_write.to_ras(read(path, max_bytes=max_bytes, sidecar=sidecar))
             # Of a label map the numbers are the classes, of an image they stand for colours.
             of_image = path in self._case.images and not header
-            return read_write.in_colours(volume) if of_image else volume
+            return read_write.in_colours(volume) if of_image else self._rounded(path, volume)
         except read_write.UnreadableError as error:
             file = sidecar if error.fault == "sidecar" else path
             self.add(error.fault, file, got=str(error).removeprefix(f"{file}: "))
         except ValueError as error:
             self.add("format", path, got=error)
         return None
+
+    def _rounded(self, path: pathlib.Path, volume: read_write.Volume) -> read_write.Volume:
+        """Returns a label map of whole numbers, where all that differ do so by their rounding."""
+        whole = rounded(volume.array)
+        if whole is not volume.array:
+            differ = volume.array[whole != volume.array]
+            self.add("rounded", path, got=differ.flat[np.abs(differ - np.round(differ)).argmax()])
+        return dataclasses.replace(volume, array=whole)
+
+
+def rounded(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    """Returns class ids as whole numbers if all are nearly that; else, and if they are, as given.
+
+    >>> rounded(np.array([0, 0.999, 2.001])), rounded(np.array([0, 0.5]))
+    (array([0., 1., 2.]), array([0. , 0.5]))
+    """
+    if array.dtype.kind != "f":
+        return array
+    whole = np.round(array)
+    with np.errstate(invalid="ignore"):
+        furthest = np.abs(array - whole).max()
+    # NaN compares as false.
+    return whole if 0 < furthest <= _ROUNDING else array
 
 
 def elsewhere(

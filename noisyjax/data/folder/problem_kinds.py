@@ -125,6 +125,10 @@ KINDS = {
         "the label has values between whole numbers, such as {got}",
         "resample labels by the nearest voxel, and save them as integers",
     ),
+    "rounded": (
+        "the label has values near whole numbers, such as {got}, which were rounded",
+        "save labels as integers without a slope; --ignore=rounded if it is meant",
+    ),
     "outside_classes": (
         "the label has values {got}, dataset.json has {want}",
         "add the classes to dataset.json, or set these voxels to a class (255 often is 1)",
@@ -158,6 +162,7 @@ HARMLESS = (
     "unknown_file",
     "empty_rater",
     "same_image",
+    "rounded",
     "empty_mask",
     "absent_class",
     "constant",

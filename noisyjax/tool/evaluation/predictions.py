@@ -176,7 +176,7 @@ def _labels(folder_path: pathlib.Path, grid: _Grid) -> np.ndarray | None:
     path = _file(folder_path, grid)
     if path is None:
         return None
-    array = grid.read(path)
+    array = checker.rounded(grid.read(path))
     count = grid.opened.num_classes
     values = np.unique(array)
     known = np.isfinite(values) & (values == np.round(values)) & (values >= 0) & (values < count)

@@ -388,6 +388,25 @@ def test_the_layout_takes_what_is_there(tmp_path):
     assert len(nnunet_layout.read(tmp_path).cases) == 3
 
 
+def test_labels_with_a_slope_are_whole_up_to_rounding(tmp_path):
+    fakes.make(tmp_path, 2)
+    path = tmp_path / f"labelsTr/case_00{END}"
+    for slope, kind in ((0.0999, "rounded"), (0.099, "not_whole")):
+        image = nib.Nifti1Image(10 * fakes.label(0).astype(np.int16), fakes.AFFINE)
+        image.header.set_slope_inter(slope, 0)
+        path.write_bytes(gzip.compress(image.to_bytes()))
+        (problem,) = checker.check(tmp_path)
+        assert (problem.kind, problem.case) == (kind, "case_00")
+        assert ("rounded" in problem_kinds.HARMLESS) > ("not_whole" in problem_kinds.HARMLESS)
+        layout = nnunet_layout.read(tmp_path)
+        read = checker.read_case(layout.cases[0], layout)
+        if kind == "rounded":
+            assert "such as 1.998" in problem.message
+            # The file runs to the left and the back.
+            ids = read.volumes[path].array
+            np.testing.assert_array_equal(ids[::-1, ::-1], fakes.label(0))
+
+
 def test_patients_are_checked(tmp_path):
     fakes.make(tmp_path, 2, tests=1)
     patients = {"case_00": "anna", "case_01": "bob", "case_02": "anna", "case_2": "bob"}
