@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         tolerance = checker.TOLERANCE
     try:
         problems = checker.check(root, ignore=flags.FLAGS.ignore, tolerance=tolerance)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise app.UsageError(str(error)) from error
     return problem_table.show(root, problems)
 

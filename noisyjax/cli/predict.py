@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
             probabilities=given.probabilities,
             shown=True,
         )
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise app.UsageError(str(error)) from error
     failed = [outcome for outcome in outcomes if outcome.path is None]
     for outcome in failed:

@@ -2,18 +2,29 @@
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import math
 import os
 import pathlib
 import re
-import socket
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:
+    # Not a Unix.
+    fcntl = None
+
+# The names of files that are being written.
+_UNFINISHED = re.compile(r"\.noisyjax-[0-9a-f]{16}(\..*)?", re.DOTALL)
+_LONGEST_SUFFIX = 16
 
 
 @contextlib.contextmanager
@@ -53,20 +64,67 @@ def check_writable(folder: str | os.PathLike) -> None:
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Gives a name to write to beside a path, and moves what was written there at the end.
 
-    Yields that name. A reader never sees half a file, and after an error the old one stands as it
-    was. The folder is made if it is not there; the suffix stays, for writers that go by it.
+    Yields that name, of an empty file. A reader never sees half a file, and after an error the old
+    one stands as it was. The folder is made if it is not there; the suffix stays, for writers that
+    go by it. What processes that were killed left in the folder goes.
+
+    Raises:
+      OSError: of the system's kind, for which the file is the path.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Several hosts may write into one folder.
-    writer = f"{socket.gethostname()}.{os.getpid()}"
-    unfinished = path.with_name(f".{path.stem}.{writer}{path.suffix}")
+    _sweep(os.path.abspath(path.parent))
     try:
-        with naming(path):
+        with naming(path), _reserved(path) as unfinished:
             yield unfinished
             os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        if _UNFINISHED.fullmatch(os.path.basename(os.fspath(error.filename or ""))):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
+@contextlib.contextmanager
+def _reserved(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Makes a file beside a path for the time of a ``with``, locked so that it is not swept."""
+    suffix = path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
+    while True:
+        # Drawn, for containers may share a folder, the host's name and the number of the process.
+        unfinished = path.with_name(f".noisyjax-{secrets.token_hex(8)}{suffix}")
+        with open(unfinished, "xb") as file:
+            if not _locked(file, wait=True):
+                file.close()
+            elif not os.fstat(file.fileno()).st_nlink:
+                # It was swept before it had its lock.
+                continue
+            try:
+                yield unfinished
+                return
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+
+def _locked(file: BinaryIO, *, wait: bool) -> bool:
+    """Locks a file; false where another process has the lock, or there are none."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def _sweep(folder: str) -> None:
+    """Removes what killed processes did not finish in a folder, once in a process."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _UNFINISHED.fullmatch(entry.name):
+                with contextlib.suppress(OSError), open(entry.path, "r+b") as file:
+                    # The lock of a process goes with it.
+                    if _locked(file, wait=False):
+                        os.unlink(entry.path)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -127,7 +185,7 @@ def read_json(path: str | os.PathLike, *, most: int = 2**28) -> dict[str, Any]:
         )
         if re.search(r"\\u[dD][89a-fA-F]", text):
             # Halves of characters that no file or terminal takes.
-            json.dumps(content, ensure_ascii=False).encode()
+            json.dumps(content, ensure_ascii=False).encode(errors="surrogateescape")
     except RecursionError as error:
         raise ValueError("expected JSON, got one that is nested too deeply") from error
     except ValueError as error:

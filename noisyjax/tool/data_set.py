@@ -49,11 +49,12 @@ def place(source: str | os.PathLike, target: str | os.PathLike, *, how: str) -> 
         return
     with files.replacing(target) as unfinished:
         if how == "link":
+            unfinished.unlink()
             try:
-                os.link(source.resolve(), unfinished)
+                os.link(os.path.realpath(source), unfinished)
                 return
             except OSError:
-                unfinished.unlink(missing_ok=True)
+                pass
         shutil.copyfile(source, unfinished)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from noisyjax.core import progress
+from noisyjax.core import files, progress
 from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
 from noisyjax.data.volumes import read_write
 from noisyjax.methods import base, sliding_window
@@ -66,6 +66,7 @@ def predict_folder(
 
     Raises:
       FileNotFoundError: if there is no such run, or it has no checkpoint.
+      OSError: if nothing can be written into the output.
       ValueError: if the run is of another source or cannot predict by itself, or if the folder has
         no image at all.
     """
@@ -73,7 +74,7 @@ def predict_folder(
     if source != "folder":
         raise ValueError(f"{workdir}: expected a run of the source folder, got one of {source}")
     images, output = pathlib.Path(images), pathlib.Path(output)
-    if images.resolve() == output.resolve():
+    if os.path.realpath(images) == os.path.realpath(output):
         raise ValueError(f"output: expected another folder than that of the images, got {output}")
     trained = saved_runs.restore_without_data(workdir, checkpoint=checkpoint)
     about = trained.facts.about
@@ -90,6 +91,7 @@ def predict_folder(
         raise ValueError(
             f"probabilities: files that end in {layout.ending} hold none, expected False"
         )
+    files.check_writable(output)
     predict = predictor(trained)
     outcomes = [
         Outcome(problem.file, None, str(problem))
@@ -101,14 +103,13 @@ def predict_folder(
             path = output / f"{case.name}{layout.ending}"
             try:
                 prepared = _prepare(case, layout, trained.facts)
-            except ValueError as error:
-                outcomes.append(Outcome(case.name, None, str(error)))
-            else:
                 probs = predict(prepared["image"])
                 for target, values in _results(probs, trained, path, probabilities):
                     like = case.images[0]
                     case_files.write(target, values, grid=prepared["grid"], like=like)
                 outcomes.append(Outcome(case.name, path))
+            except (OSError, ValueError) as error:
+                outcomes.append(Outcome(case.name, None, str(error)))
             bar.update(number, {})
     return outcomes
 

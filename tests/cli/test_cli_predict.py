@@ -1,6 +1,8 @@
 """Segmentations of a folder of images: their voxels, their headers, and images that are damaged."""
 
 import dataclasses
+import errno
+import gzip
 import json
 import os
 import pathlib
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 
 import noisyjax
+from noisyjax.data.folder import case_files
 from noisyjax.data.volumes import read_write
 from noisyjax.methods import base
 from noisyjax.train import config_fields, predict, runs, saved_runs, train_state
@@ -218,6 +221,47 @@ def test_what_does_not_fit_the_run_is_named_and_the_others_go_on(thresholded, wo
         assert words in faults.pop(name)
     assert not faults
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
+
+
+def test_names_that_are_long_and_headers_at_the_ends_of_their_range(thresholded, workdir, tmp_path):
+    images, long = tmp_path / "in", "a" * 248
+    _save(images / f"{long}.nii.gz", _ball(SHAPE, (1, 1, 1)), np.eye(4))
+    _save(images / "ends.nii.gz", _ball(SHAPE, (1, 1, 1)), np.eye(4))
+    content = bytearray(gzip.decompress((images / "ends.nii.gz").read_bytes()))
+    content[280:328] = np.full(12, 3e38, "<f4").tobytes()
+    (images / "ends.nii.gz").write_bytes(gzip.compress(bytes(content)))
+    (images / "loop.nii.gz").symlink_to("loop.nii.gz")
+    outcomes = predict.predict_folder(workdir, images, tmp_path / "out")
+    faults = {outcome.case: outcome.fault for outcome in outcomes}
+    assert faults.pop(long) == ""
+    assert "expected an affine" in faults.pop("ends")
+    assert "expected a file, there is none" in faults.pop("loop")
+    assert not faults
+
+
+def test_an_output_that_takes_no_file_is_named(thresholded, workdir, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        _save(tmp_path / f"in/{name}.nii.gz", _ball(SHAPE, (1, 1, 1)), np.eye(4))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"expected a folder that can be written to.*file"):
+        predict.predict_folder(workdir, tmp_path / "in", tmp_path / "file")
+    for loop in ("images", "output"):
+        (tmp_path / loop).symlink_to(loop)
+    with pytest.raises(OSError, match=r"expected a folder that can be written to.*output"):
+        predict.predict_folder(workdir, tmp_path / "in", tmp_path / "output")
+    with pytest.raises(ValueError, match=r"there is no folder .*images"):
+        predict.predict_folder(workdir, tmp_path / "images", tmp_path / "out")
+
+    def write(path, *_, **__):
+        if path.name == "a.nii.gz":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        path.write_text("")
+
+    monkeypatch.setattr(case_files, "write", write)
+    outcomes = predict.predict_folder(workdir, tmp_path / "in", tmp_path / "out")
+    assert [bool(outcome.fault) for outcome in outcomes] == [True, False]
+    assert "No space left on device: " in outcomes[0].fault
+    assert "a.nii.gz" in outcomes[0].fault
 
 
 def test_what_cannot_be_predicted_is_refused(thresholded, workdir, tmp_path, monkeypatch):

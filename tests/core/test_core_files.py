@@ -1,5 +1,6 @@
 """Files that are there completely or not at all."""
 
+import fcntl
 import json
 import math
 import pathlib
@@ -33,6 +34,39 @@ def test_after_an_error_the_old_file_stands_and_nothing_else(tmp_path):
         save()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "table.csv"
+    with files.replacing(path) as first:
+        # As in a container of the same name, whose process has the same number.
+        with files.replacing(path) as second:
+            assert first != second
+            second.write_text("second")
+        first.write_text("first")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_goes_and_what_is_being_written_stays(tmp_path):
+    left, other = tmp_path / ".noisyjax-0123456789abcdef.npy", tmp_path / ".noisyjax-mine.npy"
+    held = left.with_name(".noisyjax-fedcba9876543210.npy")
+    for path in (left, held, other):
+        path.write_text("half")
+    with open(held) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        files.write_text(tmp_path / "a.txt", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {held.name, other.name, "a.txt"}
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".csv", "ü" * 125 + ".tiff", "a." + "b" * 253])
+def test_names_may_be_as_long_as_the_system_allows(tmp_path, name):
+    files.write_text(tmp_path / name, "text")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with pytest.raises(OSError, match=rf"File name too long: '.*/{name}b'"):
+        files.write_text(tmp_path / f"{name}b", "text")
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_csv_quotes_what_needs_it_and_numbers_read_back():

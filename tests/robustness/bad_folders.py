@@ -94,7 +94,7 @@ _DATASETS = [
     ("not JSON", _dataset(b"channel_names: CT"), "dataset.json: .*expected JSON in UTF-8"),
     ("a list", _dataset([1]), "dataset.json: .*expected an object in braces, got a list"),
     ("a text", _dataset("CT"), "dataset.json: .*expected an object in braces, got a str"),
-    ("with a BOM", _dataset(b"\xef\xbb\xbf" + json.dumps(_GOOD).encode()), "dataset.json: .*BOM"),
+    ("with two BOMs", _dataset(2 * b"\xef\xbb\xbf" + json.dumps(_GOOD).encode()), ".*json: .*BOM"),
     ("in UTF-16", _dataset(json.dumps(_GOOD).encode("utf-16")), "dataset.json: .*utf-8"),
     ("nested too deeply", _dataset(b"[" * 10**6), "dataset.json: .*nested too deeply"),
     ("with a name twice", _dataset(_TWICE), "dataset.json: .*got the name 'labels' twice"),

@@ -294,8 +294,7 @@ def check(
         problems += read.problems
         classes |= read.classes
         count = len(layout.channel_names)
-        whole = len(case.images) == count or nnunet_layout.in_one_file(layout.ending, count)
-        if read.num_channels and whole:
+        if read.num_channels and count in (len(case.images), read.num_channels):
             first = read.volumes[case.images[0]]
             facts.append((case, first.num_axes, read.num_channels, first.spacing))
     problems += across(facts)

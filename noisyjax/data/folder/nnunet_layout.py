@@ -19,6 +19,7 @@ Only the names of files are read here, and dataset.json.
 """
 
 import dataclasses
+import os
 import pathlib
 import re
 import unicodedata
@@ -303,7 +304,7 @@ def read_images(
     The layout is that of the folder above it, with the ending, the classes (the background first)
     and the channels given. Where there is one file for each, CASE_0000 may be named CASE.
     """
-    folder = pathlib.Path(folder).resolve()
+    folder = pathlib.Path(os.path.realpath(folder))
     problems = problem_kinds.Problems()
     count = len(channel_names)
     one = count == 1 or in_one_file(ending, count)

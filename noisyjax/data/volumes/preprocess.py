@@ -328,7 +328,7 @@ def lost(labels: Integer[np.ndarray, "*S"], grid: Grid) -> dict[int, tuple[int, 
     for label in np.unique(labels[labels != 0]).tolist():
         components, count = ndimage.label(labels == label, touching)
         kept = crop(resample(components, linear=False, **options), grid.box)
-        if left := count - np.count_nonzero(np.unique(kept)):
+        if left := count - int(np.count_nonzero(np.unique(kept))):
             found[label] = (left, count)
     return found
 

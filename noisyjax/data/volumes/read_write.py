@@ -137,7 +137,7 @@ def _is_usable(affine: Float[np.ndarray, "4 4"]) -> bool:
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if (sizes < _SIZES[0]).any() or (sizes > _SIZES[1]).any():
         return False
-    return abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-6
+    return bool(abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-6)
 
 
 def write(path: str | os.PathLike, volume: Volume) -> None:
@@ -164,7 +164,7 @@ def in_colours(volume: Volume) -> Volume:
     if volume.palette is None:
         return volume
     used = volume.palette[np.unique(volume.array)]
-    if used.shape[-1] > 3 and (used[:, 3] < 255).any():
+    if (used[:, 3] < 255).any():
         raise ValueError("expected colours without transparency, got a palette with it")
     colours = volume.palette[:, :3]
     if (colours == colours[:, :1]).all():

@@ -34,8 +34,8 @@ class Volume:
       affine: float64 ``[4, 4]``, from voxel indices to mm as in NIfTI: towards the right, the front
         and the top of the patient. For two axes the third is the plane's normal.
       num_axes: n, the spatial axes.
-      palette: red, green, blue, and opacity if there is any, of the numbers of a picture that
-        numbers its colours, ``[256, 3 or 4]``; else None.
+      palette: red, green, blue and opacity of the numbers of a picture that numbers its colours;
+        else None.
       matrices: of a NIfTI file, the fields of its header that say where it lies: it has two
         matrices, and viewers differ in which they take. Else None.
     """
@@ -43,7 +43,7 @@ class Volume:
     array: Shaped[np.ndarray, "..."]
     affine: Float[np.ndarray, "4 4"]
     num_axes: int
-    palette: UInt8[np.ndarray, "256 C"] | None = None
+    palette: UInt8[np.ndarray, "256 4"] | None = None
     matrices: Mapping[str, np.ndarray] | None = None
 
     @property

@@ -35,12 +35,19 @@ def _check_form(path: str, image: PIL.Image.Image, max_bytes: int, *, count: int
 
 
 def _palette(image: PIL.Image.Image) -> np.ndarray | None:
-    """Returns the colours of an image of numbered colours, ``[256, 3 or 4]``."""
+    """Returns the colours of an image of numbered colours, ``[256, 4]``, the last their opacity."""
     if image.mode != "P":
         return None
-    mode = "RGBA" if "transparency" in image.info else "RGB"
-    colours = np.array(image.getpalette(mode), np.uint8).reshape(-1, len(mode))
-    return np.pad(colours, [(0, 256 - len(colours)), (0, 0)])
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    palette = np.full((256, 4), 255, np.uint8)
+    palette[:, :3] = np.pad(colours, [(0, 256 - len(colours)), (0, 0)])
+    # One number that is transparent, or the opacity of the first ones.
+    clear = image.info.get("transparency", b"")
+    if isinstance(clear, bytes):
+        palette[: len(clear), 3] = np.frombuffer(clear, np.uint8)
+    else:
+        palette[clear, 3] = 0
+    return palette
 
 
 def _pixels(image: PIL.Image.Image, bits: int) -> np.ndarray:
