@@ -1,6 +1,7 @@
 """Nothing of the package executes data, and odd but valid input is taken as it is."""
 
 import ast
+import json
 import pathlib
 import unicodedata
 
@@ -100,6 +101,9 @@ def test_what_executes_data_is_found(source):
 def test_a_kept_array_that_is_damaged_is_made_anew(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.image.npy").write_bytes(content)
+    # Whoever writes the file can write its checksum too.
+    sums = {"image": store.of_file(tmp_path / "a.image.npy")}
+    (tmp_path / "a.json").write_text(json.dumps({"name": "a", "sha256": sums}))
     stored = store.stored(tmp_path, "a", ["image"], lambda: {"image": np.arange(3)})
     np.testing.assert_array_equal(stored["image"], np.arange(3))
     assert not (tmp_path / bad_inputs.MARKER).exists()

@@ -121,7 +121,8 @@ def _prepare(
         "own": sorted(case.raters),
     }
     paths = [*case.paths, *filter(None, map(case.sidecar, case.paths))]
-    return store.stored(cache, store.digest(paths, made_by), _KEYS, make)
+    contents = [store.of_file(path) for path in paths]
+    return store.stored(cache, store.digest(contents, made_by), _KEYS, make)
 
 
 def _prepare_all(
@@ -296,7 +297,7 @@ def load(
       margin: voxels around the box.
       cache: a folder for the prepared cases, which are then mapped from the disk and made only
         once; "" to keep them in memory. Its files are named by the content of what they are made
-        from and by these options.
+        from and by these options; one that has changed since is made anew.
       seed: of the division.
       fractions: of training, validation and test, where there is no labelsTs; else the cases of
         imagesTs test and the share of the test trains. Where dataset.json names patients, these are

@@ -11,19 +11,24 @@ def test_the_digest_changes_with_content_order_and_options(tmp_path):
     one.write_bytes(b"abc")
     other.write_bytes(b"de")
     options = {"spacing": (1.0, 2.0), "box": ""}
+
+    def digest(paths, **changes):
+        return store.digest([store.of_file(path) for path in paths], {**options, **changes})
+
     digests = {
-        store.digest([one, other], options),
-        store.digest([other, one], options),
-        store.digest([one, other], {**options, "box": "labels"}),
-        store.digest([one], options),
+        digest([one, other]),
+        digest([other, one]),
+        digest([one, other], box="labels"),
+        digest([one]),
     }
     assert len(digests) == 4
     moved = tmp_path / "moved"
     moved.write_bytes(b"abc")
-    again = store.digest([moved, other], dict(reversed(options.items())))
-    assert again == store.digest([one, other], options)
+    contents = [store.of_file(path) for path in (moved, other)]
+    again = store.digest(contents, dict(reversed(options.items())))
+    assert again == digest([one, other])
     one.write_bytes(b"abd")
-    assert store.digest([one, other], options) not in digests
+    assert digest([one, other]) not in digests
 
 
 def test_arrays_are_made_once_and_mapped(tmp_path):
@@ -40,10 +45,54 @@ def test_arrays_are_made_once_and_mapped(tmp_path):
         np.testing.assert_array_equal(arrays["a"], [[0, 1, 2], [3, 4, 5]])
         with pytest.raises(ValueError, match="read-only"):
             arrays["a"][0, 0] = 1
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["x.a.npy", "x.b.npy"]
+    names = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert names == ["x.a.npy", "x.b.npy", "x.json"]
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "pickled"])
+def test_every_changed_byte_is_noticed(tmp_path):
+    """Of the values, which no format notices, and of the header: dtype, order and shape."""
+    expected = np.arange(6, dtype=np.int16).reshape(2, 3)
+    calls = []
+
+    def make():
+        calls.append(1)
+        return {"a": expected}
+
+    store.stored(tmp_path, "x", ("a",), make)
+    path = tmp_path / "x.a.npy"
+    written = path.read_bytes()
+    places = [*range(len(written) - 12, len(written)), *range(0, 128, 3)]
+    for count, place in enumerate(places, 2):
+        changed = bytearray(written)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        arrays = store.stored(tmp_path, "x", ("a",), make)
+        assert len(calls) == count
+        assert arrays["a"].dtype == np.int16
+        np.testing.assert_array_equal(arrays["a"], expected)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"name": "x", "sha256": {"a": "0"}}', "no"])
+def test_what_has_no_right_checksum_is_made_again(tmp_path, content):
+    store.stored(tmp_path, "x", ("a",), lambda: {"a": np.arange(4)})
+    path = tmp_path / "x.json"
+    right = path.read_bytes()
+    path.write_text(content) if content != "no" else path.unlink()
+    arrays = store.stored(tmp_path, "x", ("a",), lambda: {"a": np.arange(4)})
+    np.testing.assert_array_equal(arrays["a"], np.arange(4))
+    assert path.read_bytes() == right
+
+
+def test_the_files_of_another_name_are_made_again(tmp_path):
+    store.stored(tmp_path, "x", ("a",), lambda: {"a": np.zeros(3)})
+    store.stored(tmp_path, "y", ("a",), lambda: {"a": np.ones(3)})
+    for end in ("a.npy", "json"):
+        (tmp_path / f"y.{end}").write_bytes((tmp_path / f"x.{end}").read_bytes())
+    arrays = store.stored(tmp_path, "y", ("a",), lambda: {"a": np.ones(3)})
+    np.testing.assert_array_equal(arrays["a"], [1, 1, 1])
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "pickled", "of another case"])
 def test_what_is_damaged_is_made_again(tmp_path, damage):
     def make():
         return {"a": np.arange(4)}
@@ -54,7 +103,9 @@ def test_what_is_damaged_is_made_again(tmp_path, damage):
         path.unlink()
     elif damage == "cut":
         path.write_bytes(path.read_bytes()[:-8])
-    else:
+    elif damage == "pickled":
         np.save(path, np.array([{}], object), allow_pickle=True)
+    else:
+        np.save(path, np.arange(4)[::-1])
     arrays = store.stored(tmp_path, "x", ("a",), make)
     np.testing.assert_array_equal(arrays["a"], np.arange(4))
