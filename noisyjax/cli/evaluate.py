@@ -25,6 +25,12 @@ def define_flags() -> None:
         f"How probabilities become masks, some of {', '.join(decisions.DECISIONS)}; the metrics of "
         "the first have plain names. By default those of the run.",
     )
+    flags.DEFINE_multi_string(
+        "option",
+        [],
+        "NAME=VALUE of the run's data.options that say where the data are, such as root=FOLDER, if "
+        "they have been moved; repeatable.",
+    )
     flags.DEFINE_string("output", None, "Folder for the results.")
     flags.mark_flags_as_required(["workdir"])
 
@@ -40,6 +46,7 @@ def main(argv: list[str]) -> None:
         checkpoint=given.checkpoint,
         decisions=given.decisions,
         output=given.output,
+        options=dict(options.parse("option", given.option)),
     )
     for name, value in result.scalars.items():
         print(f"{given.split}_{name} {value:.4f}")

@@ -34,7 +34,11 @@ def define_flags() -> None:
         "The run's truth: its network's, or with the labels.",
     )
     flags.DEFINE_string("source", None, "A data set, instead of a run.")
-    flags.DEFINE_multi_string("option", [], "NAME=VALUE of the data set's options; repeatable.")
+    flags.DEFINE_multi_string(
+        "option",
+        [],
+        "NAME=VALUE of the data set's options, of a run's those that say where it is; repeatable.",
+    )
     flags.DEFINE_enum(
         "fusion", "staple", references.FUSIONS, "How the data set's truth is estimated."
     )
@@ -45,11 +49,16 @@ def define_flags() -> None:
 
 
 def _reference(given: flags.FlagValues) -> references.Reference:
+    chosen = dict(options.parse("option", given.option))
     if given.run:
         return references.from_run(
-            given.run, split=given.split, estimate=given.estimate, checkpoint=given.checkpoint
+            given.run,
+            split=given.split,
+            estimate=given.estimate,
+            checkpoint=given.checkpoint,
+            options=chosen,
         )
-    data = options.load_source(given.source, dict(options.parse("option", given.option)))
+    data = options.load_source(given.source, chosen)
     ids = range(min(given.images or len(data.examples), len(data.examples)))
     return references.from_source(
         data, ids=ids, by=given.fusion, panel=given.panel, seed=given.seed

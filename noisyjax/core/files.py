@@ -162,10 +162,13 @@ def _finite(text: str) -> float:
     return number
 
 
-def read_json(path: str | os.PathLike, *, most: int = 2**28) -> dict[str, Any]:
+def read_json(path: str | os.PathLike, *, most: int = 2**28, lists: bool = False) -> Any:
     """Reads an object of JSON of at most so many bytes that others may have written.
 
     It is in UTF-8, with or without a byte-order mark.
+
+    Args:
+      lists: whether a list will do as well.
 
     Raises:
       ValueError: if the file is too large, no JSON in UTF-8 or no object, or if a name stands twice
@@ -190,7 +193,7 @@ def read_json(path: str | os.PathLike, *, most: int = 2**28) -> dict[str, Any]:
         raise ValueError("expected JSON, got one that is nested too deeply") from error
     except ValueError as error:
         raise ValueError(f"expected JSON in UTF-8, got {error}") from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict | list if lists else dict):
         raise ValueError(f"expected an object in braces, got a {type(content).__name__}")
     return content
 

@@ -1,8 +1,9 @@
 """What a data set is to the rest of the package: named, random-access examples."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer, Num
@@ -24,7 +25,8 @@ class Examples(Protocol):
     ``rater_mask``  [R]           bool, who labelled this image; stands and falls with ``labels``
     ==============  ============  ================================================================
 
-    They may have a method ``take(indices [B])`` that reads several at once; see `take`.
+    They may have a method ``take(indices [B])`` that reads several at once; see `take`. And one,
+    ``content(index)``, that returns the `Content` of an example in another way than `content`.
     """
 
     def __len__(self) -> int:
@@ -55,6 +57,8 @@ class Source:
       splits: the data set's own division, name to ids, or None.
       about: what else reading further images takes, as a run keeps it for its predictions: plain
         values that JSON holds.
+      drawn: whether the examples are computed and not read. Their last bits may then differ from
+        machine to machine, and nobody can exchange them.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Source:
     groups: Integer[np.ndarray, "N"] | None = None
     splits: Mapping[str, Int[np.ndarray, "..."]] | None = None
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    drawn: bool = False
 
     def __post_init__(self):
         if len(self.class_names) != self.num_classes:
@@ -88,6 +93,34 @@ class Source:
         if self.case_names is not None:
             return self.case_names[example_id]
         return f"{self.name}[{example_id}]"
+
+
+class Content(NamedTuple):
+    """What a case holds, as a `digest` each of its image and of its truth and labels.
+
+    Both are "" where the content is not known.
+    """
+
+    image: str
+    labels: str
+
+
+def digest(parts: Mapping[str, np.ndarray | str | None]) -> str:
+    """Returns the SHA-256 of arrays and texts by name, as 16 hexadecimal digits; None is none.
+
+    >>> digest({"truth": np.zeros(3, np.uint8)}) == digest({"truth": np.zeros(3, np.int32)})
+    False
+    """
+    total = hashlib.sha256()
+    for name, part in sorted(parts.items()):
+        if part is None:
+            continue
+        if isinstance(part, str):
+            total.update(f"{name}: {part};".encode())
+        else:
+            total.update(f"{name}: {part.dtype.str} {part.shape};".encode())
+            total.update(np.ascontiguousarray(part))
+    return total.hexdigest()[:16]
 
 
 class UnreadableCase(RuntimeError):
@@ -123,6 +156,17 @@ def read_several(data: Source, ids: Integer[np.ndarray, "B"]) -> Example:
             f"{names}: expected cases that can be read together, "
             f"got {type(error).__name__}: {error}"
         ) from error
+
+
+def content(data: Source, example_id: int) -> Content:
+    """Returns what an example holds; raises `UnreadableCase` if it cannot be read."""
+    if data.drawn:
+        return Content("", "")
+    if hasattr(data.examples, "content"):
+        return data.examples.content(example_id)
+    example = read(data, example_id)
+    labels = {name: example.get(name) for name in ("truth", "labels", "rater_mask")}
+    return Content(digest({"image": example["image"]}), digest(labels))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +211,12 @@ class ArrayExamples:
                 else self.rater_masks[indices]
             )
         return batch
+
+    def content(self, index: int) -> Content:
+        """Returns the digests of the arrays as they are held."""
+        held = {"truth": self.truths, "labels": self.labels, "rater_mask": self.rater_masks}
+        labels = {n: None if array is None else array[index] for n, array in held.items()}
+        return Content(digest({"image": self.images[index]}), digest(labels))
 
 
 def take(examples: Examples, indices: Integer[np.ndarray, "B"]) -> Example:

@@ -5,12 +5,13 @@ import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Integer
 
 from noisyjax.core import files
-from noisyjax.data import order, source
+from noisyjax.data import case_changes, named_splits, order, source
 
 NAMES = ("train", "val", "test")
 
@@ -150,30 +151,58 @@ def of_source(
     return dict(data.splits)
 
 
-def digest(ids: Integer[np.ndarray, "..."]) -> str:
-    """Returns the SHA-256 of ids in their order, as 16 hexadecimal digits."""
-    return hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()[:16]
+def digest(entry: Mapping[str, Sequence[int | str]]) -> str:
+    """Returns the SHA-256 of lists by name, in their order, as 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def save(path: str | os.PathLike, parts: Mapping, data: source.Source) -> None:
-    """Writes a division as JSON, at once or not at all."""
+def _entry(
+    ids: Integer[np.ndarray, "N"],
+    data: source.Source,
+    contents: Mapping[int, source.Content] | None,
+) -> dict[str, Any]:
+    """Returns what stands of a part in a file."""
+    numbers = ids.tolist()
+    entry = {"ids": numbers, "cases": [data.case_name(i) for i in numbers]}
+    if contents is not None:
+        for name in source.Content._fields:
+            entry[name] = [getattr(contents[i], name) for i in numbers]
+    return {"size": len(ids), "sha256": digest(entry), **entry}
+
+
+def save(
+    path: str | os.PathLike,
+    parts: Mapping,
+    data: source.Source,
+    *,
+    contents: Mapping[int, source.Content] | None = None,
+) -> None:
+    """Writes a division as JSON, at once or not at all, with the names of all cases.
+
+    Args:
+      contents: of each example of the division, for `changes`.
+    """
+    every = np.concatenate([np.zeros(0, np.int32), *parts.values()])
+    others = np.setdiff1d(np.arange(len(data.examples)), every)
     content = {
         "source": data.name,
         "num_examples": len(data.examples),
-        "splits": {
-            name: {"size": len(ids), "sha256": digest(ids), "ids": ids.tolist()}
-            for name, ids in parts.items()
-        },
+        "splits": {name: _entry(ids, data, contents) for name, ids in parts.items()},
+        "others": _entry(others, data, None),
     }
     files.write_text(path, json.dumps(content))
 
 
 def _part(name: str, entry: dict) -> Int[np.ndarray, "..."]:
+    lists = {key: value for key, value in entry.items() if key not in ("size", "sha256")}
     ids = np.asarray(entry["ids"], np.int32)
-    if ids.shape != (entry["size"],) or digest(ids) != entry["sha256"]:
+    if {len(each) for each in lists.values()} != {entry["size"]} or digest(lists) != (
+        entry["sha256"]
+    ):
         raise ValueError(
-            f"{name}: expected {entry['size']} ids with digest {entry['sha256']}, "
-            f"got {len(ids)} with {digest(ids)}: the file was changed; delete it to split anew"
+            f"{name}: expected {entry['size']} cases with digest {entry['sha256']}, got {len(ids)} "
+            f"with {digest(lists)}: the file was changed; write it by names, or delete it to split "
+            "anew"
         )
     return ids
 
@@ -192,26 +221,78 @@ def _check(path: str | os.PathLike, parts: Splits, data: source.Source) -> None:
         shared = np.intersect1d(groups[ids], groups[more])
         if len(shared):
             what = "examples" if data.groups is None else "groups"
-            raise ValueError(f"{path}: {one} and {other} share {what}, for example {shared[0]}")
+            first = data.case_name(int(ids[np.isin(groups[ids], shared)][0]))
+            of = "" if data.groups is None else "that of "
+            raise ValueError(f"{path}: {one} and {other} share {what}, for example {of}{first}")
 
 
-def load(path: str | os.PathLike, data: source.Source) -> Splits:
-    """Reads a division of `save`, name to ids (int32), and checks that it fits the source.
+def _read(path: str | os.PathLike, data: source.Source) -> tuple[Any, Splits | None]:
+    """Reads a file, and the ids in it if it is one of `save`."""
+    try:
+        content = files.read_json(path, lists=True)
+        if not isinstance(content, dict) or "splits" not in content:
+            return content, None
+        named = (content["source"], content["num_examples"])
+        parts = {name: _part(name, entry) for name, entry in content["splits"].items()}
+        _part("others", content["others"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path}: expected a file of splits, got {error!r}") from error
+    if named[0] != data.name:
+        raise ValueError(f"{path}: expected splits of {data.name}, got those of {named[0]}")
+    return content, parts
+
+
+def load(path: str | os.PathLike, data: source.Source, *, fold: int = 0) -> Splits:
+    """Reads a division, name to ids (int32), and checks that it fits the source.
+
+    The file is one of `save`, or names cases: ``{"train": ["a", "b"], "val": ["c"], "test":
+    ["d"]}``, or a list with such an object for each fold, as nnU-Net's ``splits_final.json``. Where
+    that has no "test", the source's own test cases do if it names none of them.
+
+    Args:
+      fold: which of a list.
 
     Raises:
       ValueError: if the file is no such file, was changed, is of another source, or divides a
-        group.
+        group, or if cases have been added, removed or renamed since it was saved.
     """
-    try:
-        content = files.read_json(path)
-        named = (content["source"], content["num_examples"])
-        parts = {name: _part(name, entry) for name, entry in content["splits"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{path}: expected a file of splits, got {error!r}") from error
-    if named != (data.name, len(data.examples)):
+    content, parts = _read(path, data)
+    if parts is None:
+        try:
+            parts = named_splits.ids(content, data, parts=NAMES, fold=fold)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    elif changed := case_changes.of_names(_cases(content), data):
         raise ValueError(
-            f"{path}: expected splits of {data.name} with {len(data.examples)} examples, "
-            f"got those of {named[0]} with {named[1]}"
+            f"{path}: expected the {content['num_examples']} cases of {data.name} in the order in "
+            f"which the run began with them, got {len(data.examples)} ({changed}); put them back, "
+            "or choose another workdir: cases go by their numbers, and some that were trained on "
+            "would test"
         )
     _check(path, parts, data)
     return parts
+
+
+def changes(
+    path: str | os.PathLike, data: source.Source, contents: Mapping[int, source.Content]
+) -> case_changes.Changes | None:
+    """Compares what cases hold with what they held when a file was saved.
+
+    Returns None if the file does not say that: it was saved without, or written by names.
+    """
+    content, parts = _read(path, data)
+    told = [*source.Content._fields]
+    if parts is None or not all({*told} <= e.keys() for e in content["splits"].values()):
+        return None
+    return case_changes.of_contents(_cases(content), contents)
+
+
+def _cases(content: Mapping[str, Any]) -> dict[int, case_changes.Case]:
+    """Returns the cases of a file by their numbers."""
+    cases = {}
+    for part, entry in (*content["splits"].items(), ("", content["others"])):
+        unknown = [""] * entry["size"]
+        told = [entry.get(name, unknown) for name in source.Content._fields]
+        for i, name, *digests in zip(entry["ids"], entry["cases"], *told, strict=True):
+            cases[i] = case_changes.Case(name, part, source.Content(*digests))
+    return cases

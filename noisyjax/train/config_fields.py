@@ -135,6 +135,9 @@ FIELDS = {
     "data.input_noise": Field(0.1, _COUNT),
     # Shares for training, validation and test; () for the source's own division.
     "data.splits": Field((0.7, 0.1, 0.2), _shares),
+    # A file that names the cases of each part, in place of `splits` (see `noisyjax.data.splits`);
+    # of a list, as in nnU-Net's splits_final.json, the one of `fold`. The workdir keeps a copy.
+    "data.split_file": Field("", _any),
     # Cross-validation: with k folds the given one tests, and `splits` divides the rest, (1, 0, 0)
     # or with a share for validation. 0 folds for none. A split seed of -1 is the run's seed.
     "data.folds": Field(0, _COUNT),
@@ -205,7 +208,9 @@ _KINDS = (
     (float, numbers.Real, "a number"),
     (str, str, "a text"),
 )
-RESUMABLE = tuple(name for name, field in FIELDS.items() if field.resumable)
+# Options of sources that say where the data are. What they are is known by their content.
+LOCATIONS = tuple(f"data.options.{name}" for name in ("root", "path", "cache", "download"))
+RESUMABLE = (*(name for name, field in FIELDS.items() if field.resumable), *LOCATIONS)
 
 
 def _unset(options: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
@@ -331,8 +336,11 @@ def resolve(config: Config) -> Config:
         flat[name] = field.default if given is None else _plain(given)
         _check_kind(name, flat[name], field.default)
         field.check(name, flat[name])
-    if flat["data.fold"] and not flat["data.folds"]:
-        raise ValueError(f"data.fold: expected 0 where data.folds is 0, got {flat['data.fold']}")
+    if flat["data.fold"] and not (flat["data.folds"] or flat["data.split_file"]):
+        raise ValueError(
+            "data.fold: expected 0 where data.folds is 0 and there is no data.split_file, got "
+            f"{flat['data.fold']}"
+        )
     method, source, network = (flat[name] for name in ("method", "data.name", "model.name"))
     sections = {
         "model": (config_sections.network(network), network),

@@ -1,6 +1,7 @@
 """From a config to the things of a run: examples, method, and what is done on the device."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable
@@ -42,6 +43,8 @@ class Experiment:
       rater_names: R different names.
       method: the method.
       transform: ``(batch, key) -> batch``, the part of the input pipeline that runs on the device.
+      parts: split to the ids of its cases, with those that are left out.
+      contents: what each of these cases holds, by its id.
       skipped: split to the number of its cases that are left out because they cannot be used; None
         for a run that stops at such a case.
     """
@@ -51,6 +54,8 @@ class Experiment:
     rater_names: tuple[str, ...]
     method: base.Method
     transform: Callable[[Batch, Array], Batch]
+    parts: dict[str, Int[np.ndarray, "..."]]
+    contents: dict[int, source.Content]
     skipped: dict[str, int] | None = None
 
     def example_batch(self) -> Batch:
@@ -61,6 +66,7 @@ class Experiment:
     def facts(self) -> data_facts.DataFacts:
         """Returns what has to be known of the data where they are not."""
         batch = self.example_batch()
+        used = {part: examples.ids.tolist() for part, examples in self.examples.items()}
         return data_facts.DataFacts(
             class_names=self.data.class_names,
             rater_names=self.rater_names,
@@ -68,33 +74,83 @@ class Experiment:
             num_examples=len(self.examples["train"]),
             batch={n: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for n, leaf in batch.items()},
             about=self.data.about,
+            cases={part: tuple(map(self.data.case_name, ids)) for part, ids in used.items()},
+            contents={
+                part: source.digest({str(i): "/".join(self.contents[i]) for i in ids})
+                for part, ids in used.items()
+            },
         )
+
+
+@distributed.writer_only
+def keep(experiment: Experiment, folder: str | os.PathLike) -> None:
+    """Writes what is fixed for a whole run: its division, and which labels have been replaced.
+
+    A division that is there stays, but for one that does not say what its cases hold.
+    """
+    path, data = pathlib.Path(folder) / SPLITS_FILE, experiment.data
+    if not path.exists() or splits.changes(path, data, experiment.contents) is None:
+        splits.save(path, experiment.parts, data, contents=experiment.contents)
+    train = experiment.examples["train"]
+    if train.replacement is not None:
+        replaced = path.with_name(REPLACED_FILE)
+        replace.save(replaced, train.replacement, data=data, ids=train.ids)
 
 
 def _division(
     config: Config, data: source.Source, folder: pathlib.Path | None
 ) -> dict[str, Int[np.ndarray, "..."]]:
-    """Returns split to ids: those of the run's folder, or new ones that are put there."""
+    """Returns split to ids: those of the run's folder, of a file of its own, or new ones."""
     path = folder / SPLITS_FILE if folder else None
     if path and path.exists():
-        return splits.load(path, data)
-    parts = splits.of_source(
-        data,
-        seed=config.seed if config.data.split_seed < 0 else config.data.split_seed,
-        fractions=tuple(config.data.splits),
-        folds=config.data.folds,
-        fold=config.data.fold,
-    )
+        return splits.load(path, data, fold=config.data.fold)
+    if config.data.split_file:
+        parts = splits.load(config.data.split_file, data, fold=config.data.fold)
+    else:
+        parts = splits.of_source(
+            data,
+            seed=config.seed if config.data.split_seed < 0 else config.data.split_seed,
+            fractions=tuple(config.data.splits),
+            folds=config.data.folds,
+            fold=config.data.fold,
+        )
     for name, most in (("train", config.data.max_train), ("val", config.data.max_val)):
         if most:
             parts[name] = parts[name][:most]
-    if path:
-        splits.save(path, parts, data)
     return parts
 
 
+def _contents(
+    data: source.Source, parts: dict[str, np.ndarray], folder: pathlib.Path | None, *, strict: bool
+) -> dict[int, source.Content]:
+    """Returns what the cases of a division hold, and compares it with what a run began with.
+
+    Raises `ValueError` if they hold something else; unless strict, a warning will do where none
+    that was trained on tests.
+    """
+    contents = {}
+    for example_id in map(int, np.concatenate(list(parts.values()))):
+        try:
+            contents[example_id] = source.content(data, example_id)
+        except source.UnreadableCase:
+            # It is left out, or stops the run, when it is labelled.
+            contents[example_id] = source.Content("", "")
+    path = folder / SPLITS_FILE if folder else None
+    changed = splits.changes(path, data, contents) if path and path.exists() else None
+    if changed and any(changed):
+        got = f"{path}: expected the data that the run began with, got {changed}"
+        if strict or changed.trained:
+            raise ValueError(f"{got}; put them back, or choose another workdir")
+        logging.warning("%s: what is measured is of these", got)
+    return contents
+
+
 def _without_damaged(
-    data: source.Source, parts: dict[str, np.ndarray], folder: pathlib.Path | None
+    data: source.Source,
+    parts: dict[str, np.ndarray],
+    folder: pathlib.Path | None,
+    *,
+    read_only: bool,
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Leaves out the cases that cannot be used: those of the run's folder, or those found now.
 
@@ -105,19 +161,12 @@ def _without_damaged(
         errors = damaged.load(path, data)
     else:
         errors = damaged.find(data, np.concatenate(list(parts.values())))
-        if path:
+        if path and not read_only:
             damaged.save(path, errors, parts, data)
     for example_id, error in errors.items():
         logging.warning("left out: %s: %s", data.case_name(example_id), error)
     left = damaged.without(parts, errors)
     return left, {split: len(ids) - len(left[split]) for split, ids in parts.items()}
-
-
-def _parts(
-    config: Config, data: source.Source, folder: pathlib.Path | None
-) -> tuple[dict[str, np.ndarray], dict[str, int] | None]:
-    parts = _division(config, data, folder)
-    return _without_damaged(data, parts, folder) if config.data.skip_damaged else (parts, None)
 
 
 def _panel_names(config: Config) -> tuple[str, ...]:
@@ -267,16 +316,24 @@ def with_windows(config: Config, method: base.Method) -> base.Method:
 
 
 def build(
-    config: Config, folder: str | os.PathLike | None = None, *, axis_name: str | None = None
+    config: Config,
+    folder: str | os.PathLike | None = None,
+    *,
+    axis_name: str | None = None,
+    read_only: bool = False,
 ) -> Experiment:
     """Builds what a config of `config_fields.resolve` describes.
 
     Args:
-      folder: the working directory, where the splits are kept; None to keep them nowhere.
+      folder: the working directory, of whose division it is if there is one (`keep` puts it
+        there); None for none.
       axis_name: the device axis, for batch statistics.
+      read_only: whether to write nothing, and to take cases whose images or labels have changed
+        since the run began, with a warning.
 
     Raises:
-      ValueError: if the config does not fit together, or the data do not fit the config.
+      ValueError: if the config does not fit together, or the data do not fit the config or are not
+        those that the run began with.
     """
     folder = pathlib.Path(folder) if folder else None
     options = config.data.options.to_dict()
@@ -292,15 +349,17 @@ def build(
         **config.data.panel_options.to_dict(),
     )
     transform = _transform(config, panel, data.spacing, method)
-    # Not before, for it leaves files in the folder.
-    parts, skipped = distributed.writer_first(lambda: _parts(config, data, folder), SPLITS_FILE)
-    examples = _label(config, data, parts, panel, method)
-    train = examples["train"]
-    if folder and distributed.is_writer() and train.replacement is not None:
-        replace.save(folder / REPLACED_FILE, train.replacement, data=data, ids=train.ids)
+    parts = _division(config, data, folder)
+    contents = _contents(data, parts, folder, strict=not read_only)
+    used, skipped = parts, None
+    if config.data.skip_damaged:
+        # Not before, for it leaves a file in the folder.
+        find = functools.partial(_without_damaged, data, parts, folder, read_only=read_only)
+        used, skipped = distributed.writer_first(find, SKIPPED_FILE)
+    examples = _label(config, data, used, panel, method)
     method = with_strategy(config, method, num_examples=len(examples["train"]))
     method = with_windows(config, method)
-    return Experiment(data, examples, names, method, transform, skipped)
+    return Experiment(data, examples, names, method, transform, parts, contents, skipped)
 
 
 def warn_about_raters(experiment: Experiment, variables: Any, batch: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from noisyjax import models
 from noisyjax.core import files, progress, rng
-from noisyjax.train import config_fields, out_of_memory, runs, step, train_state
+from noisyjax.train import config_fields, experiments, out_of_memory, runs, step, train_state
 from noisyjax.train.devices import distributed, signals
 from noisyjax.train.evaluation import evaluate, noise_detection, reports
 from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts, lock, metrics_log
@@ -208,6 +208,8 @@ def _train_and_evaluate(
             data_facts.write(folder, run.facts)
         else:
             data_facts.check_same(folder, run.facts)
+        experiments.keep(run.experiment, folder)
+        config_and_summary.keep_locations(config, folder)
         state = run.parallel.replicate(run.init() if restored is None else restored)
         summary = config_and_summary.read_summary(folder)
         if summary is None or restored is None:

@@ -116,18 +116,24 @@ def start(
 
 
 def set_up(
-    config: ml_collections.ConfigDict, folder: pathlib.Path, *, devices: Sequence[Any] | None = None
+    config: ml_collections.ConfigDict,
+    folder: pathlib.Path,
+    *,
+    devices: Sequence[Any] | None = None,
+    read_only: bool = False,
 ) -> Run:
     """Builds everything that a config describes; nothing is computed but the examples' labels.
 
-    The run works on all devices by default. Raises `ValueError` if the config does not fit
-    together.
+    The run works on all devices by default; `read_only` is that of `experiments.build`. Raises
+    `ValueError` if the config does not fit together, or the data are not those of the run.
     """
     evaluate.check_criterion(config.evaluate.select)
     microbatches = config.train.accumulate
     sizes = {"microbatches": microbatches, "spatial_shards": config.spatial_shards}
     parallel = parallelism.build(config.parallel, devices, **sizes)
-    experiment = experiments.build(config, folder, axis_name=parallel.axis_name)
+    experiment = experiments.build(
+        config, folder, axis_name=parallel.axis_name, read_only=read_only
+    )
     facts = experiment.facts()
     begin = start(config, experiment.method, facts)
     update = functools.partial(

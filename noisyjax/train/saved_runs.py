@@ -2,14 +2,15 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 
+from noisyjax.core import checks
 from noisyjax.methods import base
-from noisyjax.train import experiments, runs, train_state
+from noisyjax.train import config_fields, experiments, runs, train_state
 from noisyjax.train.evaluation import evaluate
 from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts
 
@@ -38,6 +39,18 @@ def _config(folder: pathlib.Path) -> ml_collections.ConfigDict:
     return config
 
 
+def _moved(
+    config: ml_collections.ConfigDict, options: Mapping[str, Any]
+) -> ml_collections.ConfigDict:
+    """Says in a config where the data are now."""
+    given = {f"data.options.{name}": value for name, value in options.items()}
+    for name in given:
+        checks.one_of("options", name, config_fields.LOCATIONS)
+    moved = ml_collections.ConfigDict(config.to_dict())
+    moved.data.options.update(options)
+    return config_fields.resolve(moved)
+
+
 def _restored(
     folder: pathlib.Path, init: Callable[[], train_state.TrainState], checkpoint: str
 ) -> train_state.TrainState:
@@ -51,21 +64,31 @@ def _restored(
     return restored
 
 
-def restore(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> tuple[runs.Run, Any]:
+def restore(
+    workdir: str | os.PathLike,
+    *,
+    checkpoint: str = "latest",
+    options: Mapping[str, Any] | None = None,
+) -> tuple[runs.Run, Any]:
     """Restores a run, which need not be finished, to look at it; nothing in its folder is changed.
+
+    Where images or labels have changed since the run began, a warning names them.
 
     Args:
       checkpoint: "latest" or "best".
+      options: those of ``data.options`` that say where the data are, if they have been moved.
 
     Returns:
       (the run, the variables to evaluate with).
 
     Raises:
       FileNotFoundError: if there is no such run, or it has no checkpoint.
-      ValueError: if no validation has chosen a best checkpoint.
+      ValueError: if no validation has chosen a best checkpoint, or the cases are not those that
+        the run began with.
     """
     folder = pathlib.Path(workdir).absolute()
-    run = runs.set_up(_config(folder), folder)
+    config = _moved(_config(folder), options or {})
+    run = runs.set_up(config, folder, read_only=True)
     restored = _restored(folder, run.init, checkpoint)
     return run, train_state.evaluation_variables(run.parallel.replicate(restored))
 
@@ -93,6 +116,7 @@ def evaluate_run(
     checkpoint: str = "latest",
     decisions: Sequence[str] = (),
     output: str | os.PathLike | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> evaluate.Evaluation:
     """Evaluates a checkpoint of a run, which need not be finished; nothing of the run is changed.
 
@@ -101,12 +125,13 @@ def evaluate_run(
       checkpoint: "latest" or "best".
       decisions: how probabilities become masks, see `case_metrics.case_values`; the run's if empty.
       output: where the reports go, by default ``evaluations/<split>-<checkpoint>`` in the workdir.
+      options: as for `restore`.
 
     Raises:
       FileNotFoundError: if there is no such run, or it has no checkpoint.
-      ValueError: if there is no such split, or no validation has chosen a best checkpoint.
+      ValueError: if there is no such split, or as `restore`.
     """
-    run, variables = restore(workdir, checkpoint=checkpoint)
+    run, variables = restore(workdir, checkpoint=checkpoint, options=options)
     evaluate_split = run.evaluate
     if decisions:
         given = run.config.evaluate

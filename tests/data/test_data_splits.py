@@ -1,5 +1,6 @@
 """Division into training, validation and test examples."""
 
+import dataclasses
 import itertools
 import json
 
@@ -112,8 +113,9 @@ def _tampered(tmp_path, data, change):
     content = json.loads(path.read_text())
     change(content)
     for part in content["splits"].values():
+        part["cases"] = [f"toy[{i}]" for i in part["ids"]]
         part["size"] = len(part["ids"])
-        part["sha256"] = splits.digest(np.asarray(part["ids"]))
+        part["sha256"] = splits.digest({name: part[name] for name in ("ids", "cases")})
     path.write_text(json.dumps(content))
     return path
 
@@ -121,12 +123,14 @@ def _tampered(tmp_path, data, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(source="other"), "splits of toy .*, got those of other"),
-        (lambda c: c.update(num_examples=9), "with 10 examples, got those of toy with 9"),
-        (lambda c: c["splits"]["val"].update(ids=[3, 10]), r"val: expected ids in 0\.\.9"),
-        (lambda c: c["splits"]["val"].update(ids=[3, 3]), "val: expected distinct ids"),
+        (lambda c: c.update(source="other"), "splits of toy, got those of other"),
+        (lambda c: c["splits"]["val"].update(ids=[3, 10]), r"10 cases .*removed: toy\[10\]"),
         (
-            lambda c: c["splits"]["val"].update(ids=c["splits"]["test"]["ids"]),
+            lambda c: c["splits"]["val"].update(ids=c["splits"]["val"]["ids"] * 2),
+            "val: expected distinct ids",
+        ),
+        (
+            lambda c: c["splits"]["val"]["ids"].extend(c["splits"]["test"]["ids"]),
             "val and test share examples",
         ),
         (lambda c: c.pop("source"), "expected a file of splits"),
@@ -151,11 +155,143 @@ def test_changed_or_broken_file_is_refused(tmp_path):
     content = json.loads(path.read_text())
     content["splits"]["train"]["ids"].reverse()
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="train: expected 6 ids with digest"):
+    with pytest.raises(ValueError, match="train: expected 6 cases with digest"):
         splits.load(path, data)
     path.write_text("{")
     with pytest.raises(ValueError, match="expected a file of splits"):
         splits.load(path, data)
+
+
+def _named(names, images=None, **fields):
+    """A source of cases by these names, each with an image and a truth of its own."""
+    images = np.arange(len(names)) if images is None else np.asarray(images)
+    arrays = np.broadcast_to(images[:, None, None, None], (len(names), 2, 2, 1)).astype(np.uint8)
+    truths = arrays[..., 0] + 100 if "truths" not in fields else fields.pop("truths")
+    return dataclasses.replace(
+        _source(len(names), **fields),
+        examples=source.ArrayExamples(arrays, truths),
+        has_truth=True,
+        case_names=tuple(names),
+    )
+
+
+_PARTS = {"train": np.array([0, 3]), "val": np.array([1]), "test": np.array([2])}
+
+
+def _contents(data):
+    return {i: source.content(data, i) for i in range(len(data.examples))}
+
+
+def _saved(tmp_path, data):
+    path = tmp_path / "splits.json"
+    splits.save(path, _PARTS, data, contents=_contents(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "images", "message"),
+    [
+        # By their numbers, c would train and d test.
+        ("abde", [0, 1, 3, 2], r"got 4 \(1 renamed: c is e\)"),
+        ("abde", [0, 1, 3, 9], r"got 4 \(1 removed: c; 1 added: e\)"),
+        ("aabcd", [7, 0, 1, 2, 3], "in another order"),
+        ("abbcd", [0, 7, 1, 2, 3], "in another order"),
+        ("abcde", [0, 1, 2, 3, 4], r"expected the 4 cases .* got 5 \(1 added: e\)"),
+        ("Aabcd", [4, 0, 1, 2, 3], r"got 5 \(1 added: A\)"),
+        ("abd", [0, 1, 3], r"got 3 \(1 removed: c\)"),
+        ("acbd", [0, 2, 1, 3], "in another order"),
+    ],
+)
+def test_other_names_are_refused_and_told(tmp_path, names, images, message):
+    path = _saved(tmp_path, _named("abcd"))
+    assert splits.load(path, _named("abcd"))["train"].tolist() == [0, 3]
+    with pytest.raises(ValueError, match=message):
+        splits.load(path, _named(names, images))
+
+
+def test_other_images_and_labels_are_named(tmp_path):
+    data = _named("abcd")
+    path = _saved(tmp_path, data)
+    assert not any(splits.changes(path, data, _contents(data)))
+    other = _named("abcd", [0, 7, 2, 3], truths=data.examples.truths)
+    changed = splits.changes(path, other, _contents(other))
+    assert changed == (["b"], [], [])
+    assert str(changed) == "other images of b"
+    truths = data.examples.truths.copy()
+    truths[[0, 2]] = 5
+    other = _named("abcd", truths=truths)
+    assert splits.changes(path, other, _contents(other)) == ([], ["a", "c"], [])
+    # Two files were exchanged: c would test by an image that was trained on.
+    other = _named("abcd", [0, 1, 3, 2])
+    assert splits.changes(path, other, _contents(other)) == (["c", "d"], ["c", "d"], ["c"])
+
+
+def test_what_holds_nothing_known_has_not_changed(tmp_path):
+    data = _named("abcd")
+    nothing = dict.fromkeys(range(4), source.Content("", ""))
+    path = _saved(tmp_path, data)
+    assert not any(splits.changes(path, data, nothing))
+    splits.save(path, _PARTS, data)
+    assert splits.changes(path, data, _contents(data)) is None
+    drawn = dataclasses.replace(data, drawn=True)
+    assert _contents(drawn) == nothing
+
+
+_FOLDS = [{"train": ["c", "a"], "val": ["d"]}, {"train": ["d"], "val": ["a", "c"]}]
+
+
+@pytest.mark.parametrize(
+    ("content", "fold", "expected"),
+    [
+        ({"train": ["d", "a"], "val": ["b"], "test": ["c"]}, 0, ([3, 0], [1], [2])),
+        ({"train": ["d"], "test": []}, 0, ([3], [], [])),
+        # As nnU-Net writes them; the case that none of them names tests.
+        (_FOLDS, 0, ([2, 0], [3], [1])),
+        (_FOLDS, 1, ([3], [0, 2], [1])),
+        # Not those that the file names.
+        ({"train": ["d", "b"], "val": ["a"]}, 0, ([3, 1], [0], [])),
+    ],
+)
+def test_divisions_by_names_are_taken(tmp_path, content, fold, expected):
+    data = _named("abcd", own={"train": np.array([0, 2, 3]), "test": np.array([1])})
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps(content))
+    parts = splits.load(path, data, fold=fold)
+    assert tuple(parts) == splits.NAMES
+    assert tuple(ids.tolist() for ids in parts.values()) == expected
+    assert {ids.dtype for ids in parts.values()} == {np.dtype(np.int32)}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (_FOLDS, r"expected a fold in 0\.\.1, got fold 2"),
+        ({"train": ["a", "e"]}, r"train: expected names of cases of toy \(a, b, c, d\), got e"),
+        ({"train": ["a"], "val": ["a"]}, "train and val share examples, for example a"),
+        ({"train": ["a", "a"]}, "train: expected distinct ids"),
+        ({"val": ["a"]}, "expected .*splits_final.json, got"),
+        ({"train": "abcd"}, "train: expected a list of the names of cases, got 'abcd'"),
+    ],
+)
+def test_divisions_by_names_are_checked(tmp_path, content, message):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"mine.json: {message}"):
+        splits.load(path, _named("abcd"), fold=2)
+
+
+def test_names_that_divide_a_patient_are_refused(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"train": ["a"], "test": ["b"]}))
+    with pytest.raises(ValueError, match="train and test share groups, for example that of a"):
+        splits.load(path, _named("abcd", groups=np.array([4, 4, 5, 6])))
+
+
+def test_names_that_several_cases_share_say_nothing(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"train": ["a"]}))
+    with pytest.raises(ValueError, match="names of their own, some share one"):
+        splits.load(path, _named("aabc"))
 
 
 def test_folds_test_every_group_once_and_share_their_division():

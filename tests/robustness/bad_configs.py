@@ -63,7 +63,7 @@ _FIELDS = [
     _row("data.splits", (0.0, 0.5, 0.5), "data.splits: expected .* the first above 0, got"),
     _row("data.splits", (1.5, -0.5, 0.0), "data.splits: expected three that add up to 1"),
     _row("data.folds", -1, r"data.folds: expected a number in \[0, inf\), got -1"),
-    _row("data.fold", 2, "data.fold: expected 0 where data.folds is 0, got 2"),
+    _row("data.fold", 2, "data.fold: expected 0 where data.folds is 0 .*, got 2"),
     _row("data.max_train", -1, r"data.max_train: expected a number in \[0, inf\), got -1"),
     _row("data.labels_per_image", -2, r"data.labels_per_image: expected a number in \[0, inf\)"),
     _row("data.input_noise", math.nan, r"data.input_noise: expected a number in .*, got nan"),

@@ -200,22 +200,54 @@ def _load_splits(path):
 def _division(**changes) -> Make:
     """Makes a file of splits with some of them replaced; digests fit."""
     ids = {"train": [0, 1], "val": [2], "test": [3], **changes}
-    entries = {
-        name: {"ids": part, "size": len(part), "sha256": splits.digest(np.array(part, np.int32))}
-        for name, part in ids.items()
-    }
-    content = {"source": "toy", "num_examples": 4, "splits": entries}
+
+    def entry(part):
+        lists = {"ids": part, "cases": [f"toy[{i}]" for i in part]}
+        return {"size": len(part), "sha256": splits.digest(lists), **lists}
+
+    content = {"source": "toy", "num_examples": 4, "others": entry([])}
+    content["splits"] = {name: entry(part) for name, part in ids.items()}
+    return file("splits.json", json.dumps(content).encode())
+
+
+def _changed(change) -> Make:
+    def make(where):
+        path = where / _division()(where)
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+        return path
+
+    return make
+
+
+def _named(**content) -> Make:
     return file("splits.json", json.dumps(content).encode())
 
 
 _HUGE = b'{"source": "toy", "num_examples": 4, "splits": {"train": {"ids": [1e999], "size": 1}}}'
 _SPLITS = [
-    ("foreign ids", _division(test=[99]), r"test: expected ids in 0\.\.3 of toy, got 99\.\.99"),
-    ("negative ids", _division(test=[-1]), r"test: expected ids in 0\.\.3 of toy, got -1"),
-    ("ids twice", _division(train=[0, 0]), "train: expected distinct ids, some come twice"),
-    ("ids in two parts", _division(val=[0]), "train and val share examples, for example 0"),
+    ("foreign ids", _division(test=[99]), r"the 4 cases of toy .*1 removed: toy\[99\]; 1 added"),
+    ("negative ids", _division(test=[-1]), r"the 4 cases of toy .*1 removed: toy\[-1\]; 1 added"),
+    ("ids twice", _division(train=[0, 0, 1]), "train: expected distinct ids, some come twice"),
+    ("no names", _changed(lambda c: c["splits"]["val"].pop("cases")), "with digest .*was changed"),
+    ("no others", _changed(lambda c: c.pop("others")), "a file of splits, got KeyError"),
+    ("a number as a part", _changed(lambda c: c["splits"].update(val=3)), "a file of splits, got"),
+    ("a name of a case as a part", _named(train="toy[0]"), "train: expected a list of the names"),
+    ("numbers as names", _named(train=[0, 1]), "train: expected a list of the names"),
+    ("foreign names", _named(train=["toy[0]", "b"]), r"train: expected names of .*, got b$"),
+    ("a name twice", _named(train=["toy[0]"] * 2), "train: expected distinct ids, some come twice"),
+    ("a foreign part", _named(train=["toy[0]"], tests=[]), "expected .*, got .*tests"),
+    ("nothing to train on", _named(train=[]), "train: expected cases, got none"),
+    (
+        "ids in two parts",
+        _division(val=[0, 2]),
+        r"val share examples, for example toy\[0\]",
+    ),
     ("not JSON", file("splits.json", b"{"), "splits.json: expected a file of splits, got .*JSON"),
-    ("a list", file("splits.json", b"[]"), "splits.json: expected a file of splits, got .*list"),
+    ("an empty list", file("splits.json", b"[]"), "splits.json: expected a fold .*got fold 0"),
+    ("a list of names", file("splits.json", b'["toy[0]"]'), "expected .*splits_final.json, got"),
+    ("a number", file("splits.json", b"7"), "splits.json: expected a file of splits, got .*int"),
     ("a number of 1e999", file("splits.json", _HUGE), "expected a file of splits, got .*1e999"),
     ("nested deeply", file("splits.json", b'{"a":' * 10**5), "a file of splits, got .*too deeply"),
 ]

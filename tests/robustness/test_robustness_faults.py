@@ -26,7 +26,7 @@ import train_fakes
 from noisyjax import methods, models, train
 from noisyjax.data import pipeline, source, sources
 from noisyjax.data.volumes import store
-from noisyjax.train import loop, runs
+from noisyjax.train import experiments, loop, runs
 from noisyjax.train.workdir import checkpoints, data_facts, metrics_log
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -250,7 +250,7 @@ def damaged_cases_are_skipped(world):
     root, alone, folder = (world.folder / name for name in ("cases", "alone", "run"))
     tools.write_cases(root)
     config = tools.files_config(root, skip=True)
-    runs.set_up(tools.files_config(root), alone)
+    experiments.keep(runs.set_up(tools.files_config(root), alone).experiment, alone)
     bad = [tools.case(root, alone, split, 2) for split in ("train", "test")]
     for path in bad:
         tools.cut_off(path)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import train_fakes
 
 from noisyjax import fusion, methods
 from noisyjax.core import rng
+from noisyjax.data import sources
 from noisyjax.train import config_fields, experiments
 from noisyjax.train.workdir import config_and_summary
 
@@ -45,11 +47,90 @@ def test_splits_are_kept_in_the_folder(tmp_path):
         "val": 2,
         "test": 4,
     }
+    assert not list(tmp_path.iterdir())
+    experiments.keep(first, tmp_path)
     content = json.loads((tmp_path / "splits.json").read_text())
     again = experiments.build(train_fakes.config(seed=99), tmp_path)
     for name, examples in first.examples.items():
-        assert content["splits"][name]["ids"] == examples.ids.tolist()
+        ids = examples.ids.tolist()
+        assert content["splits"][name]["ids"] == ids
+        assert content["splits"][name]["cases"] == [f"fake[{i}]" for i in ids]
+        assert len(set(content["splits"][name]["image"])) == len(ids)
         np.testing.assert_array_equal(again.examples[name].ids, examples.ids)
+
+
+def _begun(tmp_path):
+    """The examples of a run that has begun in a folder."""
+    experiment = experiments.build(train_fakes.config(), tmp_path)
+    experiments.keep(experiment, tmp_path)
+    return experiment
+
+
+def _exchange(monkeypatch, **arrays):
+    """Lets the fake source hold other arrays."""
+    data = train_fakes.load()
+    examples = dataclasses.replace(data.examples, **arrays)
+    other = dataclasses.replace(data, examples=examples)
+    monkeypatch.setitem(sources.SOURCES, "fake", lambda: other)
+
+
+@pytest.mark.parametrize("name", ["images", "labels"])
+def test_other_images_and_labels_are_refused_to_train_and_told_to_evaluate(
+    tmp_path, monkeypatch, caplog, name
+):
+    held = _begun(tmp_path).data.examples
+    _exchange(monkeypatch, **{name: 1 - getattr(held, name)})
+    message = f"splits.json: expected the data that the run began with, got other {name} of fake"
+    with pytest.raises(ValueError, match=message):
+        experiments.build(train_fakes.config(), tmp_path)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        experiments.build(train_fakes.config(), tmp_path, read_only=True)
+    assert f"got other {name} of" in caplog.text
+    assert " and 17 more" in caplog.text
+
+
+def test_what_was_trained_on_may_not_test_under_another_name(tmp_path, monkeypatch):
+    begun = _begun(tmp_path)
+    one, other = begun.parts["train"][0], begun.parts["test"][1]
+    order = np.arange(22)
+    order[[one, other]] = other, one
+    held = begun.data.examples
+    _exchange(monkeypatch, images=held.images[order], truths=held.truths[order])
+    message = rf"images that were trained on, as fake\[{other}\]; put them back"
+    with pytest.raises(ValueError, match=message):
+        experiments.build(train_fakes.config(), tmp_path, read_only=True)
+
+
+def test_more_or_fewer_cases_are_refused(tmp_path):
+    _begun(tmp_path)
+    for read_only in (False, True):
+        with pytest.raises(ValueError, match=r"got 23 \(1 added: fake\[22\]\)"):
+            experiments.build(
+                train_fakes.config(options={"size": 23}), tmp_path, read_only=read_only
+            )
+
+
+@pytest.mark.parametrize("where", ["split_file", "workdir"])
+def test_a_division_of_ones_own(tmp_path, where):
+    names = {"train": [4, 2, 9, 7, 0], "val": [1], "test": [3, 5]}
+    content = {part: [f"fake[{i}]" for i in ids] for part, ids in names.items()}
+    folder = tmp_path / "run"
+    path = tmp_path / "mine.json" if where == "split_file" else folder / "splits.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps([{"train": []}, content] if where == "split_file" else content))
+    changes = {"data.split_file": str(path), "data.fold": 1} if where == "split_file" else {}
+    experiment = experiments.build(train_fakes.config(**changes), folder)
+    assert {part: e.ids.tolist() for part, e in experiment.examples.items()} == names
+    experiments.keep(experiment, folder)
+    # From now on the folder has all that is needed.
+    if where == "split_file":
+        path.unlink()
+    again = experiments.build(train_fakes.config(**changes), folder)
+    assert {part: e.ids.tolist() for part, e in again.examples.items()} == names
+    kept = (folder / "splits.json").read_bytes()
+    experiments.keep(again, folder)
+    assert (folder / "splits.json").read_bytes() == kept
+    assert "image" in json.loads(kept)["splits"]["train"]
 
 
 def test_only_methods_that_need_the_truth_are_trained_with_it():
@@ -105,10 +186,21 @@ def test_config_goes_through_a_file_and_back(tmp_path):
 
 def test_only_what_changes_no_result_may_change(tmp_path):
     config_and_summary.prepare(train_fakes.config(), tmp_path)
+    (tmp_path / "source.json").write_text("{}")
     free = {"progress": True, "parallel": "vmap", "checkpoint.keep": 9, "log_every_steps": 7}
     config_and_summary.prepare(train_fakes.config(**free), tmp_path)
     with pytest.raises(ValueError, match=r"another config \(train.ema was 0.9, now 0.0\)"):
         config_and_summary.prepare(train_fakes.config(**{"train.ema": 0.0}), tmp_path)
+
+
+def test_the_config_of_a_run_that_has_not_begun_is_replaced(tmp_path):
+    """A mistyped option lets no run begin; the mended command does."""
+    for ema in (0.9, 0.8):
+        config_and_summary.prepare(train_fakes.config(**{"train.ema": ema}), tmp_path)
+        assert config_and_summary.load_config(tmp_path).train.ema == ema
+    (tmp_path / "checkpoints/4").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"train.ema was 0.8, now 0.7"):
+        config_and_summary.prepare(train_fakes.config(**{"train.ema": 0.7}), tmp_path)
 
 
 def test_summary_goes_through_a_file_and_back(tmp_path):
@@ -168,6 +260,7 @@ def replacing(**changes):
 
 def test_a_share_of_the_training_labels_is_replaced(tmp_path):
     experiment = experiments.build(replacing(), tmp_path)
+    experiments.keep(experiment, tmp_path)
     assert experiment.rater_names == ("good",)
     train, truth = experiment.examples["train"], experiment.data.examples.truths
     assert _labels(train).shape[1] == 1
@@ -196,6 +289,7 @@ def test_the_truth_of_training_cases_is_kept_to_judge_by_and_the_method_does_not
 
 def test_nothing_is_replaced_by_default(tmp_path):
     experiment = experiments.build(train_fakes.config(), tmp_path)
+    experiments.keep(experiment, tmp_path)
     assert experiment.examples["train"].replacement is None
     assert not (tmp_path / "replaced.csv").exists()
 

@@ -37,6 +37,7 @@ class FolderExamples:
       size: S, of every example.
       spacing: of every example, in mm.
       options: how cases were prepared, see `case_files.prepare`.
+      contents: of the files as they are, whatever is made of them.
     """
 
     cases: tuple[nnunet_layout.Case, ...]
@@ -45,6 +46,7 @@ class FolderExamples:
     size: tuple[int, ...]
     spacing: tuple[float, ...]
     options: Mapping[str, Any]
+    contents: tuple[source.Content, ...]
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -63,6 +65,10 @@ class FolderExamples:
         example["labels"] = labels[own]
         example["rater_mask"] = np.array(arrays["mask"][own])
         return example
+
+    def content(self, index: int) -> source.Content:
+        """Returns the digests of a case's files."""
+        return self.contents[index]
 
     def write(
         self, index: int, labels: Integer[np.ndarray, "*S"], path: str | pathlib.Path
@@ -99,6 +105,8 @@ def _prepare(
     options: dict[str, Any],
     cache: str,
     tolerance: float | int,
+    *,
+    digests: Mapping[pathlib.Path, str],
 ) -> dict[str, np.ndarray]:
     """Reads, checks and prepares one case, or takes it from the folder of prepared ones."""
 
@@ -107,7 +115,7 @@ def _prepare(
         _refuse(layout.root, read.problems)
         return case_files.prepare(read, layout, to=to, options=options)
 
-    if not cache:
+    if not (cache and digests):
         return make()
     made_by = {
         **options,
@@ -120,9 +128,34 @@ def _prepare(
         "raters": layout.rater_names,
         "own": sorted(case.raters),
     }
+    return store.stored(cache, store.digest(digests.values(), made_by), _KEYS, make)
+
+
+def _digests(case: nnunet_layout.Case) -> dict[pathlib.Path, str]:
+    """Returns the digest of each file, none at all if one cannot be read."""
     paths = [*case.paths, *filter(None, map(case.sidecar, case.paths))]
-    contents = [store.of_file(path) for path in paths]
-    return store.stored(cache, store.digest(contents, made_by), _KEYS, make)
+    try:
+        return {path: store.of_file(path) for path in paths}
+    except OSError:
+        # Whoever reads the case says it better.
+        return {}
+
+
+def _content(case: nnunet_layout.Case, digests: Mapping[pathlib.Path, str]) -> source.Content:
+    """Returns what a case holds, by the digests of its files."""
+    if not digests:
+        return source.Content("", "")
+
+    def of(files: Mapping[str, pathlib.Path]) -> str:
+        parts = {name: digests[path] for name, path in files.items()}
+        beside = {f"{name}, beside it": case.sidecar(path) for name, path in files.items()}
+        parts |= {name: digests[path] for name, path in beside.items() if path}
+        return source.digest(parts)
+
+    labels = {f"rater {name}": path for name, path in case.raters.items()}
+    truth = {} if case.truth is None else {"truth": case.truth}
+    images = {f"channel {i}": path for i, path in enumerate(case.images)}
+    return source.Content(of(images), of(labels | truth))
 
 
 def _prepare_all(
@@ -130,17 +163,22 @@ def _prepare_all(
     errors: Mapping[str, str],
     *how: Any,
     skip_damaged: bool,
-) -> tuple[dict[str, np.ndarray] | str, ...]:
-    """Returns each prepared case, or what is wrong with it if damaged ones are to be skipped."""
-    prepared = []
+) -> tuple[tuple[dict[str, np.ndarray] | str, ...], tuple[source.Content, ...]]:
+    """Returns each prepared case, or what is wrong with it if damaged ones are to be skipped.
+
+    And what the files hold, which are read for it once more just before.
+    """
+    prepared, contents = [], []
     for case in layout.cases:
+        digests = _digests(case)
+        contents.append(_content(case, digests))
         try:
-            prepared.append(errors.get(case.name) or _prepare(case, layout, *how))
+            prepared.append(errors.get(case.name) or _prepare(case, layout, *how, digests=digests))
         except (OSError, ValueError) as error:
             if not skip_damaged:
                 raise
             prepared.append(str(error))
-    return tuple(prepared)
+    return tuple(prepared), tuple(contents)
 
 
 def _peek(case: nnunet_layout.Case, layout: nnunet_layout.Layout) -> read_write.Volume:
@@ -334,9 +372,9 @@ def load(
         "margin": margin,
     }
     how = (to, options, cache, grid_tolerance)
-    prepared = _prepare_all(layout, damaged, *how, skip_damaged=skip_damaged)
+    prepared, contents = _prepare_all(layout, damaged, *how, skip_damaged=skip_damaged)
     size = _common_size(layout, prepared, to, size)
-    examples = FolderExamples(layout.cases, layout, prepared, size, to, options)
+    examples = FolderExamples(layout.cases, layout, prepared, size, to, options, contents)
     patients = _patients(layout)
     return source.Source(
         name="folder",

@@ -5,7 +5,7 @@ was not trained on is free of that.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -53,6 +53,7 @@ def from_run(
     split: str = "test",
     estimate: str = "network",
     checkpoint: str = "latest",
+    options: Mapping[str, Any] | None = None,
 ) -> Reference:
     """Takes the truth from a run's trained network; nothing in the run's folder is changed.
 
@@ -61,13 +62,14 @@ def from_run(
       estimate: "network", what it predicts from the image, or "posterior", the same together with
         the raters' labels of the image, each weighted by the rater's matrix.
       checkpoint: "latest" or "best".
+      options: where the run's data are, if they have been moved.
 
     Raises:
       FileNotFoundError: if there is no such run or checkpoint.
       ValueError: if the run's method has no confusion matrices, or a name is unknown.
     """
     checks.one_of("estimate", estimate, ESTIMATES)
-    run, variables = train.restore(workdir, checkpoint=checkpoint)
+    run, variables = train.restore(workdir, checkpoint=checkpoint, options=options)
     experiment = run.experiment
     examples = checks.lookup("split", split, experiment.examples)
     shapes = jax.eval_shape(

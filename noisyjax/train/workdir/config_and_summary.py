@@ -19,6 +19,7 @@ import noisyjax
 from noisyjax.core import files
 from noisyjax.train import config_fields
 from noisyjax.train.devices import distributed
+from noisyjax.train.workdir import checkpoints, data_facts, metrics_log
 
 CONFIG_FILE = "config.json"
 VERSIONS_FILE = "versions.json"
@@ -99,17 +100,28 @@ def _check_same(folder: pathlib.Path, plain: Mapping[str, Any]) -> None:
         )
 
 
+def _begun(folder: pathlib.Path) -> bool:
+    """Tells whether a run has come so far that its config may not change."""
+    kept = (data_facts.FILE, metrics_log.METRICS_FILE, SUMMARY_FILE)
+    saved = folder / checkpoints.FOLDER
+    return any((folder / name).exists() for name in kept) or (
+        saved.is_dir() and any(saved.iterdir())
+    )
+
+
 def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pathlib.Path:
     """Makes a working directory, or checks that it is one of the same run.
 
-    Returns its absolute path. Raises `ValueError`, which names the fields, if the directory holds a
-    run with another config.
+    The config of a run that has not come to its first step, for example because its data were not
+    found, is replaced. Returns the absolute path. Raises `ValueError`, which names the fields, if
+    the directory holds a run with another config.
     """
     folder = pathlib.Path(folder).absolute()
     plain = _plain(config)
 
     def check() -> None:
-        if (folder / CONFIG_FILE).exists():
+        there = (folder / CONFIG_FILE).exists()
+        if there and (_begun(folder) or not distributed.is_writer()):
             _check_same(folder, plain)
         elif distributed.is_writer():
             files.write_json(folder / CONFIG_FILE, plain)
@@ -123,6 +135,16 @@ def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pat
     if distributed.is_writer():
         files.write_json(folder / VERSIONS_FILE, versions())
     return folder
+
+
+@distributed.writer_only
+def keep_locations(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> None:
+    """Writes where the data of a run are now, if they were elsewhere when it began."""
+    path = pathlib.Path(folder) / CONFIG_FILE
+    saved, given = _read_json(path), _plain(config)
+    now = saved | {"data": saved["data"] | {"options": given["data"]["options"]}}
+    if now != saved:
+        files.write_json(path, now)
 
 
 def finished(

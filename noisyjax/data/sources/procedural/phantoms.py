@@ -312,4 +312,5 @@ def load(
         spacing=(FIELD_OF_VIEW / size,) * 3,
         has_truth=True,
         case_names=tuple(f"{organ}-{i:04d}" for i in range(count)),
+        drawn=True,
     )

@@ -236,4 +236,5 @@ def load(*, count: int = 400, size: int = 64, dimensions: int = 2, seed: int = 0
         spacing=(FIELD_OF_VIEW / size,) * dimensions,
         has_truth=True,
         case_names=tuple(f"tumour-{i:04d}" for i in range(count)),
+        drawn=True,
     )
