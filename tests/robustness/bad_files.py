@@ -95,6 +95,13 @@ _ARCHIVES = [
         "got",
     ),
     ("of a header without end", _image(npy_claiming("(1,2,3)" + " " * 60000)), "got Header info"),
+    (
+        "of a header that does not end",
+        _image(npy("{'descr': '|u1', 'shape': (1,\n")),
+        "image: a header that is none",
+    ),
+    ("of a header of lists", _image(npy("{[]: 1}\n")), "image: a header that is none"),
+    ("of True for a size", _image(npy_claiming("(True, 8, 8)")), r"the shape \(True, 8, 8\) by"),
     ("of a header that is none", _image(npy("spoon\n")), "expected plain arrays, got"),
     (
         "of a type that is none",

@@ -4,6 +4,7 @@ import contextlib
 import lzma
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -53,7 +54,13 @@ def _size(archive: np.lib.npyio.NpzFile, name: str) -> int:
     with archive.zip.open(info) as member:
         major, _ = np.lib.format.read_magic(member)
         read = "read_array_header_1_0" if major == 1 else "read_array_header_2_0"
-        shape, _, dtype = getattr(np.lib.format, read)(member)
+        try:
+            shape, _, dtype = getattr(np.lib.format, read)(member)
+        except (SyntaxError, TypeError, MemoryError, tokenize.TokenError) as error:
+            raise ValueError(f"{name}: a header that is none ({error})") from error
+    # True is an integer to NumPy's check of the header.
+    if any(type(extent) is not int for extent in shape):
+        raise ValueError(f"{name}: the shape {shape} by its header")
     if dtype.hasobject:
         raise ValueError(f"{name}: objects; Object arrays cannot be loaded when allow_pickle=False")
     # Python's integers do not overflow.

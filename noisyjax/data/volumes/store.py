@@ -33,7 +33,10 @@ def digest(contents: Iterable[str], options: Mapping[str, Any]) -> str:
 def _kept(
     paths: Mapping[str, pathlib.Path], record: pathlib.Path
 ) -> dict[str, Shaped[np.ndarray, "..."]] | None:
-    """Maps arrays, or returns None where one is absent or is not what was written."""
+    """Maps arrays, or returns None where one is absent or is not what was written.
+
+    What cannot be read for other reasons, as by its permissions, raises OSError.
+    """
     try:
         written = files.read_json(record)
         # First of all, so that no header is believed that was not written.
@@ -42,7 +45,9 @@ def _kept(
         return {
             key: np.load(path, mmap_mode="r", allow_pickle=False) for key, path in paths.items()
         }
-    except MemoryError:
+    except FileNotFoundError:
+        return None
+    except (OSError, MemoryError):
         raise
     # Whatever NumPy has to say of a header.
     except Exception:

@@ -1,5 +1,7 @@
 """Arrays kept under the hash of what they were made from."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -92,7 +94,18 @@ def test_the_files_of_another_name_are_made_again(tmp_path):
     np.testing.assert_array_equal(arrays["a"], [1, 1, 1])
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "pickled", "of another case"])
+def _headed(text):
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + bytes(64)
+
+
+_HEADERS = {
+    "with an open header": "{'descr': '|u1', 'fortran_order': False, 'shape': (4,\n",
+    "with True for an extent": "{'descr': '|u1', 'fortran_order': False, 'shape': (True, 4)}\n",
+    "with a list for a name": "{[]: 1}\n",
+}
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "pickled", "empty", "of another case", *_HEADERS])
 def test_what_is_damaged_is_made_again(tmp_path, damage):
     def make():
         return {"a": np.arange(4)}
@@ -103,9 +116,21 @@ def test_what_is_damaged_is_made_again(tmp_path, damage):
         path.unlink()
     elif damage == "cut":
         path.write_bytes(path.read_bytes()[:-8])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage in _HEADERS:
+        path.write_bytes(_headed(_HEADERS[damage]))
     elif damage == "pickled":
         np.save(path, np.array([{}], object), allow_pickle=True)
     else:
         np.save(path, np.arange(4)[::-1])
     arrays = store.stored(tmp_path, "x", ("a",), make)
     np.testing.assert_array_equal(arrays["a"], np.arange(4))
+
+
+def test_what_cannot_be_read_is_not_damaged(tmp_path):
+    store.stored(tmp_path, "x", ("a",), lambda: {"a": np.arange(4)})
+    (tmp_path / "x.a.npy").unlink()
+    (tmp_path / "x.a.npy").symlink_to("x.a.npy")
+    with pytest.raises(OSError, match=r"x\.a\.npy"):
+        store.stored(tmp_path, "x", ("a",), lambda: {"a": np.zeros(4)})
