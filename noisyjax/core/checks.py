@@ -59,6 +59,18 @@ def at_least(name: str, value: int, least: int) -> None:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
 
 
+def not_empty(name: str, array: Any) -> None:
+    """Raises if anything with a ``shape`` has an axis of length 0.
+
+    >>> not_empty("image", np.zeros((0, 8, 3)))
+    Traceback (most recent call last):
+    ...
+    ValueError: image: expected axes of at least one voxel, got shape (0, 8, 3)
+    """
+    if not all(array.shape):
+        raise ValueError(f"{name}: expected axes of at least one voxel, got shape {array.shape}")
+
+
 def ids(name: str, array: Any, *, masks: bool = False) -> None:
     """Raises unless an array holds class ids: whole numbers, or with `masks` also bool.
 

@@ -59,6 +59,7 @@ def resample(
     >>> resample(np.array([0.0, 2.0]), spacing=(1.0,), to=(0.5,), linear=True)
     array([0. , 0.5, 1.5, 2. ])
     """
+    checks.not_empty("array", array)
     for name, sizes in (("spacing", spacing), ("to", to)):
         if len(sizes) != array.ndim:
             raise ValueError(f"{name}: expected one for each of {array.ndim} axes, got {sizes}")
@@ -290,6 +291,7 @@ def prepare(
       ValueError: for an unknown name, or as `normalise` and `resample`.
     """
     checks.one_of("box", box, ("", "bright", "labels"))
+    checks.not_empty("image", image)
     spacing, to = tuple(map(float, spacing)), tuple(map(float, to))
     options = {"spacing": spacing, "to": to}
     channels = [

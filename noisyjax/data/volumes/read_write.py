@@ -150,6 +150,7 @@ def write(path: str | os.PathLike, volume: Volume) -> None:
     """
     end = ending(path)
     checks.one_of("path: ending", end, FORMATS)
+    checks.not_empty(os.fspath(path), volume.array)
     if volume.array.dtype == bool:
         volume = dataclasses.replace(volume, array=volume.array.astype(np.uint8))
     formats.WRITERS[FORMATS[end]](path, volume)

@@ -329,6 +329,7 @@ def test_more_than_the_header_says_is_not_unpacked(tmp_path):
         ("a.png", np.zeros((4, 4, 4), np.uint8), "of 2 axes, got uint8 of 3"),
         ("a.tif", np.zeros((4, 4), np.int64), "expected uint8 or uint16 or float32"),
         ("a.nii", np.zeros((4, 4, 4), np.float16), "expected a dtype of NIfTI, got float16"),
+        ("a.nii", np.zeros((4, 0, 4), np.uint8), r"a.nii: expected axes of at least one voxel"),
         ("a.dcm", np.zeros((4, 4, 4), np.uint8), "ending: expected one of '.nii'"),
     ],
 )

@@ -185,3 +185,13 @@ def test_what_is_lost_between_coarser_voxels_is_counted():
     assert preprocess.lost(labels, finer) == {}
     cut = preprocess.Grid(labels.shape, spacing, spacing, ((8, 16), (0, 16), (0, 16)))
     assert preprocess.lost(labels, cut) == {1: (1, 1)}
+
+
+def test_an_axis_without_voxels_is_named():
+    spacing = (1.0, 1.0)
+    with pytest.raises(ValueError, match=r"image: expected axes .*, got shape \(0, 8, 1\)"):
+        preprocess.prepare(
+            np.zeros((0, 8, 1)), np.zeros((1, 0, 8), np.uint8), spacing=spacing, to=spacing
+        )
+    with pytest.raises(ValueError, match=r"array: expected axes .*, got shape \(8, 0\)"):
+        preprocess.resample(np.zeros((8, 0)), spacing=spacing, to=(0.5, 0.5), linear=True)
