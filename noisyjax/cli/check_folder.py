@@ -20,7 +20,7 @@ a problem; not every problem is in the way of training, and the last line says h
 
 from absl import app, flags
 
-from noisyjax.cli import options
+from noisyjax.cli import options, terminal
 
 
 def define_flags() -> None:
@@ -38,6 +38,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> int:
     """Checks the folder that the flags name and prints its problems; returns 1 if there is any."""
     options.expect_flags_only(argv)
+    terminal.escape_output()
     from noisyjax.cli import problem_table
     from noisyjax.data.folder import checker
 

@@ -10,7 +10,7 @@ The table of cases and the report go into evaluations/ in the run's folder, or i
 from absl import app, flags, logging
 
 from noisyjax import decisions
-from noisyjax.cli import options
+from noisyjax.cli import options, terminal
 from noisyjax.train import saved_runs
 
 
@@ -38,6 +38,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Evaluates what the flags name and prints the means."""
     options.expect_flags_only(argv)
+    terminal.escape_output()
     logging.set_verbosity(logging.WARNING)
     given = flags.FLAGS
     result = saved_runs.evaluate_run(

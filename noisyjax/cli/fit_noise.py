@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from noisyjax.cli import options
+from noisyjax.cli import options, terminal
 
 
 def define_flags() -> None:
@@ -37,6 +37,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Fits and prints."""
     options.expect_flags_only(argv)
+    terminal.escape_output()
     from noisyjax.core import rng
     from noisyjax.studies.raters import noise_fit, noise_levels
 

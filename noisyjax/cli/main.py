@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 import noisyjax
+from noisyjax.cli import terminal
 from noisyjax.cli.commands import check, consensus, evaluate, raters, simulate
 
 
@@ -57,6 +58,7 @@ def main() -> None:
     A FOLDER has nnU-Net's raw layout, with raters beside it: dataset.json,
     imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, ratersTr/RATER/CASE.nii.gz.
     """
+    terminal.escape_output()
 
 
 main.add_command(check.check)

@@ -16,7 +16,7 @@ import sys
 
 from absl import app, flags, logging
 
-from noisyjax.cli import options
+from noisyjax.cli import options, terminal
 
 
 def define_flags() -> None:
@@ -36,6 +36,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Segments what the flags name and prints what could not be."""
     options.expect_flags_only(argv)
+    terminal.escape_output()
     from noisyjax.train import predict
 
     logging.set_verbosity(logging.WARNING)

@@ -18,7 +18,7 @@ import pathlib
 import rich.console
 from absl import app, flags, logging
 
-from noisyjax.cli import options
+from noisyjax.cli import options, terminal
 from noisyjax.studies.raters import references, report, scores
 
 
@@ -68,6 +68,7 @@ def _reference(given: flags.FlagValues) -> references.Reference:
 def main(argv: list[str]) -> None:
     """Makes the report that the flags ask for, prints and writes it."""
     options.expect_flags_only(argv)
+    terminal.escape_output()
     given = flags.FLAGS
     if bool(given.run) == bool(given.source):
         raise app.UsageError("expected one of --run and --source")

@@ -18,7 +18,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from noisyjax.cli import options
+from noisyjax.cli import options, terminal
 from noisyjax.core import memory
 
 
@@ -71,6 +71,7 @@ def start_anew(allocator: str) -> None:
 def main(argv: list[str]) -> None:
     """Trains what the flags name and prints where the results are."""
     options.expect_flags_only(argv)
+    terminal.escape_output()
     start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax import train

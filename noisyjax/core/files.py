@@ -128,9 +128,9 @@ def _sweep(folder: str) -> None:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a text as it is, in UTF-8."""
+    """Writes a text as it is, in UTF-8; what that has not, as of names of files, is escaped."""
     with replacing(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8", newline="")
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -216,7 +216,7 @@ def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def _history(path: pathlib.Path, field: str) -> tuple[list, list]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     # A number that is not finite is written as null.
     known = [row for row in rows if row.get(field) is not None]
     return [row["step"] for row in known], [row[field] for row in known]

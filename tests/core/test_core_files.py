@@ -3,6 +3,7 @@
 import fcntl
 import json
 import math
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -34,6 +35,11 @@ def test_after_an_error_the_old_file_stands_and_nothing_else(tmp_path):
         save()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_is_no_text_is_escaped(tmp_path):
+    files.write_text(tmp_path / "a.csv", os.fsdecode(b"\xff\xc3\xbc"))
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == r"\udcffü"
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path):
