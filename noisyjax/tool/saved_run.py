@@ -106,8 +106,7 @@ class Run:
 
     def _output(self, parts: dict[str, np.ndarray], grid: preprocess.Grid | None = None) -> Output:
         decision = self._trained.config.evaluate.decisions[0]
-        segmented = base.segment(jnp.asarray(parts["probs"]), decision=decision)
-        mask = np.asarray(segmented, np.uint8)
+        mask = predict.segmented(parts["probs"], decision=decision)
         if grid is not None:
             mask = preprocess.restore(preprocess.unfit(mask, grid.prepared), grid)
             parts = {name: _restored(part, grid) for name, part in parts.items()}

@@ -1,5 +1,6 @@
 """Segmentations of a folder of images by a trained run, as files on the voxels of each image."""
 
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from noisyjax.core import files, progress
 from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
@@ -19,6 +20,9 @@ from noisyjax.train.workdir import config_and_summary, data_facts
 
 # Where probabilities lie, in a folder for each class.
 PROBABILITIES = "probabilities"
+
+# Images are filled up to a multiple of so many voxels, by the power of 2, at least.
+_LEAST_BITS = 12
 
 
 class Outcome(NamedTuple):
@@ -186,6 +190,22 @@ def predictor(
     return predict
 
 
+def segmented(probs: Float[np.ndarray, "*S L"], *, decision: str) -> UInt8[np.ndarray, "*S"]:
+    """Turns the probabilities of one image into class ids, as `base.segment`.
+
+    Images of all sizes share few compiled functions: their voxels are filled up by some of
+    probability 0, which are in no mask and add to no sum.
+    """
+    *shape, classes = probs.shape
+    count = math.prod(shape)
+    # It is 5 to 8 times a power of 2, so that a fourth at most is added.
+    step = 2 ** max(_LEAST_BITS, (count - 1).bit_length() - 3)
+    filled = np.zeros((-(-count // step) * step, classes), probs.dtype)
+    filled[:count] = probs.reshape(-1, classes)
+    ids = base.segment(jnp.asarray(filled), decision=decision)
+    return np.asarray(ids, np.uint8)[:count].reshape(shape)
+
+
 def _results(
     probs: Float[np.ndarray, "*S L"],
     trained: saved_runs.Trained,
@@ -197,5 +217,4 @@ def _results(
         for number in range(1, probs.shape[-1]):
             target = path.parent / PROBABILITIES / str(number) / path.name
             yield target, probs[..., number]
-    decision = trained.config.evaluate.decisions[0]
-    yield path, np.asarray(base.segment(jnp.asarray(probs), decision=decision), np.uint8)
+    yield path, segmented(probs, decision=trained.config.evaluate.decisions[0])

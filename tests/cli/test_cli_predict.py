@@ -199,6 +199,25 @@ def test_images_of_any_size_are_segmented_whole(thresholded, workdir, tmp_path, 
             assert (mask == (image > image.mean())).mean() >= least, name
 
 
+@pytest.mark.parametrize("decision", ["argmax", "accuracy", "dice"])
+def test_images_of_many_sizes_share_few_compilations(monkeypatch, decision):
+    shapes, segment = set(), base.segment
+
+    def noted(probs, *, decision):
+        shapes.add(probs.shape)
+        return segment(probs, decision=decision)
+
+    monkeypatch.setattr(base, "segment", noted)
+    draw = np.random.default_rng(0)
+    for side in range(90, 101):
+        probs = draw.dirichlet(np.ones(3), size=(side, side + 3)).astype(np.float32)
+        segmented = predict.segmented(probs, decision=decision)
+        assert segmented.dtype == np.uint8
+        if side == 90:
+            np.testing.assert_array_equal(segmented, segment(jnp.asarray(probs), decision=decision))
+    assert shapes == {(12288, 3)}
+
+
 def test_what_does_not_fit_the_run_is_named_and_the_others_go_on(thresholded, workdir, tmp_path):
     images, affine = tmp_path / "in", _affine(0, 1, 1.5, 2)
     _save(images / "a_0000.nii.gz", _ball(SHAPE, (1, 1, 1)), affine)

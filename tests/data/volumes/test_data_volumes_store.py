@@ -105,7 +105,9 @@ _HEADERS = {
 }
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "pickled", "empty", "of another case", *_HEADERS])
+@pytest.mark.parametrize(
+    "damage", ["missing", "cut", "pickled", "empty", "of another case", *_HEADERS]
+)
 def test_what_is_damaged_is_made_again(tmp_path, damage):
     def make():
         return {"a": np.arange(4)}
