@@ -295,8 +295,17 @@ def _section(
         if value is inspect.Parameter.empty:
             raise ValueError(f"{name}.{option}: expected a value, for {what} needs one, got none")
         if value is not None:
+            _check_kind(f"{name}.{option}", value, _example(parameter))
             complete[option] = value
     return complete
+
+
+def _example(parameter: inspect.Parameter) -> Any:
+    """Returns a value of the kind that an option has: its default, or one of its type."""
+    kind, default = parameter.annotation, parameter.default
+    if kind in (bool, int, float, str):
+        return kind()
+    return default if isinstance(default, bool | float | str) else None
 
 
 def value(config: Any, name: str) -> Any:

@@ -103,7 +103,10 @@ def _division(
     """Returns split to ids: those of the run's folder, of a file of its own, or new ones."""
     path = folder / SPLITS_FILE if folder else None
     if path and path.exists():
-        return splits.load(path, data, fold=config.data.fold)
+        parts = splits.load(path, data, fold=config.data.fold)
+        if not len(parts.get("train", ())):
+            raise ValueError(f"{path}: train: expected cases, got none")
+        return parts
     if config.data.split_file:
         parts = splits.load(config.data.split_file, data, fold=config.data.fold)
     else:

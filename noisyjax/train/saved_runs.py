@@ -12,7 +12,7 @@ from noisyjax.core import checks
 from noisyjax.methods import base
 from noisyjax.train import config_fields, experiments, runs, train_state
 from noisyjax.train.evaluation import evaluate
-from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts
+from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts, folder_facts
 
 
 class Trained(NamedTuple):
@@ -102,6 +102,11 @@ def restore_without_data(workdir: str | os.PathLike, *, checkpoint: str = "lates
     folder = pathlib.Path(workdir).absolute()
     config = _config(folder)
     facts = data_facts.read(folder)
+    if config.data.name == "folder":
+        try:
+            folder_facts.check(facts.about)
+        except ValueError as error:
+            raise ValueError(f"{folder / data_facts.FILE}: {error}") from None
     sizes = {"num_raters": len(facts.rater_names), "num_classes": len(facts.class_names)}
     method = experiments.build_method(config, axis_name=None, **sizes)
     method = experiments.with_strategy(config, method, num_examples=facts.num_examples)

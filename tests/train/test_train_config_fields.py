@@ -141,3 +141,26 @@ def test_a_method_is_one_file_and_one_registry_line(fakes, monkeypatch, tmp_path
     assert config.of_mine.to_dict() == {"factor": 3.0, "kind": "plain"}
     _, summary = train.train_and_evaluate(config, tmp_path)
     assert summary["test_dice"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("fused.loss", {}, r"fused.loss: expected a text, got \{\}"),
+        ("model.norm", 3, "model.norm: expected a text, got 3"),
+        ("data.options.seed", "x", "data.options.seed: expected a whole number, got 'x'"),
+        ("data.options.cache", 5, "data.options.cache: expected a text, got 5"),
+    ],
+)
+def test_an_option_of_another_kind_is_named(name, value, message):
+    config = ml_collections.ConfigDict(
+        {
+            "method": "majority",
+            "model": {"name": "unet"},
+            "data": {"name": "folder", "options": {"root": "x"}},
+            "fused": {},
+        }
+    )
+    config.update_from_flattened_dict({name: value})
+    with pytest.raises(ValueError, match=message):
+        config_fields.resolve(config)

@@ -1,0 +1,53 @@
+"""What a run of the source ``folder`` knows of its files: how further images are read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from noisyjax.core import checks
+from noisyjax.data.volumes import preprocess, read_write
+
+_NUMBER = "a number"
+_KINDS = {
+    "a text": str,
+    _NUMBER: (int, float),
+    "two numbers": list,
+    "a whole number": int,
+}
+_PREPARATION = {
+    "normalisation": "a text",
+    "cut": _NUMBER,
+    "window": "two numbers",
+    "box": "a text",
+    "margin": "a whole number",
+}
+
+
+def check(about: Mapping[str, Any]) -> None:
+    """Raises `ValueError`, which names the field, unless `DataFacts.about` is that of a folder."""
+    for name in ("file_ending", "channel_names", "preparation", "grid_tolerance"):
+        if name not in about:
+            raise ValueError(f"about.{name}: expected a value, got none")
+    checks.one_of("about.file_ending", about["file_ending"], list(read_write.FORMATS))
+    channels, options = about["channel_names"], about["preparation"]
+    if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
+        raise ValueError(f"about.channel_names: expected a list of texts, got {channels!r:.80}")
+    if not channels:
+        raise ValueError("about.channel_names: expected a channel, got none")
+    _check_kind("about.grid_tolerance", about["grid_tolerance"], _NUMBER)
+    if not isinstance(options, Mapping) or options.keys() != _PREPARATION.keys():
+        raise ValueError(
+            f"about.preparation: expected {', '.join(_PREPARATION)}, got {options!r:.80}"
+        )
+    for name, words in _PREPARATION.items():
+        _check_kind(f"about.preparation.{name}", options[name], words)
+    checks.one_of(
+        "about.preparation.normalisation", options["normalisation"], preprocess.NORMALISATIONS
+    )
+
+
+def _check_kind(name: str, value: Any, words: str) -> None:
+    fits = isinstance(value, _KINDS[words]) and not isinstance(value, bool)
+    if words == "two numbers" and fits:
+        fits = len(value) == 2 and all(type(end) in (int, float) for end in value)
+    if not fits:
+        raise ValueError(f"{name}: expected {words}, got {value!r:.80}")
