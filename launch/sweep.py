@@ -324,7 +324,7 @@ def main(argv: list[str]) -> int:
     # For the jobs; this process computes nothing.
     if memory.TUNABLES[given.allocator]:
         os.environ.setdefault(memory.VARIABLE, memory.TUNABLES[given.allocator])
-    config, workdir = given.config, pathlib.Path(given.workdir).absolute()
+    config, workdir = given.config, config_and_summary.absolute(given.workdir)
     on_slurm = given.cluster == "slurm"
     workers = given.workers or config.workers or (256 if on_slurm else grid.num_cores())
     if given.gpus_per_cell and not (on_slurm or given.workers):

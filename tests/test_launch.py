@@ -21,7 +21,7 @@ from launch import scaling
 from noisyjax.studies import grid
 from noisyjax.train import config_fields
 from noisyjax.train.devices import signals
-from noisyjax.train.workdir import config_and_summary
+from noisyjax.train.workdir import checkpoints, config_and_summary
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _LAUNCH = _ROOT / "launch"
@@ -433,7 +433,14 @@ def test_sweep_lists_the_cells_and_the_parameters(sweep, tmp_path):
         (folder / config_and_summary.CONFIG_FILE).write_text(
             config_fields.resolve(cell.config).to_json()
         )
-        config_and_summary.write_summary(folder, {"test_dice": 1.0})
+        last = folder / "checkpoints" / "1"
+        last.mkdir(parents=True)
+        (last / "state").write_text("a network")
+        config_and_summary.write_summary(
+            folder,
+            {"test_dice": 1.0},
+            config_and_summary.Last(1, None, checkpoints.files_digest(last)),
+        )
     command = [
         *(sys.executable, "-m", "launch.sweep", "--config=configs/quickstart.py:smoke"),
         *(f"--workdir={tmp_path}", "--dry_run", "--cluster=slurm", "--slurm=qos=long"),

@@ -41,14 +41,15 @@ def main(argv: list[str]) -> None:
     terminal.escape_output()
     logging.set_verbosity(logging.WARNING)
     given = flags.FLAGS
-    result = saved_runs.evaluate_run(
-        given.workdir,
-        split=given.split,
-        checkpoint=given.checkpoint,
-        decisions=given.decisions,
-        output=given.output,
-        options=dict(options.parse("option", given.option)),
-    )
+    with options.one_message():
+        result = saved_runs.evaluate_run(
+            given.workdir,
+            split=given.split,
+            checkpoint=given.checkpoint,
+            decisions=given.decisions,
+            output=given.output,
+            options=dict(options.parse("option", given.option)),
+        )
     for name, value in result.scalars.items():
         print(f"{given.split}_{name} {value:.4f}")
 

@@ -1,17 +1,71 @@
 """What the commands share: how they read their arguments and say what is wrong with them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import pathlib
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import app
 
-from noisyjax.cli import literals
+import noisyjax
+from noisyjax.cli import literals, shipped_configs
 
 
 def expect_flags_only(argv: Sequence[str]) -> None:
     """Raises app.UsageError for what follows the command's name without being a flag."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only, got {argv[1:]}")
+
+
+def run(main: Callable[[list[str]], Any]) -> None:
+    """Runs a command with a config as `app.run`; one without such a field is a message.
+
+    The configs that come with the package are found from any working directory.
+    """
+    shipped_configs.offer()
+    app.run(main, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        return app.parse_flags_with_usage(shipped_configs.found(argv))
+    except (AttributeError, KeyError, IndexError, OSError) as error:
+        # A text of KeyError is its representation.
+        print(f"{argv[0]}: {error.args[0] if error.args else error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@contextlib.contextmanager
+def one_message() -> Iterator[None]:
+    """Turns errors that say what was wrong with what was given into app.UsageError.
+
+    These are the system's, and values that this package itself refuses; a library's own keep their
+    traceback.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise app.UsageError(str(error)) from error
+    except ValueError as error:
+        if not _is_ours(error):
+            raise
+        raise app.UsageError(str(error)) from error
+    except RuntimeError as error:
+        # Imported late, as by the commands.
+        from noisyjax.data import source
+        from noisyjax.train.workdir import lock
+
+        told = (lock.WorkdirLocked, lock.WorkdirReplaced, source.UnreadableCase)
+        if not isinstance(error, told):
+            raise
+        raise app.UsageError(str(error)) from error
+
+
+def _is_ours(error: Exception) -> bool:
+    raised = pathlib.Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return pathlib.Path(noisyjax.__file__).parent in raised.parents
 
 
 def parse(flag: str, given: Iterable[str]) -> list[tuple[str, Any]]:

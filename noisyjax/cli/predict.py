@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
     # Orbax warns that checkpoints which are read only are read only.
     logging.get_absl_handler().addFilter(lambda record: "/orbax/" not in record.pathname)
     given = flags.FLAGS
-    try:
+    with options.one_message():
         outcomes = predict.predict_folder(
             given.workdir,
             given.images,
@@ -52,8 +52,6 @@ def main(argv: list[str]) -> None:
             probabilities=given.probabilities,
             shown=True,
         )
-    except (OSError, ValueError) as error:
-        raise app.UsageError(str(error)) from error
     failed = [outcome for outcome in outcomes if outcome.path is None]
     for outcome in failed:
         print(f"{outcome.case}: {outcome.fault}")

@@ -19,6 +19,7 @@ import rich.console
 from absl import app, flags, logging
 
 from noisyjax.cli import options, terminal
+from noisyjax.core import files
 from noisyjax.studies.raters import references, report, scores
 
 
@@ -50,7 +51,7 @@ def define_flags() -> None:
 
 def _reference(given: flags.FlagValues) -> references.Reference:
     chosen = dict(options.parse("option", given.option))
-    if given.run:
+    if given.run is not None:
         return references.from_run(
             given.run,
             split=given.split,
@@ -65,19 +66,26 @@ def _reference(given: flags.FlagValues) -> references.Reference:
     )
 
 
+def _folder(given: flags.FlagValues) -> pathlib.Path:
+    if given.out is not None:
+        return files.named("--out", given.out)
+    return files.named("--run", given.run) / "raters" / given.split
+
+
 def main(argv: list[str]) -> None:
     """Makes the report that the flags ask for, prints and writes it."""
     options.expect_flags_only(argv)
     terminal.escape_output()
     given = flags.FLAGS
-    if bool(given.run) == bool(given.source):
+    if (given.run is None) == (given.source is None):
         raise app.UsageError("expected one of --run and --source")
-    if not (given.run or given.out):
+    if given.run is None and given.out is None:
         raise app.UsageError("--out: expected a folder, for --source has none")
     logging.set_verbosity(logging.WARNING)
-    result = scores.build(_reference(given))
-    folder = pathlib.Path(given.out or pathlib.Path(given.run) / "raters" / given.split)
-    report.write(result, folder)
+    with options.one_message():
+        folder = _folder(given)
+        result = scores.build(_reference(given))
+        report.write(result, folder)
     console = rich.console.Console()
     if not console.is_terminal:
         # A file has no width.

@@ -4,7 +4,7 @@ Example:
   python -m noisyjax.cli.study --config=configs/quickstart.py --workdir=runs/quickstart
 """
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from noisyjax.cli import options, terminal, train
 
@@ -18,10 +18,11 @@ def main(argv: list[str]) -> int:
     from noisyjax.studies import study
 
     logging.set_verbosity(logging.ERROR)
-    outcomes = study.run_study(flags.FLAGS.config, flags.FLAGS.workdir)
+    with options.one_message():
+        outcomes = study.run_study(flags.FLAGS.config, flags.FLAGS.workdir)
     return int(any(outcome.error is not None for outcome in outcomes))
 
 
 if __name__ == "__main__":
     train.define_flags()
-    app.run(main)
+    options.run(main)

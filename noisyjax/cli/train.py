@@ -15,7 +15,7 @@ writes it.
 import os
 import sys
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
 from noisyjax.cli import options, terminal
@@ -79,7 +79,7 @@ def main(argv: list[str]) -> None:
     from noisyjax.train.devices import distributed
 
     logging.set_verbosity(logging.WARNING)
-    try:
+    with options.one_message():
         config_fields.resolve(flags.FLAGS.config)
         distributed.connect(
             flags.FLAGS.coordinator,
@@ -88,9 +88,7 @@ def main(argv: list[str]) -> None:
             automatic=flags.FLAGS.detect,
             start_seconds=flags.FLAGS.start_seconds,
         )
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
-    with distributed.abort_all_on_error():
+    with options.one_message(), distributed.abort_all_on_error():
         _, summary = train.train_and_evaluate(flags.FLAGS.config, flags.FLAGS.workdir)
     if not distributed.is_writer():
         return
@@ -102,4 +100,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    options.run(main)

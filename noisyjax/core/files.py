@@ -38,6 +38,19 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
         raise
 
 
+def named(argument: str, path: str | os.PathLike) -> pathlib.Path:
+    """Returns a path; raises ValueError for an empty one, which would be the current folder.
+
+    >>> named("out", "")
+    Traceback (most recent call last):
+    ...
+    ValueError: out: expected the name of a folder, got an empty one
+    """
+    if not os.fspath(path):
+        raise ValueError(f"{argument}: expected the name of a folder, got an empty one")
+    return pathlib.Path(path)
+
+
 def check_writable(folder: str | os.PathLike) -> None:
     """Raises unless files can be written into a folder, which is made if it is not there.
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Int
 
-from noisyjax.core import files
+from noisyjax.core import files, unreadable
 from noisyjax.data import source
 
 _COLUMNS = ("id", "case", "split", "error")
@@ -23,12 +23,18 @@ Errors = dict[int, str]
 
 
 def find(data: source.Source, ids: Int[np.ndarray, "N"]) -> Errors:
-    """Reads the examples of ids ``[N]`` once; returns those that cannot be used, in their order."""
+    """Reads the examples of ids ``[N]`` once; returns those that cannot be used, in their order.
+
+    Raises `source.UnreadableCase` where the system denies it: no permission, too many open files.
+    """
     errors, forms = {}, {}
     for example_id in map(int, ids):
         try:
             example = source.read(data, example_id)
         except source.UnreadableCase as error:
+            # What the disk or the rights deny today is not left out of the whole run.
+            if unreadable.is_outer(error.__cause__):
+                raise
             errors[example_id] = " ".join(str(error.__cause__).split())
             continue
         if np.isfinite(example["image"]).all():

@@ -41,7 +41,7 @@ def run_study(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> 
     The config is as `study_fields.new`; the outcomes have the order of the table.
     """
     reports = {name: checks.lookup("reports", name, _REPORTS) for name in config.reports}
-    workdir = pathlib.Path(workdir)
+    workdir = config_and_summary.absolute(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     console = rich.console.Console()
     outcomes = _run_cells(config, workdir, console)

@@ -113,7 +113,7 @@ def open_record(
     Raises:
       OtherRun: if the folder holds something else, or has been begun otherwise.
     """
-    out = pathlib.Path(out).absolute()
+    out = files.named("out", out).absolute()
     inside = pathlib.Path(source).resolve()
     if inside == out.resolve() or inside in out.resolve().parents:
         raise OtherRun(f"out: expected a folder outside of {source}, got {out}")

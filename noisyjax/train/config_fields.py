@@ -161,7 +161,7 @@ FIELDS = {
     "train.batch_size": Field(32, _POSITIVE),
     # Microbatches that each device takes one after the other, adding up gradients: they need that
     # much less memory and give the same update, but for batch statistics, which are a microbatch's.
-    "train.accumulate": Field(1, _POSITIVE, resumable=True),
+    "train.accumulate": Field(1, _POSITIVE),
     "train.optimizer": Field("adamw", _one_of(optimiser.OPTIMISERS)),
     "train.learning_rate": Field(1e-2, _range("(0, inf)")),
     "train.schedule": Field("cosine", _one_of(optimiser.SCHEDULES)),

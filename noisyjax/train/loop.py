@@ -8,6 +8,7 @@ import time
 import jax
 import ml_collections
 import numpy as np
+from absl import logging
 
 from noisyjax import models
 from noisyjax.core import files, progress, rng
@@ -153,6 +154,8 @@ def finish(
 ) -> dict[str, float]:
     """Evaluates a trained state and writes the reports and the summary, which it returns.
 
+    The summary comes last, when the last checkpoint has been read back.
+
     It has "steps", "parameters", the seconds of `train`, and what each of `reports.REPORTS`
     measures; ``config.evaluate.checkpoint`` says which checkpoint is tested.
     """
@@ -162,10 +165,18 @@ def finish(
     variables = train_state.evaluation_variables(tested)
     summary = {"steps": float(run.num_steps), "tested_step": float(tested.step), **seconds}
     summary["parameters"] = float(models.parameter_count(variables))
+    lock.check(run.folder)
     for report in reports.REPORTS:
         summary |= report(run, state, variables)
-    config_and_summary.write_summary(run.folder, summary)
+    # Written beside the evaluation. A summary says that nothing is left to train.
+    store.read_back(run.num_steps, jax.eval_shape(run.init))
+    config_and_summary.write_summary(run.folder, summary, _last(run, store))
     return summary
+
+
+def _last(run: runs.Run, store: checkpoints.Checkpoints) -> config_and_summary.Last:
+    path = run.folder / checkpoints.FOLDER / str(run.num_steps)
+    return config_and_summary.Last(run.num_steps, store.best(), checkpoints.files_digest(path))
 
 
 def train_and_evaluate(
@@ -175,21 +186,23 @@ def train_and_evaluate(
 
     Running it again in the same directory goes on from the latest good checkpoint, with the same
     result as a run that was never stopped. A finished run is not trained again: its final state and
-    its summary are read.
+    its summary are read. Where its last checkpoint is gone, what is missing is trained again.
 
     Returns:
       (the final state, the summary: name to number).
 
     Raises:
-      ValueError: if the config does not fit together, or the directory holds another run.
+      ValueError: if the config does not fit together, the directory holds another run, or none of
+        its checkpoints is good.
       lock.WorkdirLocked: if another process trains there.
+      lock.WorkdirReplaced: if the directory is moved while it is written.
       FloatingPointError: if a loss or a gradient is not finite.
       MemoryError: if memory runs out; it says what takes less.
       OSError: if the directory cannot be written to, or its disk is full.
       SystemExit: on SIGTERM or SIGINT, with 128 + its number, after a checkpoint.
     """
     config = config_fields.resolve(config)
-    folder = pathlib.Path(workdir).absolute()
+    folder = config_and_summary.absolute(workdir)
     written = [folder] if distributed.is_writer() else []
     with out_of_memory.explain(config, folder / checkpoints.FOLDER), lock.held(written):
         for each in written:
@@ -201,7 +214,11 @@ def _train_and_evaluate(
     config: ml_collections.ConfigDict, folder: pathlib.Path
 ) -> tuple[train_state.TrainState, dict[str, float]]:
     run = runs.set_up(config, folder)
-    store = checkpoints.Checkpoints(folder / checkpoints.FOLDER, keep=config.checkpoint.keep)
+    store = checkpoints.Checkpoints(
+        folder / checkpoints.FOLDER,
+        keep=config.checkpoint.keep,
+        config=config_and_summary.digest(folder),
+    )
     with signals.StopRequest() as stop, store:
         restored = store.restore(jax.eval_shape(run.init))
         if restored is None or not (folder / data_facts.FILE).exists():
@@ -211,10 +228,29 @@ def _train_and_evaluate(
         experiments.keep(run.experiment, folder)
         config_and_summary.keep_locations(config, folder)
         state = run.parallel.replicate(run.init() if restored is None else restored)
-        summary = config_and_summary.read_summary(folder)
-        if summary is None or restored is None:
+        summary, last = _finished(run, restored)
+        if summary is None:
             with metrics_log.MetricsWriter(folder, step=int(state.step)) as writer:
                 state, seconds = train(run, state, store, writer, stop)
             summary = finish(run, state, store, seconds)
+        elif last.files != (files_now := _last(run, store).files):
+            # The same arrays, in files that another program has touched.
+            config_and_summary.write_summary(folder, summary, last._replace(files=files_now))
         stop.exit_if_requested()
     return state, summary
+
+
+def _finished(
+    run: runs.Run, restored: train_state.TrainState | None
+) -> tuple[dict[str, float] | None, config_and_summary.Last | None]:
+    """Returns the summary of a run whose last checkpoint is there, and which ones it has left."""
+    last = config_and_summary.read_last(run.folder)
+    step = 0 if restored is None else int(restored.step)
+    if last is None or step == last.latest:
+        return last and config_and_summary.read_summary(run.folder), last
+    logging.warning(
+        "%s: the run was finished at step %d, and its newest good checkpoint is of step %d; what "
+        "is missing is trained again",
+        run.folder, last.latest, step,
+    )  # fmt: skip
+    return None, last

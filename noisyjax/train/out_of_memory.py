@@ -11,6 +11,7 @@ import jax
 import ml_collections
 
 from noisyjax import models
+from noisyjax.core import unreadable
 from noisyjax.train import config_fields
 
 # What takes less memory.
@@ -42,7 +43,7 @@ def explain(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> Ite
     try:
         yield
     except Exception as error:
-        chain = list(_chain(error))
+        chain = list(unreadable.chain(error))
         for cause in chain:
             # First, for Orbax calls a full disk RESOURCE_EXHAUSTED as well.
             if _is_full(cause):
@@ -77,12 +78,6 @@ def _value(config: ml_collections.ConfigDict, name: str) -> Any:
         return None
     value = config_fields.value(config, name)
     return value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _is_full(error: BaseException) -> bool:

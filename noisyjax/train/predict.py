@@ -74,10 +74,10 @@ def predict_folder(
       ValueError: if the run is of another source or cannot predict by itself, or if the folder has
         no image at all.
     """
-    source = config_and_summary.load_config(pathlib.Path(workdir)).data.name
+    source = config_and_summary.load_config(config_and_summary.absolute(workdir)).data.name
     if source != "folder":
         raise ValueError(f"{workdir}: expected a run of the source folder, got one of {source}")
-    images, output = pathlib.Path(images), pathlib.Path(output)
+    images, output = files.named("images", images), files.named("output", output)
     if os.path.realpath(images) == os.path.realpath(output):
         raise ValueError(f"output: expected another folder than that of the images, got {output}")
     trained = saved_runs.restore_without_data(workdir, checkpoint=checkpoint)

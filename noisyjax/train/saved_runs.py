@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from noisyjax.core import checks
+from noisyjax.core import checks, files
 from noisyjax.methods import base
 from noisyjax.train import config_fields, experiments, runs, train_state
 from noisyjax.train.evaluation import evaluate
@@ -56,11 +56,15 @@ def _restored(
 ) -> train_state.TrainState:
     """Reads a checkpoint of a run, and changes nothing."""
     path = folder / checkpoints.FOLDER
+    # First, for the run may end in between.
+    last = config_and_summary.read_last(folder)
+    config = config_and_summary.digest(folder)
     # Nothing is written, so that it does not matter how many are kept.
-    with checkpoints.Checkpoints(path, keep=1, read_only=True) as store:
+    with checkpoints.Checkpoints(path, keep=1, config=config, read_only=True) as store:
         restored = store.restore(jax.eval_shape(init), which=checkpoint)
     if restored is None:
         raise FileNotFoundError(f"{path}: empty, the run has no checkpoint yet")
+    config_and_summary.check_last(folder, last, which=checkpoint, step=int(restored.step))
     return restored
 
 
@@ -84,9 +88,10 @@ def restore(
     Raises:
       FileNotFoundError: if there is no such run, or it has no checkpoint.
       ValueError: if no validation has chosen a best checkpoint, or the cases are not those that
-        the run began with.
+        the run began with; `checkpoints.Damaged` if no checkpoint is good, or that of a finished
+        run is not.
     """
-    folder = pathlib.Path(workdir).absolute()
+    folder = config_and_summary.absolute(workdir)
     config = _moved(_config(folder), options or {})
     run = runs.set_up(config, folder, read_only=True)
     restored = _restored(folder, run.init, checkpoint)
@@ -99,7 +104,7 @@ def restore_without_data(workdir: str | os.PathLike, *, checkpoint: str = "lates
     The checkpoint is "latest" or "best". Raises as `restore`, and `FileNotFoundError` if the facts
     of its data are gone.
     """
-    folder = pathlib.Path(workdir).absolute()
+    folder = config_and_summary.absolute(workdir)
     config = _config(folder)
     facts = data_facts.read(folder)
     if config.data.name == "folder":
@@ -136,6 +141,7 @@ def evaluate_run(
       FileNotFoundError: if there is no such run, or it has no checkpoint.
       ValueError: if there is no such split, or as `restore`.
     """
+    target = None if output is None else files.named("output", output)
     run, variables = restore(workdir, checkpoint=checkpoint, options=options)
     evaluate_split = run.evaluate
     if decisions:
@@ -149,6 +155,6 @@ def evaluate_run(
             tolerance=given.tolerance,
         )
     result = evaluate_split(variables, split)
-    target = pathlib.Path(output) if output else run.folder / f"evaluations/{split}-{checkpoint}"
+    target = target or run.folder / f"evaluations/{split}-{checkpoint}"
     evaluate.write(result, target, split, run.experiment.rater_names)
     return result

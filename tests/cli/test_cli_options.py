@@ -4,10 +4,13 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from absl import app
 
 from noisyjax.cli import literals, options
+from noisyjax.core import files
+from noisyjax.train.workdir import lock
 
 _LITERALS = {
     "True": True, "true": True, "False": False, "false": False, "None": None, "null": None,
@@ -31,6 +34,33 @@ def test_anything_else_is_the_text_itself(text):
 
 def test_names_end_at_the_first_equals_sign():
     assert options.parse("option", ["size=3", "note=a=b"]) == [("size", 3), ("note", "a=b")]
+
+
+def _raise(error):
+    raise error
+
+
+def test_a_field_that_is_not_there_is_one_line(monkeypatch, capsys):
+    for error in (AttributeError("no field 'epoch'"), KeyError("no field 'epoch'")):
+        monkeypatch.setattr(app, "parse_flags_with_usage", lambda _, e=error: _raise(e))
+        with pytest.raises(SystemExit) as ended:
+            options._parse_flags(["train.py"])
+        assert ended.value.code == 1
+        assert capsys.readouterr().err == "train.py: no field 'epoch'\n"
+
+
+def test_errors_of_what_was_given_are_one_message(tmp_path):
+    told = (FileNotFoundError(2, "not there", "x"), lock.WorkdirLocked("x: held"))
+    for error in told:
+        with pytest.raises(app.UsageError, match="x"), options.one_message():
+            _raise(error)
+    with pytest.raises(app.UsageError, match="out: expected"), options.one_message():
+        files.named("out", "")
+    # What a library raises has its traceback.
+    with pytest.raises(ValueError, match="could not convert"), options.one_message():
+        np.float64("x")
+    with pytest.raises(RuntimeError, match="x"), options.one_message():
+        _raise(RuntimeError("x"))
 
 
 @pytest.mark.parametrize("entry", ["size", "=3", ""])

@@ -39,6 +39,17 @@ def wait_for(path, process, seconds=300):
         time.sleep(0.02)
 
 
+_OWN_CONFIG = """
+from noisyjax.train import config_fields
+
+def get_config():
+    config = config_fields.default().unlock()
+    config.data.name = "folder"
+    config_fields.choose(config.data.options, root="nowhere", size=(8, 8))
+    return config
+"""
+
+
 @pytest.mark.slow
 def test_sigterm_is_answered_with_143_and_the_run_can_go_on(tmp_path):
     arguments = [f"--workdir={tmp_path}", "--config.method=mean", "--config.train.epochs=100000"]
@@ -92,9 +103,20 @@ def test_workers_inherit_the_whole_variable_that_glibc_has_cut(monkeypatch):
     assert os.environ[memory.VARIABLE] == "glibc.malloc.perturb=1"
 
 
-def test_a_process_without_the_others_is_a_usage_error(tmp_path):
+def test_what_cannot_be_trained_is_a_usage_error(tmp_path):
     start = ["--config=configs/cm_trace.py:smoke", f"--workdir={tmp_path}/run"]
     start += ["--allocator=default", "--num_processes=2"]
-    (message,) = refusals.messages("train", [start])
-    assert "coordinator, process_id: expected all of" in message
-    assert not list(tmp_path.iterdir())
+    own = tmp_path / "own.py"
+    own.write_text(_OWN_CONFIG)
+    alone = ["--allocator=default", "--nodetect"]
+    given = [
+        start,
+        [f"--config={own}", f"--workdir={tmp_path}/run", *alone],
+        [f"--config={own}", "--workdir=", *alone],
+        [f"--config={tmp_path}/absent.py", f"--workdir={tmp_path}/run", *alone],
+    ]
+    first, bad_folder, no_name, absent = refusals.messages("train", given)
+    assert "coordinator, process_id: expected all of" in first
+    assert "there is no folder nowhere" in bad_folder
+    assert no_name == "workdir: expected the name of a folder, got an empty one"
+    assert f"{tmp_path}/absent.py" in absent

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 
 import numpy as np
 import pytest
@@ -47,6 +48,15 @@ def test_every_fault_is_found_and_named():
     assert "finite" in errors[5]
     assert "(4, 5, 1)" in errors[3]
     assert errors[2] == "cut off, somewhere"
+
+
+def test_what_the_system_denies_is_not_damaged(monkeypatch):
+    def denied(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "case.png")
+
+    monkeypatch.setattr(Cases, "__getitem__", denied)
+    with pytest.raises(source.UnreadableCase, match="case 0: .*Permission denied: 'case.png'"):
+        damaged.find(data(), IDS)
 
 
 def test_the_shape_of_most_cases_is_right_whichever_comes_first():

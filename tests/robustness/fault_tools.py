@@ -59,6 +59,11 @@ def empty(path):
     os.truncate(path, 0)
 
 
+def largest(folder):
+    """Returns the largest file of a folder."""
+    return max((path for path in folder.rglob("*") if path.is_file()), key=os.path.getsize)
+
+
 DAMAGE = {"flip": flip, "cut off": cut_off, "empty": empty, "missing": pathlib.Path.unlink}
 
 
@@ -102,6 +107,18 @@ def wait_for(path, seconds=60):
 def make_room(disk):
     """Takes the filling away."""
     (disk / "filler").unlink()
+
+
+@contextlib.contextmanager
+def few_files():
+    """Lets this process open no further file."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 _HOLD = """

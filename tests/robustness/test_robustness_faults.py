@@ -26,8 +26,15 @@ import train_fakes
 from noisyjax import methods, models, train
 from noisyjax.data import pipeline, source, sources
 from noisyjax.data.volumes import store
-from noisyjax.train import experiments, loop, runs
-from noisyjax.train.workdir import checkpoints, data_facts, metrics_log
+from noisyjax.train import experiments, loop, runs, saved_runs
+from noisyjax.train.evaluation import reports
+from noisyjax.train.workdir import (
+    checkpoints,
+    config_and_summary,
+    data_facts,
+    lock,
+    metrics_log,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -159,6 +166,139 @@ def no_checkpoint_is_good(world):
     with pytest.raises(checkpoints.Damaged, match=r"none of the checkpoints of steps \[8, 9\]"):
         train.train_and_evaluate(train_fakes.config(), folder)
     assert len(list((folder / "damaged").iterdir())) == 2
+    before = tools.content(folder)
+    with pytest.raises(checkpoints.Damaged, match="no checkpoint is left, those in .*damaged"):
+        train.train_and_evaluate(train_fakes.config(), folder)
+    assert tools.content(folder) == before
+
+
+def the_last_checkpoint_is_gone(world):
+    folder = world.copy(whole=True)
+    tools.flip(tools.largest(folder / "checkpoints/12/state"))
+    # What reads it does not take the one before without a word.
+    before = tools.content(folder)
+    told = rf"{folder}/summary.json: .* latest checkpoint is that of step 12, .* that of step 8;"
+    with pytest.raises(checkpoints.Damaged, match=told):
+        saved_runs.restore_without_data(folder)
+    assert config_and_summary.finished(train_fakes.config(), folder) is None
+    assert tools.content(folder) == before
+    world.goes_on(folder)
+    assert "finished at step 12, and its newest good checkpoint is of step 8" in world.log.text
+    assert world.good(folder) == 12
+    shutil.rmtree(folder / "checkpoints/12")
+    with pytest.raises(checkpoints.Damaged, match=told):
+        saved_runs.restore_without_data(folder)
+    world.goes_on(folder)
+    assert config_and_summary.finished(train_fakes.config(), folder) is not None
+
+
+def the_last_checkpoint_is_not_written(world):
+    folder = world.copy()
+
+    def losing(run, state, variables):
+        tools.wait_for(folder / "checkpoints/12")
+        tools.cut_off(tools.largest(folder / "checkpoints/12/state"))
+        return {}
+
+    with world.patch.context() as patch:
+        patch.setattr(reports, "REPORTS", (losing,))
+        with pytest.raises(checkpoints.Damaged, match="12: .* cannot be read back .*not finished"):
+            train.train_and_evaluate(train_fakes.config(), folder)
+    assert not (folder / "summary.json").exists()
+    world.goes_on(folder)
+
+
+def the_system_does_not_let_checkpoints_be_read(world):
+    folder = world.copy()
+    before = tools.content(folder)
+    restore = checkpoints._Manager.restore
+
+    def failing(*args, **options):
+        raise ValueError(told)
+
+    with world.patch.context() as patch:
+        patch.setattr(checkpoints._Manager, "restore", failing)
+        told = "DATA_LOSS: error reading: [OS error 5: EIO Input/output error]"
+        with pytest.raises(OSError, match=f"Input/output error: '{folder}/checkpoints/9'"):
+            train.train_and_evaluate(train_fakes.config(), folder)
+        told = "DATA_LOSS: error reading"
+        with (
+            checkpoints.Checkpoints(folder / "checkpoints", keep=2) as store,
+            tools.few_files(),
+            pytest.raises(OSError, match=f"Too many open files: '{folder}/checkpoints/9"),
+        ):
+            store.restore(world.whole[1])
+    after = tools.content(folder)
+    assert {path: after[path] for path in before} == before
+    assert not (folder / "damaged").exists()
+    # What fails once is read once more.
+    calls = []
+
+    def failing_once(*args, **options):
+        calls.append(args)
+        if len(calls) == 1:
+            raise ValueError("DATA_LOSS: error reading")
+        return restore(*args, **options)
+
+    with world.patch.context() as patch:
+        patch.setattr(checkpoints._Manager, "restore", failing_once)
+        world.goes_on(folder)
+    assert not (folder / "damaged").exists()
+
+
+def the_path_has_special_characters(world):
+    folder = world.folder / "study [2]" / "r?n *.[!a] #1 %41 {x} ~ ü\udcff \n" / ("y" * 200)
+    shutil.copytree(world.part, folder)
+    world.goes_on(folder)
+    saved_runs.restore_without_data(folder)
+
+
+def the_workdir_is_replaced(world):
+    folder = world.copy()
+    moved = world.folder / "moved"
+    batches = pipeline.train_batches
+
+    def replaced(*args, start_step=0, **options):
+        for done, batch in enumerate(batches(*args, start_step=start_step, **options), start_step):
+            if done == 10:
+                folder.rename(moved)
+                shutil.copytree(world.whole[0], folder)
+            yield batch
+
+    with world.patch.context() as patch:
+        patch.setattr(pipeline, "train_batches", replaced)
+        with pytest.raises(lock.WorkdirReplaced, match=f"{folder}: expected the working directory"):
+            train.train_and_evaluate(train_fakes.config(), folder)
+    assert {path.relative_to(folder): data for path, data in tools.content(folder).items()} == {
+        path.relative_to(world.whole[0]): data
+        for path, data in tools.content(world.whole[0]).items()
+    }
+    world.goes_on(moved)
+
+
+def the_checkpoints_are_of_another_run(world):
+    folder = world.copy()
+    before = tools.content(folder)
+    plain = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**plain, "seed": 4}))
+    with pytest.raises(checkpoints.OtherRun, match="9: .*a run with another config"):
+        train.train_and_evaluate(train_fakes.config(seed=4), folder)
+    with pytest.raises(checkpoints.OtherRun, match="9: .*a run with another config"):
+        saved_runs.restore_without_data(folder)
+    (folder / "config.json").write_bytes(before[folder / "config.json"])
+    world.goes_on(folder)
+
+
+def a_score_is_damaged(world):
+    folder = world.copy()
+    for step, text in (("8", '{"sco'), ("9", '{"score": "0.5"}')):
+        (folder / "checkpoints" / step / "metrics/metrics").write_text(text)
+    saved_runs.restore_without_data(folder)
+    with pytest.raises(ValueError, match="'best' needs a validation"):
+        saved_runs.restore_without_data(folder, checkpoint="best")
+    assert f"{folder}/checkpoints/8/metrics/metrics: " in world.log.text
+    world.goes_on(folder)
+    assert not (folder / "damaged").exists()
 
 
 def a_checkpoint_was_half_written(world):
@@ -400,6 +540,30 @@ FAULTS = {
     "folder of the newest checkpoint empty": (
         GOES_ON,
         the_folder_of_the_newest_checkpoint_is_empty,
+    ),
+    "newest checkpoint of a finished run damaged or gone": (GOES_ON, the_last_checkpoint_is_gone),
+    "last checkpoint not written as it should be": (TOLD, the_last_checkpoint_is_not_written),
+    "checkpoints cannot be read: input/output error, too many open files": (
+        TOLD,
+        the_system_does_not_let_checkpoints_be_read,
+    ),
+    "no permission to read checkpoints": (
+        TOLD,
+        _CHECKPOINTS + "test_without_permission_nothing_is_moved",
+    ),
+    "checkpoints of another run": (TOLD, the_checkpoints_are_of_another_run),
+    "score of a checkpoint damaged": (GOES_ON, a_score_is_damaged),
+    "checkpoint replaced while it is read": (
+        GOES_ON,
+        _CHECKPOINTS + "test_beside_a_writer_the_newest_is_read",
+    ),
+    "brackets and other special characters in the path": (
+        GOES_ON,
+        the_path_has_special_characters,
+    ),
+    "workdir moved and another put in its place while it is written": (
+        TOLD,
+        the_workdir_is_replaced,
     ),
     "checkpoint half written": (GOES_ON, a_checkpoint_was_half_written),
     "all checkpoints damaged": (TOLD, no_checkpoint_is_good),

@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import logging
+import pathlib
+import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from noisyjax import fusion, methods
 from noisyjax.core import rng
 from noisyjax.data import sources
 from noisyjax.train import config_fields, experiments
-from noisyjax.train.workdir import config_and_summary
+from noisyjax.train.workdir import checkpoints, config_and_summary
 
 
 @pytest.fixture(autouse=True)
@@ -179,9 +181,42 @@ def test_config_goes_through_a_file_and_back(tmp_path):
     loaded = config_and_summary.load_config(folder)
     assert loaded.to_dict() == config.to_dict()
     assert loaded.is_locked
-    versions = json.loads((folder / "versions.json").read_text())
+    (versions,) = json.loads((folder / "versions.json").read_text())["versions"]
     assert versions["jax"] == jax.__version__
     assert len(versions["devices"]) == 8
+
+
+def test_versions_are_those_of_every_start(tmp_path, monkeypatch, caplog):
+    made = config_and_summary.versions()
+    for number in ("1", "2", "2"):
+        monkeypatch.setattr(config_and_summary, "versions", lambda n=number: {**made, "jax": n})
+        config_and_summary.prepare(train_fakes.config(), tmp_path)
+    assert [each["jax"] for each in config_and_summary.read_versions(tmp_path)] == ["1", "2"]
+    (tmp_path / "versions.json").write_text("{")
+    config_and_summary.prepare(train_fakes.config(), tmp_path)
+    assert [each["jax"] for each in config_and_summary.read_versions(tmp_path)] == ["2"]
+    assert "versions.json: " in caplog.text
+
+
+def test_a_package_within_another_repository_has_no_commit(monkeypatch):
+    file = pathlib.Path(config_and_summary.__file__)
+    commands = []
+
+    def run(command, **_):
+        commands.append(command[3])
+        if command[3] == "ls-files" and command[-1] != file.name:
+            raise subprocess.CalledProcessError(1, command)
+        return subprocess.CompletedProcess(command, 0, "abc\n", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert config_and_summary.commit(file) == "abc"
+    assert config_and_summary.commit(file.with_name("installed.py")) is None
+    assert commands == ["ls-files", "rev-parse", "ls-files"]
+
+
+def test_a_workdir_has_a_name():
+    with pytest.raises(ValueError, match="workdir: expected the name of a folder, got an empty"):
+        config_and_summary.prepare(train_fakes.config(), "")
 
 
 def test_only_what_changes_no_result_may_change(tmp_path):
@@ -191,6 +226,9 @@ def test_only_what_changes_no_result_may_change(tmp_path):
     config_and_summary.prepare(train_fakes.config(**free), tmp_path)
     with pytest.raises(ValueError, match=r"another config \(train.ema was 0.9, now 0.0\)"):
         config_and_summary.prepare(train_fakes.config(**{"train.ema": 0.0}), tmp_path)
+    # With batch statistics it makes another result.
+    with pytest.raises(ValueError, match=r"train.accumulate was 1, now 2"):
+        config_and_summary.prepare(train_fakes.config(**{"train.accumulate": 2}), tmp_path)
 
 
 def test_the_config_of_a_run_that_has_not_begun_is_replaced(tmp_path):
@@ -205,10 +243,35 @@ def test_the_config_of_a_run_that_has_not_begun_is_replaced(tmp_path):
 
 def test_summary_goes_through_a_file_and_back(tmp_path):
     assert config_and_summary.read_summary(tmp_path) is None
-    config_and_summary.write_summary(tmp_path, {"a": 1.5, "b": float("nan"), "c": float("inf")})
+    last = config_and_summary.Last(12, None, "ab")
+    numbers = {"a": 1.5, "b": float("nan"), "c": float("inf")}
+    config_and_summary.write_summary(tmp_path, numbers, last)
     summary = config_and_summary.read_summary(tmp_path)
-    assert (summary["a"], summary["c"]) == (1.5, float("inf"))
+    assert (summary["a"], summary["c"], len(summary)) == (1.5, float("inf"), 3)
     assert np.isnan(summary["b"])
+    assert config_and_summary.read_last(tmp_path) == last
+
+
+def test_exchanged_numbers_are_not_believed(tmp_path, caplog):
+    last = config_and_summary.Last(12, 8, "ab")
+    config_and_summary.write_summary(tmp_path, {"dice": 0.5, "nll": 0.25}, last)
+    path = tmp_path / "summary.json"
+    content = json.loads(path.read_text())
+    for changes in ({"dice": 0.25, "nll": 0.5}, {"checkpoint": {**last._asdict(), "latest": 8}}):
+        path.write_text(json.dumps({**content, **changes}))
+        assert config_and_summary.read_summary(tmp_path) is None
+    path.write_text(json.dumps({"dice": 0.5}))
+    assert config_and_summary.read_last(tmp_path) is None
+    assert caplog.text.count("the run counts as not finished") == 3
+
+
+@pytest.mark.parametrize(("which", "step"), [("latest", 8), ("best", 12)])
+def test_a_checkpoint_that_is_not_the_summarys_is_named(tmp_path, which, step):
+    last = config_and_summary.Last(12, 8, "ab")
+    config_and_summary.check_last(tmp_path, last, which=which, step=getattr(last, which))
+    config_and_summary.check_last(tmp_path, None, which=which, step=step)
+    with pytest.raises(checkpoints.Damaged, match=f"{which} checkpoint is that of step .* {step};"):
+        config_and_summary.check_last(tmp_path, last, which=which, step=step)
 
 
 def fused_method(*args, **options):

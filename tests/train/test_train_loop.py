@@ -76,6 +76,16 @@ def test_a_run_predicts_alike_without_its_data(uninterrupted, tmp_path, monkeypa
     assert_same(trained.method.predict(trained.variables, batch["image"]), expected)
 
 
+def test_looking_at_a_run_writes_nothing(uninterrupted, tmp_path):
+    folder = shutil.copytree(uninterrupted[0], tmp_path / "run")
+    (folder / "splits.json").unlink()
+    before = sorted(path for path in folder.rglob("*"))
+    run, _ = saved_runs.restore(folder)
+    assert sorted(path for path in folder.rglob("*")) == before
+    kept = json.loads((uninterrupted[0] / "splits.json").read_text())["splits"]["test"]["ids"]
+    assert run.experiment.examples["test"].ids.tolist() == kept
+
+
 def test_a_finished_run_of_old_receives_the_facts_of_its_data(uninterrupted, tmp_path, monkeypatch):
     folder, _, summary = uninterrupted
     copy = shutil.copytree(folder, tmp_path / "run")

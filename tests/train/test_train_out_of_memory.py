@@ -25,8 +25,8 @@ def test_memory_that_runs_out_names_what_takes_less(tmp_path, function):
         raising(function, tmp_path)
     message = str(error.value)
     assert message.startswith(f"{tmp_path}: out of memory (")
-    # Of a run that goes on, and of another one.
-    remedy = "more microbatches of each batch, one after the other"
+    # Of another run, and of one that goes on.
+    remedy = "more microbatches of each batch, one after the other; in another workdir"
     assert f"\n  train.accumulate (now 1): {remedy}\n" in message
     assert "\n  train.batch_size (now 32): smaller; in another workdir\n" in message
     assert "\n  remat (now False): " in message

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from noisyjax.core import checks
+from noisyjax.core import checks, files
 from noisyjax.fusion import patterns
 from noisyjax.tool import data_set, each_case, folder, record
 from noisyjax.tool.consensus import fusions
@@ -65,7 +65,7 @@ def write(
       ValueError: if raters are unknown, or the files hold no probabilities.
       FolderError: if nobody has labelled any case.
     """
-    return _Work(opened, pathlib.Path(out).absolute(), settings).run(overwrite=overwrite)
+    return _Work(opened, files.named("out", out).absolute(), settings).run(overwrite=overwrite)
 
 
 class _Work:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Integer, Key, UInt8
 
-from noisyjax.core import checks, rng
+from noisyjax.core import checks, files, rng
 from noisyjax.noise import severity
 from noisyjax.tool import data_set, each_case, folder, record
 from noisyjax.tool.simulation import simulated_raters
@@ -121,7 +121,7 @@ def simulate(
     if place == "truth" and len(panel) > 1:
         raise ValueError(f"place: expected one rater to take the truth's place, got {len(panel)}")
     settings = _Settings(int(seed), share, dice, place, images)
-    return _Work(labels, pathlib.Path(out), panel, settings, options).run(overwrite=overwrite)
+    return _Work(labels, files.named("out", out), panel, settings, options).run(overwrite=overwrite)
 
 
 def _of_truth(

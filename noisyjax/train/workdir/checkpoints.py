@@ -1,15 +1,22 @@
 """Checkpoints that are verified when they are read.
 
-A state is stored as its leaves by name, next to the SHA-256 of each. Orbax writes a checkpoint
-completely or not at all, but it returns a flipped byte or another dtype without a word.
+A state is stored as its leaves by name, next to the SHA-256 of each and to that of the run's
+config. Orbax writes a checkpoint completely or not at all, but it returns a flipped byte or another
+dtype without a word.
+
+What is damaged is moved away, and the checkpoint before it is used. What cannot be read for reasons
+that are not its own (no permission, an error of the disk, too many open files) is left alone, and
+the system's error is raised.
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,18 +25,26 @@ from absl import logging
 from orbax import checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from noisyjax.core import files
+from noisyjax.core import files, unreadable
 from noisyjax.train.devices import distributed
+from noisyjax.train.workdir import lock, plain_path
 
 Tree = Any
 
 FOLDER = "checkpoints"
+DAMAGED_FOLDER = "damaged"
 
 _SCORE = "score"
+# How often a reader begins again whose checkpoint a run replaces by a newer one.
+_TRIES = 20
 
 
-class Damaged(RuntimeError):
+class Damaged(ValueError):
     """A checkpoint cannot be read, or is not what was written."""
+
+
+class OtherRun(ValueError):
+    """A checkpoint is of a run with another config."""
 
 
 def _names(tree: Tree) -> list[str]:
@@ -51,6 +66,17 @@ def digest(leaves: dict[str, np.ndarray]) -> dict[str, str]:
     }
 
 
+def files_digest(folder: str | os.PathLike) -> str:
+    """Returns the SHA-256 of all files of a folder, of their names and contents; "" if absent."""
+    folder, known = pathlib.Path(folder), hashlib.sha256()
+    if not folder.is_dir():
+        return ""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        known.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return known.hexdigest()
+
+
 def _alone() -> ocp.options.MultiprocessingOptions:
     """Lets Orbax wait for no other process."""
     if jax.process_count() == 1:
@@ -64,7 +90,17 @@ class _Manager(ocp.CheckpointManager):
     """Orbax's, which asks JAX in a thread of its own whether the run is to stop at an earlier step.
 
     JAX would take that for the step this process has come to. The training loop asks.
+
+    Scores are read by a function of ours: one that is damaged stops Orbax.
     """
+
+    def __init__(self, *args: Any, score: Callable[[int], float | None], **options: Any):
+        self._score = score
+        super().__init__(*args, **options)
+
+    def metrics(self, step: int) -> dict[str, float]:
+        score = self._score(step)
+        return {_SCORE: math.inf if score is None else score}
 
     def reached_preemption(self, step: int) -> bool:
         return False
@@ -79,20 +115,27 @@ class Checkpoints:
     Use it in a ``with``: on leaving, a save that is still being written is waited for.
     """
 
-    def __init__(self, folder: str | os.PathLike, *, keep: int, read_only: bool = False):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        keep: int,
+        config: str | None = None,
+        read_only: bool = False,
+    ):
         """Opens a folder, which has one folder for each checkpoint, named by its step.
 
         Args:
           keep: how many of the latest ones to keep, beside the best.
+          config: the digest of the run's config, which is written and compared; None compares none.
           read_only: for those who only restore; bad checkpoints are left where they are.
         """
         self._folder = pathlib.Path(folder).absolute()
         self._read_only = read_only
+        self._config = config
         self._manager: ocp.CheckpointManager | None = None
         if not distributed.is_writer():
             return
-        for step in self._without_score():
-            self._reject(step, "its score cannot be read")
         if not read_only:
             self._folder.mkdir(parents=True, exist_ok=True)
         # Orbax's own "keep the best n" deletes the newest when it is not among the best.
@@ -103,7 +146,6 @@ class Checkpoints:
             ]
         )
         options = ocp.CheckpointManagerOptions(
-            # A reader chooses by itself; then Orbax need not find all scores in order.
             best_fn=None if read_only else lambda metrics: metrics[_SCORE],
             best_mode="min",
             preservation_policy=policy,
@@ -113,14 +155,20 @@ class Checkpoints:
             # What a process left behind that ended while it was writing.
             cleanup_tmp_directories=not read_only,
         )
-        self._manager = _Manager(self._folder, options=options, item_names=("state", "digest"))
+        # A reader chooses by itself.
+        score = (lambda _: None) if read_only else self._score
+        with contextlib.ExitStack() as stack:
+            path = stack.enter_context(plain_path.PlainPath(self._folder)).path
+            names = ("state", "digest")
+            self._manager = _Manager(path, options=options, item_names=names, score=score)
+            self._close = stack.pop_all()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_) -> None:
         if self._manager is not None:
-            with files.naming(self._folder):
+            with self._close, files.naming(self._folder):
                 self._manager.close()
 
     def steps(self) -> list[int]:
@@ -138,20 +186,37 @@ class Checkpoints:
         # Orbax raises what went wrong in the background at the next of these calls.
         with files.naming(self._folder):
             if self._manager is not None and step not in self.steps():
+                lock.check(self._folder.parent)
                 leaves = _leaves(state)
+                about = {"config": self._config, "arrays": digest(leaves)}
                 known = score is not None and not math.isnan(score)
                 state_args = ocp.args.StandardSave(leaves)
                 self._manager.save(
                     step,
-                    args=ocp.args.Composite(
-                        state=state_args, digest=ocp.args.JsonSave(digest(leaves))
-                    ),
+                    args=ocp.args.Composite(state=state_args, digest=ocp.args.JsonSave(about)),
                     metrics={_SCORE: float(score) if known else math.inf},
                 )
             if wait and self._manager is not None:
                 self._manager.wait_until_finished()
         if wait:
             distributed.wait("checkpoint")
+
+    def read_back(self, step: int, like: Tree) -> None:
+        """Waits until the checkpoint of a step is written, and reads it.
+
+        Raises `Damaged` if it is not what was written.
+        """
+        if self._manager is None:
+            return
+        with files.naming(self._folder):
+            self._manager.wait_until_finished()
+        try:
+            self._read(step, like)
+        except Damaged as error:
+            raise Damaged(
+                f"{self._folder / str(step)}: the last checkpoint of the run was written, and "
+                f"cannot be read back ({error}); the run is not finished, give its command again"
+            ) from error
 
     def restore(self, like: Tree, *, which: str = "latest") -> Tree | None:
         """Reads the latest or the best checkpoint that is good, as a tree of NumPy arrays.
@@ -163,22 +228,60 @@ class Checkpoints:
           like: a tree of arrays or `jax.ShapeDtypeStruct`, the structure wanted.
           which: "latest" or "best".
 
-        Returns None if there is no checkpoint at all; raises `Damaged` if there are only bad ones.
+        Returns:
+          the tree, or None if there is no checkpoint at all.
+
+        Raises:
+          Damaged: if there are only bad ones, or none and some that were moved away.
+          OtherRun: if it is of a run with another config.
+          OSError: if the system does not let it be read; nothing is moved.
         """
         restored = self._restore(like, which) if self._manager is not None else None
         return distributed.from_writer(restored, like)
 
+    def best(self) -> int | None:
+        """Returns the step of the best checkpoint, None where none has a score."""
+        if self._manager is None:
+            return None
+        return next(iter(self._by_score(self.steps())), None)
+
     def _restore(self, like: Tree, which: str) -> Tree | None:
-        steps = self._ordered(which)
+        for _ in range(_TRIES):
+            steps = self.steps()
+            try:
+                return self._first_good(like, which)
+            except (ValueError, OSError):
+                # Beside a run that writes, what was there a moment ago may be gone.
+                if not (self._read_only and self._changed(steps)):
+                    raise
+        raise Damaged(
+            f"{self._folder}: a run replaces its checkpoints quicker than they can be read; try "
+            "again when it has ended, or let it keep more (checkpoint.keep)"
+        )
+
+    def _changed(self, steps: list[int]) -> bool:
+        self._manager.reload()
+        return self.steps() != steps
+
+    def _first_good(self, like: Tree, which: str) -> Tree | None:
+        known, steps = self.steps(), self._ordered(which)
         for step in steps:
             try:
                 return self._read(step, like)
             except Damaged as error:
+                if self._read_only and self._changed(known):
+                    raise
                 self._reject(step, str(error))
         if steps:
             raise Damaged(
                 f"{self._folder}: none of the checkpoints of steps {sorted(steps)} is good; "
                 "use another working directory to start again"
+            )
+        moved = self._folder.with_name(DAMAGED_FOLDER)
+        if moved.is_dir() and any(moved.iterdir()):
+            raise Damaged(
+                f"{self._folder}: no checkpoint is left, those in {moved} could not be read; put "
+                "back what is whole of them, or use another working directory to start again"
             )
         return None
 
@@ -189,26 +292,44 @@ class Checkpoints:
             return newest_first
         if which != "best":
             raise ValueError(f"checkpoint: expected 'latest' or 'best', got {which!r}")
-        scores = {step: self._score(step) for step in newest_first}
-        known = [step for step in newest_first if scores[step] not in (None, math.inf)]
+        known = self._by_score(newest_first)
         if newest_first and not known:
             raise ValueError("checkpoint: 'best' needs a validation, this run has none so far")
+        return known
+
+    def _by_score(self, steps: list[int]) -> list[int]:
+        """Returns the steps that have a score, the best first, of equal ones the newest."""
+        scores = {step: self._score(step) for step in sorted(steps, reverse=True)}
+        known = [step for step, score in scores.items() if score not in (None, math.inf)]
         return sorted(known, key=scores.get)
 
     def _score(self, step: int) -> float | None:
+        path = self._folder / str(step) / "metrics" / "metrics"
         try:
-            return json.loads((self._folder / str(step) / "metrics" / "metrics").read_text())[
-                _SCORE
-            ]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def _without_score(self) -> list[int]:
-        folders = self._folder.iterdir() if self._folder.is_dir() else ()
-        steps = [int(path.name) for path in folders if path.name.isdecimal()]
-        return [step for step in steps if self._score(step) is None]
+            score = json.loads(path.read_text(encoding="utf-8"))[_SCORE]
+            if type(score) not in (int, float) or math.isnan(score):
+                raise ValueError(f"expected a number, got {score!r}")
+            return float(score)
+        except OSError as error:
+            if unreadable.is_outer(error):
+                raise
+            reason: Exception = error
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            reason = error
+        # Unless it is gone, beside a run that writes.
+        if path.parent.parent.is_dir():
+            logging.warning("%s: %s; the checkpoint counts as one without a score", path, reason)
+        return None
 
     def _read(self, step: int, like: Tree) -> Tree:
+        try:
+            return self._read_once(step, like)
+        except Damaged as error:
+            unreadable.raise_cause(error, self._folder / str(step))
+        # Once more, for what failed may have been the moment's.
+        return self._read_once(step, like)
+
+    def _read_once(self, step: int, like: Tree) -> Tree:
         names, wanted = _names(like), jax.tree.leaves(like)
         template = {
             name: np.empty(leaf.shape, leaf.dtype) for name, leaf in zip(names, wanted, strict=True)
@@ -218,7 +339,8 @@ class Checkpoints:
         )
         try:
             restored = self._manager.restore(step, args=items)
-            actual, expected = digest(restored.state), dict(restored.digest)
+            actual, expected = digest(restored.state), dict(restored.digest["arrays"])
+            config = restored.digest["config"]
         except MemoryError:
             raise
         # Damage shows up as any of a dozen exceptions of three libraries.
@@ -227,6 +349,11 @@ class Checkpoints:
         wrong = [name for name in names if actual[name] != expected.get(name)]
         if wrong or len(expected) != len(names):
             raise Damaged(f"the digest of {(wrong or ['the list of arrays'])[0]} does not match")
+        if None not in (config, self._config) and config != self._config:
+            raise OtherRun(
+                f"{self._folder / str(step)}: expected a checkpoint of the run whose config.json "
+                "lies beside it, got one of a run with another config; put the run's own back"
+            )
         return jax.tree.unflatten(
             jax.tree.structure(like), [restored.state[name] for name in names]
         )
@@ -235,9 +362,9 @@ class Checkpoints:
         logging.warning("checkpoint %s is bad: %s", self._folder / str(step), reason)
         if self._read_only:
             return
-        target = self._folder.parent / "damaged"
+        lock.check(self._folder.parent)
+        target = self._folder.with_name(DAMAGED_FOLDER)
         target.mkdir(exist_ok=True)
         number = sum(1 for _ in target.iterdir())
         shutil.move(self._folder / str(step), target / f"{step}-{number}")
-        if self._manager is not None:
-            self._manager.reload()
+        self._manager.reload()

@@ -1,5 +1,6 @@
 """What a working directory holds beside checkpoints and metrics, and whose it is."""
 
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -9,7 +10,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -19,13 +20,30 @@ import noisyjax
 from noisyjax.core import files
 from noisyjax.train import config_fields
 from noisyjax.train.devices import distributed
-from noisyjax.train.workdir import checkpoints, data_facts, metrics_log
+from noisyjax.train.workdir import checkpoints, data_facts, lock, metrics_log
 
 CONFIG_FILE = "config.json"
 VERSIONS_FILE = "versions.json"
 SUMMARY_FILE = "summary.json"
 
+# In the summary's file, beside the numbers: whose they are, and the digest of all that.
+_CHECKPOINT, _DIGEST = "checkpoint", "sha256"
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy")
+
+
+class Last(NamedTuple):
+    """The checkpoints of a finished run.
+
+    Attributes:
+      latest: the step of the last one.
+      best: that of the best one, None without validation.
+      files: `checkpoints.files_digest` of the last one.
+    """
+
+    latest: int
+    best: int | None
+    files: str
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -64,20 +82,48 @@ def _tuples(tree: Any) -> Any:
 
 def versions() -> dict[str, Any]:
     """Returns what made a run: versions, platform, devices and, from a checkout, the commit."""
-    try:
-        root = pathlib.Path(noisyjax.__file__).parent
-        command = ["git", "-C", os.fspath(root), "rev-parse", "HEAD"]
-        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = None
     return {
         "noisyjax": noisyjax.__version__,
-        "commit": commit,
+        "commit": commit(pathlib.Path(noisyjax.__file__)),
         "python": sys.version.split()[0],
         **{name: importlib.metadata.version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "devices": [str(device) for device in jax.devices()],
     }
+
+
+def commit(file: pathlib.Path) -> str | None:
+    """Returns the commit of the repository that a file belongs to, None if it lies in none.
+
+    A package that is installed within some repository does not belong to it.
+    """
+    git = ["git", "-C", os.fspath(file.parent)]
+    try:
+        for command in (["ls-files", "--error-unmatch", file.name], ["rev-parse", "HEAD"]):
+            done = subprocess.run([*git, *command], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def read_versions(folder: str | os.PathLike) -> list[dict[str, Any]]:
+    """Returns the `versions` by which a run was trained, in turn; none if they cannot be read."""
+    path = pathlib.Path(folder) / VERSIONS_FILE
+    if not path.exists():
+        return []
+    try:
+        return [dict(each) for each in files.read_json(path)["versions"]]
+    except (ValueError, KeyError, TypeError) as error:
+        logging.warning("%s: %r; it begins anew", path, error)
+        return []
+
+
+@distributed.writer_only
+def _add_versions(folder: pathlib.Path) -> None:
+    """Adds those of this start, unless they are those of the start before."""
+    known, now = read_versions(folder), files.plain(versions())
+    if known[-1:] != [now]:
+        files.write_json(folder / VERSIONS_FILE, {"versions": [*known, now]})
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -102,11 +148,18 @@ def _check_same(folder: pathlib.Path, plain: Mapping[str, Any]) -> None:
 
 def _begun(folder: pathlib.Path) -> bool:
     """Tells whether a run has come so far that its config may not change."""
-    kept = (data_facts.FILE, metrics_log.METRICS_FILE, SUMMARY_FILE)
+    kept = (
+        data_facts.FILE, metrics_log.METRICS_FILE, SUMMARY_FILE, checkpoints.DAMAGED_FOLDER,
+    )  # fmt: skip
     saved = folder / checkpoints.FOLDER
     return any((folder / name).exists() for name in kept) or (
         saved.is_dir() and any(saved.iterdir())
     )
+
+
+def absolute(workdir: str | os.PathLike) -> pathlib.Path:
+    """Returns the absolute path of a working directory; raises `ValueError` for an empty name."""
+    return files.named("workdir", workdir).absolute()
 
 
 def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pathlib.Path:
@@ -116,7 +169,7 @@ def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pat
     found, is replaced. Returns the absolute path. Raises `ValueError`, which names the fields, if
     the directory holds a run with another config.
     """
-    folder = pathlib.Path(folder).absolute()
+    folder = absolute(folder)
     plain = _plain(config)
 
     def check() -> None:
@@ -132,8 +185,7 @@ def prepare(config: ml_collections.ConfigDict, folder: str | os.PathLike) -> pat
             )
 
     distributed.writer_first(check, CONFIG_FILE)
-    if distributed.is_writer():
-        files.write_json(folder / VERSIONS_FILE, versions())
+    _add_versions(folder)
     return folder
 
 
@@ -147,17 +199,31 @@ def keep_locations(config: ml_collections.ConfigDict, folder: str | os.PathLike)
         files.write_json(path, now)
 
 
+def digest(folder: str | os.PathLike) -> str:
+    """Returns the SHA-256 of what a run's config decides on: all but the resumable fields."""
+    fields = _flat(_read_json(pathlib.Path(folder) / CONFIG_FILE))
+    kept = {name: fields[name] for name in fields if name not in config_fields.RESUMABLE}
+    # 1 is 1.0, as in `differences`.
+    return _digest(json.loads(json.dumps(kept), parse_int=float))
+
+
 def finished(
     config: ml_collections.ConfigDict, folder: str | os.PathLike
 ) -> dict[str, float] | None:
-    """Returns the summary of a finished run, or None if it has still to be trained.
+    """Returns the summary of a finished run whose last checkpoint is whole, or None.
 
-    The folder need not be there. Raises `ValueError` if it holds a run with another config.
+    None says that it has to be trained, or looked at more closely by giving its command again. The
+    folder need not be there. Raises `ValueError` if it holds a run with another config.
     """
-    summary = read_summary(folder)
-    if summary is not None:
-        _check_same(pathlib.Path(folder), _plain(config_fields.resolve(config)))
-    return summary
+    folder, last = pathlib.Path(folder), read_last(folder)
+    if last is None:
+        return None
+    _check_same(folder, _plain(config_fields.resolve(config)))
+    path = folder / checkpoints.FOLDER / str(last.latest)
+    if checkpoints.files_digest(path) != last.files:
+        logging.warning("%s: not as the run has left it; the run counts as not finished", path)
+        return None
+    return read_summary(folder)
 
 
 def load_config(folder: str | os.PathLike) -> ml_collections.ConfigDict:
@@ -184,8 +250,8 @@ def load_config(folder: str | os.PathLike) -> ml_collections.ConfigDict:
 def _made_by(folder: str | os.PathLike) -> str:
     """Says which version a run is of, where it is not this one."""
     try:
-        version = files.read_json(pathlib.Path(folder) / VERSIONS_FILE).get("noisyjax")
-    except (ValueError, OSError, AttributeError):
+        version = read_versions(folder)[-1]["noisyjax"]
+    except (OSError, IndexError, KeyError):
         return ""
     if version == noisyjax.__version__:
         return ""
@@ -194,18 +260,57 @@ def _made_by(folder: str | os.PathLike) -> str:
 
 def read_summary(folder: str | os.PathLike) -> dict[str, float] | None:
     """Returns the summary of a finished run, or None; also where it is damaged, with a warning."""
-    path = pathlib.Path(folder) / SUMMARY_FILE
+    content = _read_summary(pathlib.Path(folder) / SUMMARY_FILE)
+    return content and content[0]
+
+
+def read_last(folder: str | os.PathLike) -> Last | None:
+    """Returns which checkpoints a finished run has left, or None, as `read_summary`."""
+    content = _read_summary(pathlib.Path(folder) / SUMMARY_FILE)
+    return content and content[1]
+
+
+def check_last(folder: str | os.PathLike, last: Last | None, *, which: str, step: int) -> None:
+    """Raises `checkpoints.Damaged` unless a checkpoint that was read is that of a finished run.
+
+    Args:
+      last: what the run has left, read before the checkpoint; None where it is not finished.
+      which: "latest" or "best".
+      step: of the checkpoint.
+    """
+    expected = step if last is None else getattr(last, which)
+    if step != expected:
+        path = pathlib.Path(folder) / SUMMARY_FILE
+        raise checkpoints.Damaged(
+            f"{path}: the run's {which} checkpoint is that of step {expected}, and of those that "
+            f"can be read it is that of step {step}; give the command that trained it once more: "
+            f"it trains what is missing. Without {path.name} the run counts as not finished, and "
+            f"step {step} is used"
+        )
+
+
+def _read_summary(path: pathlib.Path) -> tuple[dict[str, float], Last] | None:
     if not path.exists():
         return None
     try:
-        numbers = _read_json(path)
-        return {name: math.nan if n is None else float(n) for name, n in numbers.items()}
-    except (ValueError, TypeError) as error:
+        content = _read_json(path)
+        expected, last = content.pop(_DIGEST), Last(**content[_CHECKPOINT])
+        if _digest(content) != expected:
+            raise ValueError(f"{path}: expected the numbers that the run has written, got others")
+        del content[_CHECKPOINT]
+        return {n: math.nan if v is None else float(v) for n, v in content.items()}, last
+    except (ValueError, TypeError, KeyError) as error:
         logging.warning("%s; the run counts as not finished", error)
         return None
 
 
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 @distributed.writer_only
-def write_summary(folder: str | os.PathLike, summary: Mapping[str, float]) -> None:
-    """Writes the summary, which marks a run as finished."""
-    files.write_json(pathlib.Path(folder) / SUMMARY_FILE, dict(summary))
+def write_summary(folder: str | os.PathLike, summary: Mapping[str, float], last: Last) -> None:
+    """Writes the summary, which marks a run as finished, and which checkpoints it is of."""
+    lock.check(folder)
+    content = files.plain({**summary, _CHECKPOINT: last._asdict()})
+    files.write_json(pathlib.Path(folder) / SUMMARY_FILE, {**content, _DIGEST: _digest(content)})

@@ -30,8 +30,16 @@ FILE = "run.lock"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
+# Of this process: the working directory to its file that is locked.
+_HELD: dict[pathlib.Path, Any] = {}
+
+
 class WorkdirLocked(RuntimeError):
     """Another process trains in the working directory."""
+
+
+class WorkdirReplaced(RuntimeError):
+    """What lies at the working directory's path is not what the run has locked."""
 
 
 @contextlib.contextmanager
@@ -51,7 +59,33 @@ def held(folders: str | os.PathLike | Sequence[str | os.PathLike]) -> Iterator[N
             files.check_writable(folder)
             file = stack.enter_context(open(folder / FILE, "a+", encoding="utf-8"))
             _take(file, folder)
+            _HELD[folder] = file
+            stack.callback(_HELD.pop, folder)
         yield
+
+
+def check(folder: str | os.PathLike) -> None:
+    """Raises unless a working directory is still the one that this process holds, if it holds one.
+
+    To be called before each write: a folder that was moved, and another one put in its place, would
+    receive what is not its own.
+
+    Raises:
+      WorkdirReplaced: if the file at its path is not the one that is locked.
+    """
+    folder = pathlib.Path(folder).absolute()
+    if folder not in _HELD:
+        return
+    try:
+        same = os.path.samestat(os.stat(folder / FILE), os.fstat(_HELD[folder].fileno()))
+    except FileNotFoundError:
+        same = False
+    if not same:
+        raise WorkdirReplaced(
+            f"{folder}: expected the working directory that this run has locked, got another one, "
+            "or none, at its path; nothing more is written. Give the same command again, with the "
+            "workdir where it is now"
+        )
 
 
 def _take(file: Any, folder: pathlib.Path) -> None:

@@ -12,7 +12,7 @@ from absl import logging
 
 from noisyjax.core import files
 from noisyjax.train.devices import distributed
-from noisyjax.train.workdir import tensorboard
+from noisyjax.train.workdir import lock, tensorboard
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -77,6 +77,7 @@ class MetricsWriter:
         """Writes one row for a step, which is the number of updates done."""
         if self._file is None:
             return
+        lock.check(self._path.parent)
         # Strict JSON has no NaN.
         row = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with files.naming(self._path):

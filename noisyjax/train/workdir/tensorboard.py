@@ -56,7 +56,10 @@ class EventsWriter:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes numbers by name for a step, which is the number of updates done."""
         for name, value in values.items():
-            self._write(event_pb2.Event(step=step, summary=summary.scalar(name, value)))
+            # Put in afterwards: the function complains of NaN, which is what is undefined.
+            row = summary.scalar(name, 0.0)
+            row.value[0].simple_value = value
+            self._write(event_pb2.Event(step=step, summary=row))
 
     def _write(self, event: event_pb2.Event) -> None:
         event.wall_time = time.time()

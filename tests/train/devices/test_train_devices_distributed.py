@@ -395,7 +395,8 @@ def test_files_are_written_by_one(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     with metrics_log.MetricsWriter(tmp_path) as writer:
         writer.write(1, {"loss": 1.0})
-    config_and_summary.write_summary(tmp_path, {"steps": 1.0})
+    last = config_and_summary.Last(1, None, "")
+    config_and_summary.write_summary(tmp_path, {"steps": 1.0}, last)
     with checkpoints.Checkpoints(tmp_path / "checkpoints", keep=1) as store:
         store.save(1, {"a": np.zeros(2)}, wait=True)
         assert store.steps() == []

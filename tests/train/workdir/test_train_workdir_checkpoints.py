@@ -1,6 +1,7 @@
 import logging
 import os
 import pathlib
+import tempfile
 
 import jax
 import jax.numpy as jnp
@@ -140,6 +141,98 @@ def test_a_reader_moves_nothing(tmp_path):
         assert int(store.restore(state_at(0)).step) == 1
     assert (tmp_path / "c" / "2").is_dir()
     assert not (tmp_path / "damaged").exists()
+
+
+@pytest.mark.parametrize("name", ["a [2]", "q?*[!x]", "#1 %41 ~", "ü", "y" * 250, "line\nline"])
+def test_any_path_will_do(tmp_path, name):
+    folder = tmp_path / name / "checkpoints"
+    fill(folder, {1: 0.2, 2: 0.1, 3: 0.3, 4: 0.4})
+    with reopen(folder) as store:
+        assert store.steps() == [2, 3, 4]
+        assert_same(store.restore(state_at(0)), state_at(4))
+        assert_same(store.restore(state_at(0), which="best"), state_at(2))
+    assert not (folder.parent / "damaged").exists()
+
+
+def test_beside_a_writer_the_newest_is_read(tmp_path, caplog):
+    fill(tmp_path, {1: 0.3}, keep=1)
+    for step, which in ((2, "latest"), (3, "best")):
+        with reopen(tmp_path, read_only=True) as reader:
+            fill(tmp_path, {step: 0.3 - 0.1 * (step - 1)}, keep=1)
+            assert int(reader.restore(state_at(0), which=which).step) == step
+    assert "is bad" not in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs users of Unix")
+def test_without_permission_nothing_is_moved():
+    # Not in pytest's own folder, which other users may not enter.
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        folder = pathlib.Path(place) / "c"
+        fill(folder, {1: None, 2: None})
+        root, hidden = os.geteuid() == 0, folder / "2" / "state"
+        with reopen(folder) as store:
+            hidden.chmod(0)
+            try:
+                if root:
+                    # Who may read everything.
+                    os.seteuid(65534)
+                with pytest.raises(PermissionError):
+                    store.restore(state_at(0))
+            finally:
+                if root:
+                    os.seteuid(0)
+                hidden.chmod(0o700)
+            assert store.steps() == [1, 2]
+            assert_same(store.restore(state_at(0)), state_at(2))
+        assert not (folder.parent / "damaged").exists()
+
+
+@pytest.mark.parametrize("text", ['{"sco', '{"score": "0.1"}', "[" * 10**5, '{"score": null}', ""])
+def test_a_damaged_score_costs_the_score_alone(tmp_path, caplog, text):
+    fill(tmp_path / "c", {1: 0.1, 2: 0.2, 3: 0.3})
+    (tmp_path / "c" / "1" / "metrics" / "metrics").write_text(text)
+    for read_only in (True, False):
+        with reopen(tmp_path / "c", read_only=read_only) as store:
+            assert_same(store.restore(state_at(0)), state_at(3))
+            assert_same(store.restore(state_at(0), which="best"), state_at(2))
+            assert store.best() == 2
+    assert f"{tmp_path}/c/1/metrics/metrics: " in caplog.text
+    assert not (tmp_path / "damaged").exists()
+
+
+def test_a_checkpoint_knows_its_config(tmp_path):
+    with checkpoints.Checkpoints(tmp_path / "c", keep=2, config="one") as store:
+        store.save(1, state_at(1))
+    for config in ("one", None):
+        with reopen(tmp_path / "c", config=config) as store:
+            assert_same(store.restore(state_at(0)), state_at(1))
+    with (
+        reopen(tmp_path / "c", config="other") as store,
+        pytest.raises(checkpoints.OtherRun, match=f"{tmp_path}/c/1: .*another config"),
+    ):
+        store.restore(state_at(0))
+    assert (tmp_path / "c" / "1").is_dir()
+
+
+def test_what_is_read_back_is_what_was_written(tmp_path):
+    with checkpoints.Checkpoints(tmp_path / "c", keep=2) as store:
+        store.save(1, state_at(1))
+        store.read_back(1, state_at(0))
+        truncate_the_largest(tmp_path / "c" / "1" / "state")
+        with pytest.raises(checkpoints.Damaged, match=f"{tmp_path}/c/1: .*cannot be read back"):
+            store.read_back(1, state_at(0))
+
+
+def test_the_digest_of_files_is_of_names_and_contents(tmp_path):
+    assert checkpoints.files_digest(tmp_path / "absent") == ""
+    known = set()
+    for name, content in (("a", b"1"), ("b", b"1"), ("a", b"2")):
+        folder = tmp_path / f"{name}{content.decode()}"
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+        known.add(checkpoints.files_digest(folder))
+    assert len(known) == 3
 
 
 def test_another_dtype_or_shape_is_not_cast(tmp_path):

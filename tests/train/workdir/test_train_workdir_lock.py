@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from noisyjax.train.workdir import lock
+from noisyjax.train.workdir import lock, metrics_log
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -64,6 +64,22 @@ def test_without_locks_of_the_file_system_a_warning_says_so(tmp_path, monkeypatc
     monkeypatch.setattr(fcntl, "flock", flock)
     with caplog.at_level(logging.WARNING, logger="absl"), lock.held(tmp_path):
         assert f"{tmp_path}: cannot be locked ([Errno {errno.ENOLCK}]" in caplog.text
+
+
+def test_a_folder_that_was_replaced_is_noticed(tmp_path):
+    folder = tmp_path / "run"
+    lock.check(folder)
+    with lock.held(folder), metrics_log.MetricsWriter(folder) as writer:
+        writer.write(1, {"loss": 1.0})
+        folder.rename(tmp_path / "moved")
+        with pytest.raises(lock.WorkdirReplaced, match=f"{folder}: expected the working directory"):
+            lock.check(folder)
+        folder.mkdir()
+        (folder / lock.FILE).touch()
+        with pytest.raises(lock.WorkdirReplaced):
+            writer.write(2, {"loss": 1.0})
+    lock.check(folder)
+    assert [path.name for path in folder.iterdir()] == [lock.FILE]
 
 
 def test_a_file_where_the_folder_should_be_is_told(tmp_path):

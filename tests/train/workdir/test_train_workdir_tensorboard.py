@@ -1,3 +1,5 @@
+import logging
+import math
 import struct
 
 from tensorboardX import record_writer
@@ -30,6 +32,15 @@ def test_numbers_come_back_at_once(tmp_path):
     writer.write(3, {"loss": 0.5, "val_dice": 0.25})
     assert read(tmp_path / "events") == [(3, "loss", 0.5), (3, "val_dice", 0.25)]
     writer.close()
+
+
+def test_what_is_undefined_is_written_quietly(tmp_path, caplog):
+    writer = tensorboard.EventsWriter(tmp_path)
+    with caplog.at_level(logging.DEBUG):
+        writer.write(1, {"val_dice_sd": math.nan, "worst": math.inf})
+    writer.close()
+    assert str(read(tmp_path)) == "[(1, 'val_dice_sd', nan), (1, 'worst', inf)]"
+    assert caplog.text == ""
 
 
 def test_a_part_of_a_run_takes_back_what_stands_after_its_start(tmp_path):
