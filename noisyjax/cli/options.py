@@ -1,5 +1,6 @@
 """What the commands share: how they read their arguments and say what is wrong with them."""
 
+import ast
 import contextlib
 import pathlib
 import sys
@@ -32,8 +33,11 @@ def _parse_flags(argv: list[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(shipped_configs.found(argv))
     except (AttributeError, KeyError, IndexError, OSError) as error:
-        # A text of KeyError is its representation.
-        print(f"{argv[0]}: {error.args[0] if error.args else error}", file=sys.stderr)
+        text = str(error.args[0] if len(error.args) == 1 else error)
+        # That of a KeyError may be one within quotes.
+        with contextlib.suppress(ValueError, SyntaxError):
+            text = str(ast.literal_eval(text))
+        print(f"{argv[0]}: --config: {' '.join(text.split())}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -21,17 +21,16 @@ _FLAGS = ("--config", "-config")
 
 def folder() -> pathlib.Path | None:
     """Returns the folder of the configs, None where a copy of the package has none."""
-    beside = pathlib.Path(noisyjax.__file__).parents[1] / NAME
-    if (beside / "cm_trace.py").exists():
-        return beside
+    beside = pathlib.Path(noisyjax.__file__).parents[1]
     try:
         installed = importlib.metadata.files("noisyjax") or []
     except importlib.metadata.PackageNotFoundError:
         installed = []
-    for file in installed:
-        if file.parent.as_posix().endswith(_INSTALLED):
-            return pathlib.Path(os.path.abspath(file.locate())).parent
-    return None
+    listed = [file for file in installed if file.parent.as_posix().endswith(_INSTALLED)]
+    # The last one is where `pip install --target` puts them.
+    places = [beside / NAME, *(file.locate().parent for file in listed[:1]), beside / _INSTALLED]
+    there = (pathlib.Path(os.path.abspath(place)) for place in places)
+    return next((place for place in there if (place / "cm_trace.py").exists()), None)
 
 
 def found(argv: Sequence[str]) -> list[str]:

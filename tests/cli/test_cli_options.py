@@ -41,12 +41,13 @@ def _raise(error):
 
 
 def test_a_field_that_is_not_there_is_one_line(monkeypatch, capsys):
-    for error in (AttributeError("no field 'epoch'"), KeyError("no field 'epoch'")):
+    text = "no field 'epoch'"
+    for error in (AttributeError(text), KeyError(text), KeyError(repr("no field\n'epoch'"))):
         monkeypatch.setattr(app, "parse_flags_with_usage", lambda _, e=error: _raise(e))
         with pytest.raises(SystemExit) as ended:
             options._parse_flags(["train.py"])
         assert ended.value.code == 1
-        assert capsys.readouterr().err == "train.py: no field 'epoch'\n"
+        assert capsys.readouterr().err == "train.py: --config: no field 'epoch'\n"
 
 
 def test_errors_of_what_was_given_are_one_message(tmp_path):

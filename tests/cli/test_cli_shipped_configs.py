@@ -2,6 +2,8 @@ import importlib
 import pathlib
 import sys
 
+import pytest
+
 import noisyjax
 from noisyjax.cli import shipped_configs
 
@@ -20,16 +22,24 @@ def test_a_config_of_the_package_is_found_from_any_folder(tmp_path, monkeypatch)
     assert shipped_configs.found(given)[1] == given[1]
 
 
-class _File(pathlib.PurePosixPath):
-    def locate(self):
-        return pathlib.Path("/prefix/lib/site") / self
+@pytest.mark.parametrize("place", ["share", "lib/site/share"])
+def test_a_wheel_has_put_them_where_it_says(tmp_path, monkeypatch, place):
+    site, configs = tmp_path / "lib/site", tmp_path / place / "noisyjax/configs"
+    listed = []
+    for name in ("noisyjax/cli/train.py", "../../share/noisyjax/configs/cm_trace.py"):
+        listed.append(importlib.metadata.PackagePath(name))
+        listed[-1].dist = importlib.metadata.PathDistribution(site / "noisyjax.dist-info")
+    monkeypatch.setattr(noisyjax, "__file__", str(site / "noisyjax" / "__init__.py"))
+    monkeypatch.setattr(importlib.metadata, "files", lambda _: listed)
+    assert shipped_configs.folder() is None
+    configs.mkdir(parents=True)
+    (configs / "cm_trace.py").touch()
+    assert shipped_configs.folder() == configs
 
 
-def test_a_wheel_has_put_them_where_it_says(tmp_path, monkeypatch):
+def test_a_package_without_them_finds_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(noisyjax, "__file__", str(tmp_path / "noisyjax" / "__init__.py"))
-    names = ("noisyjax/cli/train.py", "../../share/noisyjax/configs/adl.py")
-    monkeypatch.setattr(importlib.metadata, "files", lambda _: [_File(name) for name in names])
-    assert shipped_configs.folder() == pathlib.Path("/prefix/share/noisyjax/configs")
     monkeypatch.setattr(importlib.metadata, "files", lambda _: None)
     assert shipped_configs.folder() is None
     assert shipped_configs.found(["--config=configs/adl.py"]) == ["--config=configs/adl.py"]
