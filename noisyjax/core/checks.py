@@ -71,8 +71,29 @@ def not_empty(name: str, array: Any) -> None:
         raise ValueError(f"{name}: expected axes of at least one voxel, got shape {array.shape}")
 
 
+def masks(**arrays: Any) -> None:
+    """Raises unless the arrays, by the names of the arguments, are masks: bool, or None for none.
+
+    Nothing else is taken for a mask: ``~`` of an integer is no complement, a probability is above 0
+    nearly everywhere, and of several classes one has to be chosen.
+
+    >>> masks(where=None, mask=np.zeros(3, np.uint8))
+    Traceback (most recent call last):
+    ...
+    ValueError: mask: expected a mask (bool, such as labels == 1), got uint8
+    """
+    for name, array in arrays.items():
+        if array is not None and np.dtype(array.dtype) != bool:
+            raise ValueError(
+                f"{name}: expected a mask (bool, such as labels == 1), got {array.dtype}"
+            )
+
+
 def ids(name: str, array: Any, *, masks: bool = False) -> None:
     """Raises unless an array holds class ids: whole numbers, or with `masks` also bool.
+
+    Ids have 32 bits. Those of a host array that have more are refused, for JAX would cut them off,
+    which makes ``2**32 + 1`` class 1; under ``jit`` it has done so before they come here.
 
     >>> ids("labels", np.zeros(3))
     Traceback (most recent call last):
@@ -82,6 +103,10 @@ def ids(name: str, array: Any, *, masks: bool = False) -> None:
     if np.dtype(array.dtype).kind not in ("biu" if masks else "iu"):
         also = " or bool (a mask)" if masks else ""
         raise ValueError(f"{name}: expected integers (class ids){also}, got {array.dtype}")
+    if isinstance(array, np.ndarray) and array.dtype.itemsize > 4 and array.size:
+        for value in (int(array.min()), int(array.max())):
+            if not -(2**31) <= value < 2**31:
+                raise ValueError(f"{name}: expected class ids of 32 bits, got {value}")
 
 
 def one_of(name: str, value: Any, known: Collection[Any]) -> None:

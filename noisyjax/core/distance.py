@@ -39,6 +39,7 @@ def distance_transform(
     Array([[ 9.,  4.,  1.,  0.],
            [10.,  5.,  2.,  1.]], dtype=float32)
     """
+    checks.masks(mask=mask)
     checks.rank("mask", mask, range(1, 9))
     sizes = voxel_sizes(spacing, mask.ndim)
     distances = jnp.square(line_distance(mask, axis=0) * sizes[0])
@@ -58,6 +59,7 @@ def taxicab_distance(mask: Bool[Array, "*S"]) -> Float[Array, "*S"]:
     Array([[3., 2., 1., 0.],
            [4., 3., 2., 1.]], dtype=float32)
     """
+    checks.masks(mask=mask)
     steps = jnp.where(mask, jnp.inf, 0.0)
 
     def spread(nearest, here):
@@ -94,6 +96,7 @@ def line_distance(mask: Bool[Array, "*S"], *, axis: int) -> Float[Array, "*S"]:
 
     It is ``[*S]`` float32 in voxels, +inf on lines without background.
     """
+    checks.masks(mask=mask)
     lines = jnp.moveaxis(mask, axis, 0)
 
     # Two scans over the planes of the axis: on CPU several times faster than cumulative maxima of

@@ -37,6 +37,7 @@ def dilate(
     >>> dilate(jnp.array([0, 0, 0, 1, 0, 0], bool), radius=1).astype(int)
     Array([0, 0, 1, 1, 1, 0], dtype=int32)
     """
+    checks.masks(mask=mask)
     checks.one_of("structure", structure, STRUCTURES)
     checks.one_of("border_value", border_value, (0, 1))
     if isinstance(radius, int | float):
@@ -68,6 +69,7 @@ def erode(
     >>> erode(jnp.array([1, 1, 1, 1, 0, 0], bool), radius=1).astype(int)
     Array([0, 1, 1, 0, 0, 0], dtype=int32)
     """
+    checks.masks(mask=mask)
     checks.one_of("border_value", border_value, (0, 1))
     return ~dilate(
         ~mask, radius=radius, structure=structure, spacing=spacing, border_value=1 - border_value

@@ -74,6 +74,7 @@ def sample_corners(
     >>> sample_corners(jax.random.key(0), volume, size=(4, 9), count=3)[:, 1]
     Array([0, 0, 0], dtype=int32)
     """
+    checks.masks(foreground=foreground)
     shape = foreground.shape
     _check(shape, size, count, foreground_share)
     anywhere_key, share_key, voxel_key = jax.random.split(key, 3)

@@ -80,6 +80,7 @@ def dice_optimal_threshold(m: Marginal, *, where: Mask | None = None) -> Float[A
     >>> dice_optimal_threshold(jnp.array([0.9, 0.6, 0.4, 0.1])).round(4)
     Array(0.38, dtype=float32)
     """
+    checks.masks(where=where)
     if where is not None:
         checks.shape("where", where, m.shape, like="m")
         # A voxel of probability 0 is in no mask and adds to no sum.
@@ -119,6 +120,7 @@ def expected_dice(
     >>> expected_dice(jnp.array([1, 1, 1, 0]), jnp.array([0.9, 0.6, 0.4, 0.1])).round(4)
     Array(0.76, dtype=float32)
     """
+    checks.masks(where=where)
     both, either = _sums(*_counted(s, m, where))
     filled = either > _EMPTY
     return jnp.where(filled, 2 * both / jnp.where(filled, either, 1), 1.0)
@@ -155,6 +157,7 @@ def decide(
     rule = checks.lookup("decision", decision, DECISIONS)
     if probs.shape[-1] < 2:
         raise ValueError(f"probs: expected at least two classes, got shape {list(probs.shape)}")
+    checks.masks(where=where)
     if where is not None:
         checks.shape("where", where, probs.shape[:-1], like="probs")
         probs = jnp.where(where[..., None], probs, 0)

@@ -32,6 +32,7 @@ from noisyjax.fusion import patterns, rows
 WINDOW = 11
 
 
+@patterns.checked_on_host
 @functools.partial(
     jax.jit,
     static_argnames=("num_classes", "window", "bias", "consensus", "max_iterations", "tolerance"),

@@ -30,6 +30,7 @@ _MOST_RATERS = 10
 _SLACK = 1e-6
 
 
+@patterns.checked_on_host
 @functools.partial(jax.jit, static_argnames="num_classes")
 def jaccard_median(
     labels: Integer[Array, "R *S"],

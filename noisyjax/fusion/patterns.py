@@ -8,8 +8,9 @@ Of a folder of images they are counted on the host, one image after the other (`
 `tally`), fused, and brought back to the voxels of each image (`spread`).
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,12 +44,24 @@ def check(
     ValueError: num_classes: expected at least 2, got 1
     """
     checks.ids("labels", labels)
+    checks.masks(rater_mask=rater_mask)
     checks.at_least("num_classes", num_classes, 2)
     if labels.ndim <= leading or 0 in labels.shape:
         axes = "[N, R, *S]" if leading > 1 else "[R, *S]"
         raise ValueError(f"labels: expected {axes}, none of it 0, got {list(labels.shape)}")
     if rater_mask is not None:
         checks.shape("rater_mask", rater_mask, labels.shape[:leading], like="labels")
+
+
+def checked_on_host(fuse: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a compiled fusion check ids before JAX cuts those of a host array to 32 bits."""
+
+    @functools.wraps(fuse)
+    def checked(labels: Any, *args: Any, **options: Any) -> Any:
+        checks.ids("labels", labels)
+        return fuse(labels, *args, **options)
+
+    return checked
 
 
 def check_counted(
@@ -89,6 +102,7 @@ def ballots(
     >>> ballots(jnp.array([[0, 1, 255], [1, 1, 0]]), 2, jnp.array([True, False])).tolist()
     [[0, 1, 2], [2, 2, 2]]
     """
+    checks.masks(rater_mask=rater_mask)
     valid = (labels >= 0) & (labels < num_classes)
     if rater_mask is not None:
         valid &= rater_mask[..., None]

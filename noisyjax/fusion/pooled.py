@@ -36,6 +36,7 @@ PRIOR_UPDATES = ("kept", "estimated")
 _STATIC = ("num_classes", "prior_update", "exclude_consensus", "max_iterations", "tolerance")
 
 
+@patterns.checked_on_host
 @functools.partial(jax.jit, static_argnames=_STATIC)
 def staple(
     labels: Integer[Array, "R *S"],
@@ -111,6 +112,7 @@ def staple(
     return fused._replace(probs=fused.probs[0])
 
 
+@patterns.checked_on_host
 @functools.partial(jax.jit, static_argnames=_STATIC)
 def pooled_staple(
     labels: Integer[Array, "N R *S"],

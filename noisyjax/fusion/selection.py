@@ -26,6 +26,7 @@ _SLACK = 1e-6
 _STATIC = ("num_classes", "alpha", "max_iterations")
 
 
+@patterns.checked_on_host
 @functools.partial(jax.jit, static_argnames=_STATIC)
 def simple(
     labels: Integer[Array, "R *S"],

@@ -55,6 +55,7 @@ def _check_cms(cms: Array, probs: tuple[int, ...], *, like: str) -> None:
 
 def _kept(labels: Array, rater_mask: Array | None, where: Array | None = None) -> Array | None:
     """Returns which labels count, ``[R, *S]``, or None for all of them."""
+    checks.masks(rater_mask=rater_mask, where=where)
     if rater_mask is None:
         return where
     present = rater_mask.reshape((-1,) + (1,) * (labels.ndim - 1))
@@ -111,6 +112,10 @@ def mixed_nll(
     clean = entropy.clean_labels(labels, keep, logits.shape[-1])
     # Only the row of the given label is needed: L terms a pixel instead of L * L.
     rows = jnp.take_along_axis(cms, clean[..., None, None], axis=-2)[..., 0, :]
+    if keep is not None:
+        # NaN where nothing counts would reach the gradient.
+        rows = jnp.where(keep[..., None], rows, 1.0)
+        logits = jnp.where(keep.any(0)[..., None], logits, 0.0)
     log_probs = jax.nn.log_softmax(logits)[None]
     losses = -_log_weighted_sum(log_probs, rows)
     return losses if keep is None else jnp.where(keep, losses, 0.0)

@@ -6,6 +6,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from noisyjax.core import checks
+from noisyjax.losses import probabilities
 
 
 def clean_labels(
@@ -16,6 +17,8 @@ def clean_labels(
     Labels that are kept but are no class become `num_classes`, which a gather turns into NaN: a
     wrong label shows, instead of counting as some class (-1 would be read from the end).
     """
+    checks.ids("labels", labels)
+    checks.masks(keep=keep)
     labels = labels.astype(jnp.int32)
     labels = jnp.where((labels < 0) | (labels >= num_classes), num_classes, labels)
     return labels if keep is None else jnp.where(keep, labels, 0)
@@ -42,12 +45,15 @@ def cross_entropy(
     Array([0.6931, 0.    , 0.    ], dtype=float32)
     """
     checks.ids("labels", labels)
+    checks.masks(where=where)
     checks.shape("labels", labels, logits.shape[:-1], like="logits")
     keep = where
     if ignore is not None:
         known = labels != ignore
         keep = known if where is None else known & where
     # optax gives NaN for a label out of range and NaN times 0 stays NaN: clean before the gather.
+    if keep is not None:
+        logits = jnp.where(keep[..., None], logits, 0.0)
     losses = optax.softmax_cross_entropy_with_integer_labels(
         logits, clean_labels(labels, keep, logits.shape[-1])
     )
@@ -72,10 +78,20 @@ def soft_cross_entropy(
     Array([0.6931], dtype=float32)
     """
     checks.shape("targets", targets, logits.shape, like="logits")
-    if where is None:
-        return optax.softmax_cross_entropy(logits, targets)
-    targets = jnp.where(where[..., None], targets, 0.0)
-    return jnp.where(where, optax.softmax_cross_entropy(logits, targets), 0.0)
+    if where is not None:
+        logits, targets = _counting(logits, targets, where)
+    losses = optax.softmax_cross_entropy(_within_range(logits), targets)
+    losses = probabilities.refuse_others(losses, targets)
+    return losses if where is None else jnp.where(where, losses, 0.0)
+
+
+def _counting(
+    logits: Array, targets: Array, where: Array
+) -> tuple[Float[Array, "*S L"], Float[Array, "*S L"]]:
+    """Returns both, 0 where a pixel does not count: NaN there would reach the gradient."""
+    checks.masks(where=where)
+    checks.shape("where", where, logits.shape[:-1], like="logits")
+    return tuple(jnp.where(where[..., None], values, 0.0) for values in (logits, targets))
 
 
 def generalised_cross_entropy(
@@ -106,9 +122,10 @@ def generalised_cross_entropy(
         raise ValueError(f"q: expected a number in (0, 1], got {q}")
     checks.shape("targets", targets, logits.shape, like="logits")
     if where is not None:
-        targets = jnp.where(where[..., None], targets, 0.0)
+        logits, targets = _counting(logits, targets, where)
     # By way of the logarithm, for the slope of p^q has no bound at 0.
-    return jnp.sum(targets * -jnp.expm1(q * jax.nn.log_softmax(logits)), axis=-1) / q
+    losses = jnp.sum(targets * -jnp.expm1(q * jax.nn.log_softmax(logits)), axis=-1) / q
+    return probabilities.refuse_others(losses, targets)
 
 
 def bootstrapped_cross_entropy(
@@ -141,7 +158,18 @@ def bootstrapped_cross_entropy(
     if not 0 <= beta <= 1:
         raise ValueError(f"beta: expected a number in [0, 1], got {beta}")
     checks.shape("targets", targets, logits.shape, like="logits")
+    if where is not None:
+        logits, targets = _counting(logits, targets, where)
     own = jax.nn.softmax(logits)
     if hard:
         own = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=logits.dtype)
     return soft_cross_entropy(logits, beta * targets + (1 - beta) * own, where=where)
+
+
+def _within_range(logits: Float[Array, "*S L"]) -> Float[Array, "*S L"]:
+    """Returns logits whose largest is 0 and whose least a finite number.
+
+    Cross-entropies and their gradients have products of a probability of 0 and its logarithm.
+    """
+    below = logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
+    return jnp.maximum(below, jnp.finfo(logits.dtype).min / 4)

@@ -40,6 +40,8 @@ def ssn_nll(
     1.3863
     """
     checks.shape("labels", labels, logits.shape[1:-1], like="logits")
+    checks.ids("labels", labels)
+    checks.masks(where=where)
     checks.at_least("draws", len(logits), 1)
     logits = _at_least_float32(logits)
 

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
 from noisyjax.core import checks
+from noisyjax.losses import probabilities
 
 SoftMask = Num[Array, "*S"] | Bool[Array, "*S"]
 
@@ -22,7 +23,7 @@ def soft_dice(
     .. math:: 1 - \frac{1}{L} \sum_l
               \frac{2 \sum_i p_{il} t_{il} + s}{\sum_i p_{il}^k + \sum_i t_{il}^k + s}
 
-    Its gradient is finite everywhere.
+    Its gradient is finite everywhere. What is no probability, in `probs` or `targets`, gives NaN.
 
     Args:
       probs: predicted probabilities, ``[*S, L]``.
@@ -49,16 +50,14 @@ def soft_dice(
                 f"got shape {probs.shape}"
             )
         probs, targets = probs[..., 1:], targets[..., 1:]
-    if where is not None:
-        probs = jnp.where(where[..., None], probs, 0.0)
-        targets = jnp.where(where[..., None], targets, 0.0)
+    probs, targets = _counting(probs, targets, where)
     space = tuple(range(probs.ndim - 1))
     above = 2.0 * jnp.sum(probs * targets, axis=space) + smooth
     below = jnp.sum(probs**power, axis=space) + jnp.sum(targets**power, axis=space) + smooth
     # The inner `where` keeps the quotient of the branch that is not taken out of the gradient.
     filled = below > 0.0
     dice = jnp.where(filled, above / jnp.where(filled, below, 1.0), 1.0)
-    return 1.0 - jnp.mean(dice)
+    return probabilities.refuse_others(1.0 - jnp.mean(dice), probs, targets)
 
 
 def noise_robust_dice(
@@ -77,7 +76,7 @@ def noise_robust_dice(
     Gamma 2 and power 2 give the soft Dice loss of power 2, gamma 1 a mean absolute error over the
     size of the class. All classes count, the background too. The published code sums over the
     pixels of a batch, here it is those of one example; only so examples can be weighed. The
-    gradient is finite everywhere.
+    gradient is finite everywhere. What is no probability gives NaN.
 
     Args:
       probs: predicted probabilities, ``[*S, L]``.
@@ -100,13 +99,24 @@ def noise_robust_dice(
     if not 1 <= gamma <= 2:
         raise ValueError(f"gamma: expected a number in [1, 2], got {gamma}")
     checks.shape("targets", targets, probs.shape, like="probs")
-    if where is not None:
-        probs = jnp.where(where[..., None], probs, 0.0)
-        targets = jnp.where(where[..., None], targets, 0.0)
+    probs, targets = _counting(probs, targets, where)
     space = tuple(range(probs.ndim - 1))
     above = jnp.sum(jnp.abs(probs - targets) ** gamma, axis=space)
     below = jnp.sum(probs**power, axis=space) + jnp.sum(targets**power, axis=space)
-    return jnp.mean(above / (below + 1e-5))
+    return probabilities.refuse_others(jnp.mean(above / (below + 1e-5)), probs, targets)
+
+
+def _counting(
+    probs: Array, targets: Array, where: Array | None
+) -> tuple[Float[Array, "*S L"], Float[Array, "*S L"]]:
+    """Returns both, 0 where a pixel does not count, in float32 at least."""
+    checks.masks(where=where)
+    probs, targets = probabilities.at_least_float32(probs, targets)
+    if where is None:
+        return probs, targets
+    checks.shape("where", where, probs.shape[:-1], like="probs")
+    where = where[..., None]
+    return jnp.where(where, probs, 0.0), jnp.where(where, targets, 0.0)
 
 
 def jml(
@@ -123,7 +133,8 @@ def jml(
 
     with ``A = sum(p + t)``, ``P = sum(p t)`` and ``Delta = sum(abs(p - t))``. For targets of 0 and
     1 both are the soft Jaccard loss, which for soft ones prefers masks of 0 and 1 to the target
-    itself. Two empty masks cost 0. The gradient is finite everywhere.
+    itself. Two empty masks cost 0. The gradient is finite everywhere. What is no probability gives
+    NaN.
 
     Args:
       probs: p, of one class against the rest, ``[*S]``, in ``[0, 1]``; several classes by `vmap`.
@@ -179,17 +190,13 @@ def _sums(
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     """Returns ``sum(p + t)``, ``sum(p t)`` and ``sum(abs(p - t))``, in float32 at least."""
     checks.shape("targets", targets, probs.shape, like="probs")
-    # Sums of half-precision numbers end at 65504.
-    dtype = jnp.promote_types(probs.dtype, jnp.float32)
-    probs, targets = probs.astype(dtype), targets.astype(dtype)
+    checks.masks(where=where)
+    probs, targets = probabilities.at_least_float32(probs, targets)
     if where is not None:
         checks.shape("where", where, probs.shape, like="probs")
         probs, targets = jnp.where(where, probs, 0.0), jnp.where(where, targets, 0.0)
-    return (
-        jnp.sum(probs + targets),
-        jnp.sum(probs * targets),
-        jnp.sum(jnp.abs(probs - targets)),
-    )
+    sums = jnp.sum(probs + targets), jnp.sum(probs * targets), jnp.sum(jnp.abs(probs - targets))
+    return tuple(probabilities.refuse_others(total, probs, targets) for total in sums)
 
 
 def _quotient(above: Array, below: Array, dtype: jnp.dtype) -> Float[Array, ""]:
@@ -198,5 +205,5 @@ def _quotient(above: Array, below: Array, dtype: jnp.dtype) -> Float[Array, ""]:
     A gradient reaches 2 / below on its way back to a dtype, and squares what is below.
     """
     least = max(1e-18, 4.0 / float(jnp.finfo(dtype).max))
-    filled = below > least
+    filled = ~(below <= least)  # NaN too, which shows
     return jnp.where(filled, above / jnp.where(filled, below, 1.0), 0.0)

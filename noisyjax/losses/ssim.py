@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from noisyjax.core import blur, checks
+from noisyjax.losses import probabilities
 
 
 def ssim(
@@ -67,7 +68,7 @@ def ssim_loss(
 ) -> Float[Array, ""]:
     """Returns 1 minus the mean structural similarity of one example, in ``[0, 2]``: 0 is equality.
 
-    Its gradient is finite everywhere.
+    Its gradient is finite everywhere. What is no probability gives NaN.
 
     Args:
       probs: predicted probabilities, ``[*S, L]``.
@@ -91,4 +92,6 @@ def ssim_loss(
     def of_class(p: Array, t: Array) -> Array:
         return ssim(p, t, window=window, sigma=sigma)
 
-    return 1.0 - jnp.mean(jax.vmap(of_class, in_axes=(-1, -1))(probs, targets))
+    probs, targets = probabilities.at_least_float32(probs, targets)
+    loss = 1.0 - jnp.mean(jax.vmap(of_class, in_axes=(-1, -1))(probs, targets))
+    return probabilities.refuse_others(loss, probs, targets)

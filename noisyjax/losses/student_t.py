@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
 from noisyjax.core import checks
+from noisyjax.losses import probabilities
 
 # Beyond it the distribution is normal to the last digit of float32.
 _LARGEST_RAW_NU = 40.0
@@ -26,7 +27,8 @@ def t_loss(
 
     All V pixels are one vector. The fewer the degrees of freedom ``nu = exp(raw_nu) + 1e-8``, which
     are learnt beside the network, the less weigh the images with large errors. The loss may be
-    negative, grows with V, and values of images of different sizes do not compare.
+    negative, grows with V, and values of images of different sizes do not compare. What is no
+    probability gives NaN.
 
     Args:
       probs: p, probability of the foreground, ``[*S]``.
@@ -42,12 +44,15 @@ def t_loss(
     1.8379
     """
     checks.shape("labels", labels, probs.shape, like="probs")
+    checks.masks(where=where)
     dtype = jnp.promote_types(jnp.result_type(probs), jnp.float32)
-    squares = jnp.square(labels.astype(dtype) - probs.astype(dtype))
-    size = jnp.asarray(probs.size, dtype)
+    probs, labels = probs.astype(dtype), labels.astype(dtype)
     if where is not None:
         checks.shape("where", where, probs.shape, like="probs")
-        squares = jnp.where(where, squares, 0.0)
+        probs, labels = jnp.where(where, probs, 0.0), jnp.where(where, labels, 0.0)
+    squares = jnp.square(labels - probs)
+    size = jnp.asarray(probs.size, dtype)
+    if where is not None:
         size = jnp.sum(where, dtype=jnp.int32).astype(dtype)
     log_precision = jnp.asarray(log_precision, dtype)
     total = jnp.exp(log_precision) * jnp.sum(squares)
@@ -58,4 +63,5 @@ def t_loss(
     # nu before those of the difference do.
     gammas = jax.scipy.special.betaln(half_nu, half) - jax.scipy.special.gammaln(half)
     scale = half * (jnp.log(jnp.pi * (nu + total)) - log_precision)
-    return jnp.where(size > 0, gammas + scale + half_nu * jnp.log1p(total / nu), 0.0)
+    loss = jnp.where(size > 0, gammas + scale + half_nu * jnp.log1p(total / nu), 0.0)
+    return probabilities.refuse_others(loss, probs, labels)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from noisyjax.core import checks
+from noisyjax.losses import probabilities
 
 Labels = Integer[Array, "M *S"] | Bool[Array, "M *S"]
 RaterMask = Bool[Array, "M"] | None
@@ -36,7 +37,7 @@ def weighted_cross_entropy(
     .. math:: \frac{1}{NM} \sum_{m,i} e^{-\sigma_i^m} CE(p_i, y_i^m) + \frac{\sigma_i^m}{2}
 
     It is 0 without any annotation. A label of probability 0 costs about 87 in float32, without
-    gradient.
+    gradient. What is no probability gives NaN.
 
     Args:
       p: probability of the foreground, ``[*S]``. From a sigmoid that saturates no gradient comes;
@@ -53,7 +54,7 @@ def weighted_cross_entropy(
     _check("p", p, labels, sigma, rater_mask)
     probability = jnp.where(_foreground(labels), p[None], 1 - p[None])
     losses = -jnp.log(jnp.maximum(probability, jnp.finfo(p.dtype).tiny))
-    return _weighted_mean(losses, sigma, rater_mask)
+    return probabilities.refuse_others(_weighted_mean(losses, sigma, rater_mask), p)
 
 
 def weighted_cross_entropy_of_logits(
@@ -86,12 +87,12 @@ def weighted_dice(
     `weighted_cross_entropy`.
     """
     _check("p", p, labels, sigma, rater_mask)
+    p, sigma = probabilities.at_least_float32(p, _cleaned(sigma, rater_mask))
     targets = _foreground(labels).astype(p.dtype)
-    sigma = _cleaned(sigma, rater_mask)
     above = _total(jnp.exp(-sigma) * jnp.square(p[None] - targets))
     below = jnp.sum(jnp.square(p)) + _total(targets)
     losses = _ratio(above, below) + _total(sigma) / (2 * p.size)
-    return _mean(losses, rater_mask)
+    return probabilities.refuse_others(_mean(losses, rater_mask), p)
 
 
 def calibration_maps(labels: Labels, sigma: Float[Array, "M *S"]) -> Float[Array, "M *S"]:
@@ -137,7 +138,7 @@ def confidence_score(
     >>> confidence_score(jnp.full((2, 8), 0.5)).round(4)
     Array(0.6931, dtype=float32)
     """
-    mean = _mean(maps, rater_mask)
+    mean = _mean(*probabilities.at_least_float32(maps), rater_mask)
     entropy = _entropy(mean) + _entropy(1 - mean) if two_sided else _entropy(mean)
     return _ratio(jnp.sum(entropy), jnp.sum(mean))
 
@@ -165,7 +166,7 @@ def agreement_score(
     >>> agreement_score(maps).round(4), agreement_score(maps, normalised=True).round(4)
     (Array(0.6667, dtype=float32), Array(0.3333, dtype=float32))
     """
-    maps = _cleaned(maps, rater_mask)
+    (maps,) = probabilities.at_least_float32(_cleaned(maps, rater_mask))
     # M cancels against the sum over m below.
     score = _ratio(4 * jnp.sum(_variance(maps, rater_mask)), jnp.sum(_mean(maps, rater_mask)))
     if not normalised:
@@ -179,6 +180,7 @@ def _check(name: str, p: Array, labels: Labels, sigma: Array, rater_mask: RaterM
     checks.ids("labels", labels, masks=True)
     checks.shape("labels", labels, (None, *p.shape), like=name)
     checks.shape("sigma", sigma, labels.shape, like="labels")
+    checks.masks(rater_mask=rater_mask)
     if rater_mask is not None:
         checks.shape("rater_mask", rater_mask, labels.shape[:1], like="labels")
 
@@ -193,6 +195,7 @@ def _present(rater_mask: RaterMask, raters: int) -> int | Integer[Array, ""]:
 
 def _cleaned(values: Float[Array, "M *S"], rater_mask: RaterMask) -> Float[Array, "M *S"]:
     """Zeros in place of the annotations that the image lacks."""
+    checks.masks(rater_mask=rater_mask)
     if rater_mask is None:
         return values
     return jnp.where(rater_mask.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
@@ -211,7 +214,7 @@ def _variance(values: Float[Array, "M *S"], rater_mask: RaterMask) -> Float[Arra
 def _weighted_mean(
     losses: Float[Array, "M *S"], sigma: Float[Array, "M *S"], rater_mask: RaterMask
 ) -> Float[Array, ""]:
-    sigma = _cleaned(sigma, rater_mask)
+    losses, sigma = probabilities.at_least_float32(losses, _cleaned(sigma, rater_mask))
     return jnp.mean(_mean(jnp.exp(-sigma) * losses + sigma / 2, rater_mask))
 
 
@@ -221,7 +224,7 @@ def _total(values: Float[Array, "M *S"]) -> Float[Array, "M"]:
 
 def _ratio(above: Float[Array, "*T"], below: Float[Array, "*T"]) -> Float[Array, "*T"]:
     """The quotient, 0 where nothing stands below; its gradient is finite there as well."""
-    filled = below > 0
+    filled = ~(below <= 0)  # NaN too, which shows
     return jnp.where(filled, above / jnp.where(filled, below, 1.0), 0.0)
 
 

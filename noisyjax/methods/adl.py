@@ -184,7 +184,8 @@ def _loss_fn(method: base.Method, num_examples: int) -> Callable[..., tuple]:
             "method": aux.records,
         }
         share = ((removed * weight).sum(), weight.sum())
-        metrics = {**aux.metrics, "removed": share}
+        taught = aux.metrics.get(base.LEARNING, (kept["weight"].sum(), count))[0]
+        metrics = {**aux.metrics, "removed": share, base.LEARNING: (taught, weight.sum())}
         return total, (count, aux._replace(metrics=metrics, records=records))
 
     return loss_fn

@@ -9,13 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from noisyjax import decisions
-from noisyjax.core import rng
+from noisyjax.core import checks, rng
 
 Variables = dict[str, Any]
 Batch = dict[str, Array]
 Sum = Float[Array, ""]
 
 DECISIONS = tuple(decisions.DECISIONS)
+
+# Metric of methods that leave examples out by a threshold of their own: the share of the examples
+# that taught what predicts. A run in which it is next to nothing says so.
+LEARNING = "learning"
 
 
 class Prediction(NamedTuple):
@@ -61,7 +65,8 @@ class Aux(NamedTuple):
     """What a loss returns beside its value.
 
     Attributes:
-      metrics: name to (sum, count), to be added over devices and divided after.
+      metrics: name to (sum, count), to be added over devices and divided after; `LEARNING` where
+        a threshold may starve what predicts.
       model_state: the network's updated statistics (batch normalisation), or an empty dict.
       losses: loss of each example, whatever its weight, ``[B]``, or None.
       records: arrays that are added over devices and then given to `Method.record`, or None.
@@ -140,6 +145,7 @@ def sample_rater(
 
     `key` is the run's `rng.root_key`, `step` the number of updates done.
     """
+    checks.masks(rater_mask=rater_mask)
     keys = rng.example_keys(rng.purpose_key(key, "raters"), ids, epoch=step + 1)
 
     def draw(key: Array, present: Array) -> Array:

@@ -69,7 +69,11 @@ def build(
         # Over all devices, either network learns from the same number of examples.
         count = (weight * easy[0]).sum()
         agreed = (weight * (easy[0] & easy[1])).sum()
-        metrics = {"loss": (total, count), "agreed": (agreed, count)}
+        metrics = {
+            "loss": (total, count),
+            "agreed": (agreed, count),
+            base.LEARNING: (count, weight.sum()),
+        }
         aux = base.Aux(metrics, network.merge(*states), losses[0] + losses[1])
         return total, (count, aux)
 
@@ -92,6 +96,7 @@ def smallest(
     Of the present examples the given share is marked, rounded up. `axis_name` is the device axis
     over which they are ranked, or None.
     """
+    checks.masks(present=present)
     values = jnp.where(present, jax.lax.stop_gradient(losses), jnp.inf)
     start, everything = 0, values
     if axis_name is not None:

@@ -106,6 +106,7 @@ def build(
             "consistency": distance,
             "taught": is_taught.astype(jnp.float32),
             "averaged": jnp.broadcast_to(1.0 - large, weight.shape),
+            base.LEARNING: jnp.broadcast_to(1.0 - large * (predictor == "teacher"), weight.shape),
         }
         return base.weighted(losses, weight, metrics, {**state, COLLECTION: kept})
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
+from noisyjax.core import checks
 from noisyjax.losses import confusion
 
 # Share of the counts that a batch replaces.
@@ -71,6 +72,8 @@ def joint_counts(
     `posterior` is the probability of each true class given all labels. An id that is no class
     counts nowhere, and a rater who did not label the image has zeros.
     """
+    checks.ids("labels", labels)
+    checks.masks(rater_mask=rater_mask)
     label = jax.nn.one_hot(labels, posterior.shape[-1])
     label = label * rater_mask.reshape(-1, *(1,) * labels.ndim)
     return jnp.einsum("r...i,...j->rij", label, posterior) / posterior[..., 0].size

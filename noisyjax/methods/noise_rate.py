@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from noisyjax.core import checks
+
 _ITERATIONS = 200
 # Least variance within the groups as a share of the variance of all: a few losses that happen to be
 # equal are no group.
@@ -67,6 +69,7 @@ def estimate_noise_rate(
     >>> float(estimated.rate.round(3)), float(estimated.gap.round(3))
     (0.25, 0.5)
     """
+    checks.masks(where=where)
     known = jnp.isfinite(losses) if where is None else where & jnp.isfinite(losses)
     number = jnp.maximum(known.sum(), 1).astype(jnp.float32)
     values = jnp.where(known, losses, 0.0)

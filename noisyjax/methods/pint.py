@@ -74,7 +74,11 @@ def build(
         targets = labels + noise[..., None] * (pseudo - labels)
         output, state = network.segment(segmenter, variables, batch, keys[:, 0])
         losses = trust * compare(output.logits, targets)
-        metrics = {"label_noise": noise.mean(tuple(range(1, noise.ndim))), "image_weight": trust}
+        metrics = {
+            "label_noise": noise.mean(tuple(range(1, noise.ndim))),
+            "image_weight": trust,
+            base.LEARNING: trust,
+        }
         return base.weighted(losses, weight, metrics, state)
 
     init = functools.partial(network.init_segmenter, segmenter)

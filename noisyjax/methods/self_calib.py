@@ -184,6 +184,7 @@ def calibrated_label(
     >>> calibrated_label(scores, labels, jnp.array([True, True, False])).round(4)
     Array([[0.25, 0.75]], dtype=float32)
     """
+    checks.masks(rater_mask=rater_mask)
     known = rater_mask.reshape(-1, *(1,) * (scores.ndim - 1))
     # A finite number, for an image without any rater.
     weights = jax.nn.softmax(jnp.where(known, scores, -1e9), axis=0)

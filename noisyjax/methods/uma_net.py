@@ -208,6 +208,8 @@ def _loss(setup: _Setup, variables, batch, key, step):
         alpha = base.ramp(step, setup.ramp_steps)
         losses += example_weight * setup.consistency_weight * alpha * distance
     metrics = {"nll": nll, "high_quality": is_high_quality, "consistency": distance}
+    if setup.scored_from is not None:
+        metrics[base.LEARNING] = is_high_quality
     return base.weighted(losses, weight, metrics, state)
 
 

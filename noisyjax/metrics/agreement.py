@@ -98,6 +98,7 @@ def _pieces(
 ) -> Iterator[Int32[np.ndarray, "R P"]]:
     """Yields the labels of some pixels after the other, L where a rater gave none."""
     checks.ids("labels", labels)
+    checks.masks(rater_mask=rater_mask, where=where)
     checks.at_least("num_classes", num_classes, 2)
     flat = np.asarray(labels).reshape(len(labels), -1)
     if where is not None:

@@ -234,6 +234,7 @@ def multirater_ece(
     """
     checks.ids("labels", labels)
     checks.shape("labels", labels, (None, *probs.shape[:-1]), like="probs")
+    checks.masks(rater_mask=rater_mask)
     present = jnp.ones(labels.shape[0], bool)
     if rater_mask is not None:
         checks.shape("rater_mask", rater_mask, labels.shape[:1], like="labels")
@@ -256,6 +257,7 @@ def _check(
 ) -> None:
     checks.shape("truth", truth, p.shape, like=name)
     checks.ids("truth", truth, masks=True)
+    checks.masks(where=where)
     if where is not None:
         checks.shape("where", where, p.shape, like=name)
 
@@ -265,6 +267,7 @@ def _check_classes(
 ) -> None:
     checks.shape("probs", probs, (*truth.shape, None), like="truth and classes")
     checks.ids("truth", truth, masks=True)
+    checks.masks(where=where)
     if where is not None:
         checks.shape("where", where, truth.shape, like="truth")
 

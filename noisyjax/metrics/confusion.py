@@ -40,6 +40,7 @@ def cm_rmse(
       where: what counts: ``[...]`` (matrices), or of the rank of `estimated` (entries; axes may be
         1, so ``[..., 1, L]`` chooses columns).
     """
+    checks.masks(where=where)
     squares = jnp.square(estimated - true)
     if where is None:
         return jnp.sqrt(jnp.mean(squares))
@@ -87,6 +88,7 @@ def true_column_error(
     num_classes = cms.shape[-1]
     checks.ids("truth", truth)
     checks.ids("labels", labels)
+    checks.masks(rater_mask=rater_mask, where=where)
     checks.shape("labels", labels, (len(cms), *truth.shape), like="cms and truth")
     _check_square("cms", cms, labels.ndim + 2)
     classes = jnp.arange(num_classes)
@@ -123,6 +125,7 @@ def cm_sums(
       (sums ``[R, L, L]``, counts ``[L]`` of the columns): add them over images, then divide
       ``sums / counts``.
     """
+    checks.masks(where=where)
     ones = jnp.ones(cms.shape[1:-2] if where is None else where.shape, cms.dtype)
     weights = (ones if where is None else where.astype(cms.dtype))[..., None]
     if probs is not None:
@@ -156,6 +159,7 @@ def mean_trace(
     >>> mean_trace(jnp.array([[[1.0, 0.5], [0.0, 0.5]]]))
     Array([0.75], dtype=float32)
     """
+    checks.masks(where=where)
     right = jnp.trace(cms, axis1=-2, axis2=-1) / cms.shape[-1]
     space = tuple(range(1, right.ndim))
     if where is None:

@@ -153,6 +153,7 @@ def volume_crps(
     1.908
     """
     checks.one_of("form", form, CRPS_FORMS)
+    checks.masks(rater_mask=rater_mask)
     rater_volumes = jnp.asarray(rater_volumes, jnp.float32)
     checks.rank("rater_volumes", rater_volumes, 1)
     if rater_mask is not None:

@@ -133,6 +133,7 @@ def diversity(
     0.25
     """
     checks.ids("masks", masks)
+    checks.masks(mask=mask, where=where)
     checks.at_least("num_classes", num_classes, 2)
     if mask is not None:
         checks.shape("mask", mask, masks.shape[:1], like="masks")
@@ -355,6 +356,7 @@ def agreement(
     >>> float(agreement(jnp.array([[1, 1, 0], [1, 0, 0]])))
     0.5
     """
+    checks.ids("labels", labels)
     present = mask_pairs.present(labels, rater_mask)
     valid = mask_pairs.labelled(labels, present)
     foreground = (labels > 0).astype(jnp.int32)

@@ -38,6 +38,7 @@ def softmin(
     0.2344
     """
     checks.positive("temperature", temperature)
+    checks.masks(where=where)
     quality = quality.astype(jnp.promote_types(quality.dtype, jnp.float32))
     if where is None:
         where = jnp.ones(quality.shape, bool)

@@ -40,6 +40,7 @@ def present(
     labels: Integer[Array, "R *S"] | Bool[Array, "R *S"], rater_mask: Bool[Array, "R"] | None
 ) -> Bool[Array, "R"]:
     """Returns who labelled the image: `rater_mask`, or everybody without one."""
+    checks.masks(rater_mask=rater_mask)
     if rater_mask is None:
         return jnp.ones(labels.shape[0], bool)
     checks.shape("rater_mask", rater_mask, labels.shape[:1], like="labels")
@@ -50,6 +51,7 @@ def per_pixel(
     raters: Bool[Array, "R"], labels: Integer[Array, "R *S"] | Bool[Array, "R *S"]
 ) -> Bool[Array, "R ..."]:
     """Returns who is present in a shape that broadcasts against their labels, ``[R, 1, ...]``."""
+    checks.masks(raters=raters)
     return raters.reshape((-1,) + (1,) * (labels.ndim - 1))
 
 
@@ -73,6 +75,7 @@ def intersections(masks: Bool[Array, "M P"]) -> Float[Array, "M M"]:
     >>> intersections(jnp.array([[True, True, False], [False, True, True]])).tolist()
     [[2.0, 1.0], [1.0, 2.0]]
     """
+    checks.masks(masks=masks)
     pixels = masks.shape[1]
     parts = [masks[:, at : at + _EXACT].astype(jnp.float32) for at in range(0, pixels, _EXACT)]
     counts = [part @ part.T for part in parts]
@@ -100,6 +103,7 @@ def similarities(
       where: the pixels that count, ``[*S]``.
     """
     checks.one_of("distance", distance, DISTANCES)
+    checks.masks(where=where)
     alike = checks.lookup("empty", empty, EMPTY)
     flat = maps.reshape(maps.shape[0], -1).astype(jnp.int32)
     if where is not None:

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.optimize
 from jaxtyping import Array, Bool, Float, Integer
 
+from noisyjax.core import checks
 from noisyjax.metrics import mask_pairs
 
 Maps = (
@@ -42,6 +43,8 @@ def _table(
     samples: Maps, labels: Maps, rater_mask: Mask | None, num_classes: int, distance: str
 ) -> Float[np.ndarray, "_R N"]:
     """Returns the similarities of present raters' labels and samples; no rows if none is known."""
+    for name, maps in (("samples", samples), ("labels", labels)):
+        checks.ids(name, maps, masks=True)
     samples, labels = jnp.asarray(samples), jnp.asarray(labels)
     mask_pairs.check(samples, labels, num_classes, masks=distance == "dice")
     rater_mask = None if rater_mask is None else jnp.asarray(rater_mask)

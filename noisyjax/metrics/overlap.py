@@ -66,6 +66,7 @@ fn=Array([1, 0], dtype=int32), tn=Array([1, 1], dtype=int32))
     checks.ids("truth", truth, masks=True)
     checks.shape("truth", truth, pred.shape, like="pred")
     checks.at_least("num_classes", num_classes, 2)
+    checks.masks(where=where)
     if where is not None:
         checks.shape("where", where, pred.shape, like="pred")
     classes = jnp.arange(num_classes, dtype=jnp.int32).reshape((-1,) + (1,) * pred.ndim)
@@ -104,6 +105,7 @@ def soft_counts(
     Array([0.25, 0.  ], dtype=float32)
     """
     checks.shape("targets", targets, probs.shape, like="probs")
+    checks.masks(where=where)
     inside = jnp.ones(probs.shape[:-1], bool)
     if where is not None:
         checks.shape("where", where, probs.shape[:-1], like="probs")

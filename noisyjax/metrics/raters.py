@@ -124,6 +124,7 @@ def agreement(
 
 def _check(labels: Array, num_classes: int, rater_mask: Array | None) -> None:
     checks.ids("labels", labels)
+    checks.masks(rater_mask=rater_mask)
     checks.at_least("num_classes", num_classes, 2)
     if rater_mask is not None:
         checks.shape("rater_mask", rater_mask, labels.shape[:1], like="labels")

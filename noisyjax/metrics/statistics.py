@@ -2,6 +2,9 @@
 
 Two methods that were trained on the same folds, seeds or cases are compared pair by pair; several
 comparisons together are corrected after Holm.
+
+A value that counts and is NaN shows, as in `noisyjax.losses`: callers say that undefined ones are
+left out (`skip_undefined`), and `Comparison.count` says how many were not.
 """
 
 import math
@@ -43,15 +46,20 @@ PAIRED = {"t": _t, "wilcoxon": _wilcoxon}
 
 
 def paired(
-    first: Sequence[float | int], second: Sequence[float | int], *, test: str = "t"
+    first: Sequence[float | int],
+    second: Sequence[float | int],
+    *,
+    test: str = "t",
+    skip_undefined: bool = False,
 ) -> Comparison:
     """Compares two methods over the same folds, seeds or cases.
 
     Where all differences are equal no test is defined: p is 1 if they are zero, else NaN.
 
     Args:
-      second: values of the other, in the same order. A pair with an undefined value (NaN) is left
-        out.
+      second: values of the other, in the same order.
+      skip_undefined: whether a pair with an undefined value (NaN) is left out; else it makes
+        difference, sd and p NaN.
       test: "t", for differences that are roughly normal, or "wilcoxon" (signed ranks), whose
         smallest p-value is 2 / 2^n: five folds cannot be significant at 0.05 by it.
 
@@ -63,7 +71,10 @@ def paired(
     if one.shape != other.shape or one.ndim != 1:
         raise ValueError(f"second: expected {one.shape} values like first, got {other.shape}")
     known = ~(np.isnan(one) | np.isnan(other))
-    one, other = one[known], other[known]
+    if skip_undefined:
+        one, other = one[known], other[known]
+    elif not known.all():
+        return Comparison(math.nan, math.nan, math.nan, len(one))
     if not len(one):
         return Comparison(math.nan, math.nan, math.nan, 0)
     difference = one - other
@@ -76,20 +87,26 @@ def paired(
 
 
 def unpaired(
-    first: Sequence[float | int], second: Sequence[float | int], *, equal_variance: bool = True
+    first: Sequence[float | int],
+    second: Sequence[float | int],
+    *,
+    equal_variance: bool = True,
+    skip_undefined: bool = False,
 ) -> Comparison:
     """Compares two independent sets of values by the two-sample t-test.
 
     It is Student's test, or Welch's if the variances are not taken to be equal. p is NaN where a
     set has fewer than two values. Where neither set varies no test is defined: p is 1 if they are
-    equal, else NaN.
+    equal, else NaN. Undefined values (NaN) make all NaN, or are left out with `skip_undefined`.
 
     >>> round(unpaired([1, 2, 3], [2, 4, 6]).p_value, 4)
     0.1963
     """
     one, other = (np.asarray(values, np.float64) for values in (first, second))
-    one, other = one[~np.isnan(one)], other[~np.isnan(other)]
-    if min(len(one), len(other)) < 2:
+    if skip_undefined:
+        one, other = one[~np.isnan(one)], other[~np.isnan(other)]
+    undefined = np.isnan(one).any() or np.isnan(other).any()
+    if undefined or min(len(one), len(other)) < 2:
         return Comparison(math.nan, math.nan, math.nan, min(len(one), len(other)))
     difference = float(one.mean() - other.mean())
     if np.ptp(one) == 0 and np.ptp(other) == 0:

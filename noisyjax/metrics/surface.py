@@ -272,6 +272,7 @@ def border_voxels(
     `spacing` is not read. Returns ``[*S]`` bool and no weights.
     """
     del spacing
+    checks.masks(mask=mask)
     padded = np.pad(mask, 1)
     inner = mask.copy()
     for axis in range(mask.ndim):

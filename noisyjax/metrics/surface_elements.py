@@ -35,6 +35,7 @@ def find(
     >>> find(np.ones((1, 1), bool), (2.0, 2.0))[1].sum().round(6)
     np.float64(5.656854)
     """
+    checks.masks(mask=mask)
     checks.rank("mask", mask, (2, 3))
     codes = np.pad(mask, 1).view(np.uint8)
     for step, axis in enumerate(reversed(range(mask.ndim))):

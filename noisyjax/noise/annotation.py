@@ -30,7 +30,7 @@ def erode_or_dilate(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> M
     >>> erode_or_dilate(jax.random.key(2), mask, strength=2).sum()
     Array(9, dtype=int32)
     """
-    _check(strength)
+    _check(mask, strength)
     kind_key, radius_key = jax.random.split(key)
     foreground = mask != 0
     # Either the foreground or the background loses the voxels that are near to the other.
@@ -49,7 +49,7 @@ def shift(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
     >>> shift(jax.random.key(0), jnp.array([0, 1, 1, 0, 0, 0]), strength=2)
     Array([0, 0, 0, 1, 1, 0], dtype=int32)
     """
-    _check(strength)
+    _check(mask, strength)
     foreground = mask != 0
     index = jnp.arange(mask.shape[-1])
     source = index - _whole(key, strength)
@@ -68,7 +68,7 @@ def reverse_square(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Ma
     >>> reverse_square(jax.random.key(0), jnp.zeros((9, 9), bool), strength=3).sum()
     Array(9, dtype=int32)
     """
-    _check(strength)
+    _check(mask, strength)
     side_key, position_key = jax.random.split(key)
     foreground = mask != 0
     side = jnp.minimum(_whole(side_key, strength), min(mask.shape))
@@ -93,7 +93,7 @@ def polygonise(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
       mask: ``[*S]``, two axes or more.
       strength: one over the number of points, of which at least 3 are drawn; 0 keeps them all.
     """
-    _check(strength)
+    _check(mask, strength)
     checks.rank("mask", mask, range(2, 9))
     slices = (mask != 0).reshape(-1, *mask.shape[-2:])
 
@@ -117,7 +117,7 @@ def erase(key: Key[Array, ""], mask: Mask, *, strength: Strength) -> Mask:
     >>> erase(jax.random.key(0), jnp.array([1, 1, 1, 0, 0, 1, 0, 1]), strength=1)
     Array([1, 1, 1, 0, 0, 1, 0, 0], dtype=int32)
     """
-    _check(strength)
+    _check(mask, strength)
     chance_key, position_key = jax.random.split(key)
     foreground = mask != 0
     numbers = jnp.where(foreground, jax.random.uniform(position_key, mask.shape), -1.0)
@@ -136,7 +136,8 @@ NOISES = {
 }
 
 
-def _check(strength: Strength) -> None:
+def _check(mask: Mask, strength: Strength) -> None:
+    checks.ids("mask", mask, masks=True)
     if not isinstance(strength, jax.Array):
         checks.positive("strength", strength, or_zero=True)
 

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from noisyjax.core import checks
+
 # Points of the spline between two sides. It turns so slowly that it then passes at most two rows.
 _SAMPLES = 4
 _ROWS = 2
@@ -38,6 +40,7 @@ def redraw(
     >>> jax.jit(redraw)(jax.random.key(0), mask, points=16).sum()
     Array(16, dtype=int32)
     """
+    checks.masks(mask=mask)
     following, given = _following(mask)
     start, length, order = _outlines(following, given)
     y, x = (values[order] for values in _middles(mask.shape))

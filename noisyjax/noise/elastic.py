@@ -69,6 +69,7 @@ def elastic(
     Array(64, dtype=uint32)
     """
     _check(amplitude)
+    checks.ids("mask", mask, masks=True)
     field = displacement(key, mask.shape, smoothness=smoothness)
     return warp.warp(mask, amplitude * field)
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from noisyjax.core import blur, distance, morphology
+from noisyjax.core import blur, checks, distance, morphology
 
 # The public names of erosion and dilation by a given radius.
 erode = morphology.erode
@@ -64,6 +64,7 @@ def measure(mask: Bool[Array, "*S"]) -> Shape:
     Distances are cut off at the length of the longest side, which also stands for the infinite ones
     of an empty or full mask.
     """
+    checks.masks(mask=mask)
     # A voxel of the object with background next to it is half a voxel away from the face.
     inside = distance.distance_transform(mask)
     outside = distance.distance_transform(~mask)

@@ -163,6 +163,7 @@ def first_voxels(
 
     Of one level ``[*S]`` those deeper in a mask ``[*S]`` come first, with more of it around them.
     """
+    checks.masks(mask=mask)
     share = blur.gaussian_blur(mask.astype(jnp.float32), _OUTLINE)
     # So that the edge of the image is no background.
     share /= blur.gaussian_blur(jnp.ones_like(share), _OUTLINE)

@@ -56,7 +56,8 @@ def compare(
             one, other = group.get(first, {}), group.get(second, {})
             shared = [again for again in one if again in other]
             values = [one[again] for again in shared], [other[again] for again in shared]
-            tests.append((dict(fixed), first, second, statistics.paired(*values, test=test)))
+            result = statistics.paired(*values, test=test, skip_undefined=True)
+            tests.append((dict(fixed), first, second, result))
     adjusted = statistics.holm([result.p_value for *_, result in tests])
     return [Row(*row, float(p)) for row, p in zip(tests, adjusted, strict=True)]
 

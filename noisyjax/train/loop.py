@@ -14,7 +14,7 @@ from noisyjax import models
 from noisyjax.core import files, progress, rng
 from noisyjax.train import config_fields, experiments, out_of_memory, runs, step, train_state
 from noisyjax.train.devices import distributed, signals
-from noisyjax.train.evaluation import evaluate, noise_detection, reports
+from noisyjax.train.evaluation import evaluate, noise_detection, reports, starvation
 from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts, lock, metrics_log
 
 
@@ -85,7 +85,7 @@ def train(
       SystemExit: on SIGTERM or SIGINT, with 128 + its number. The state is saved.
     """
     config, begun, compiled = run.config, time.perf_counter(), 0.0
-    start = int(state.step)
+    start, starved = int(state.step), False
     key = run.parallel.replicate(rng.root_key(config.seed))
     window = MetricsWindow()
     shown = config.progress and distributed.is_writer()
@@ -103,6 +103,7 @@ def train(
             if not (saving or stopping or now % config.log_every_steps == 0):
                 continue
             row = _flush(window, state, store)
+            starved = starvation.notice(now, row, noticed=starved)
             seconds = writer.seconds + time.perf_counter() - begun - compiled
             writer.write(now, training_row(run, now, row, seconds))
             bar.update(now, {"loss": row["loss"], "images/s": row["images_per_second"]})

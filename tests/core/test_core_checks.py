@@ -2,10 +2,13 @@ import re
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
+from noisyjax import fusion
 from noisyjax.core import checks
+from noisyjax.metrics import overlap
 
 
 def test_what_is_right_passes():
@@ -59,3 +62,47 @@ def test_checks_work_while_tracing():
     assert traced(jnp.zeros((2, 3))).shape == (2, 3)
     with pytest.raises(ValueError, match="x: expected shape"):
         traced(jnp.zeros((3, 3)))
+
+
+@pytest.fixture
+def as_users_have_it():
+    """Without the type checks that only the tests switch on, which want device arrays."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_only_bool_is_a_mask():
+    checks.masks(mask=np.zeros(2, bool), where=jnp.ones(3, bool), rater_mask=None)
+    for dtype in (np.uint8, np.int32, np.float32):
+        message = f"where: expected a mask (bool, such as labels == 1), got {np.dtype(dtype)}"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            checks.masks(mask=np.zeros(2, bool), where=np.zeros(2, dtype))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (2**32 + 1, "int64"),
+        (-(2**31) - 1, "int64"),
+        (2**32 + 1, "uint64"),
+        (2**64 - 1, "uint64"),
+    ],
+)
+def test_ids_of_more_than_32_bits_are_refused_and_not_cut_off(value, dtype, as_users_have_it):
+    array = np.array([0, value], dtype)
+    message = f"labels: expected class ids of 32 bits, got {value}"
+    with pytest.raises(ValueError, match=message):
+        checks.ids("labels", array)
+    # JAX would make it class 1; so would a compiled function.
+    for fuse in (fusion.staple, fusion.simple, fusion.jaccard_median, fusion.majority):
+        with pytest.raises(ValueError, match=message):
+            fuse(np.stack([array] * 3), 2)
+    with pytest.raises(ValueError, match="pred: expected class ids of 32 bits"):
+        overlap.counts(array, np.zeros(2, np.uint8), 2)
+
+
+def test_ids_of_64_bits_in_the_range_of_32_pass():
+    for value in (-(2**31), 2**31 - 1, 255):
+        checks.ids("labels", np.array([0, value]))
+    checks.ids("labels", np.zeros((0, 2), np.int64))

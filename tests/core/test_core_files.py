@@ -136,3 +136,12 @@ def test_half_a_character_is_none(tmp_path):
     path.write_text(r'{"half": "\ud83d"}')
     with pytest.raises(ValueError, match="expected JSON in UTF-8, got .*surrogates not allowed"):
         files.read_json(path)
+
+
+def test_numbers_are_read_as_they_are_and_refused_beyond_the_range(tmp_path):
+    path = tmp_path / "numbers.json"
+    path.write_text('{"a": 0.5, "b": [1.5e300], "c": 2}')
+    assert files.read_json(path) == {"a": 0.5, "b": [1.5e300], "c": 2}
+    path.write_text('{"a": 1e999}')
+    with pytest.raises(ValueError, match="the number 1e999"):
+        files.read_json(path)

@@ -59,3 +59,8 @@ def test_source_raises_when_sizes_do_not_fit(changes):
 def test_load_names_the_known_sources_when_the_name_is_unknown():
     with pytest.raises(ValueError, match="annotators_npz.*digits.*mnist.*got 'bigits'"):
         sources.load("bigits")
+
+
+def test_half_way_belongs_to_the_upper_half():
+    half = source.upper_half(np.array([1.0, 2.0, 3.0]), low=1.0, high=3.0)
+    assert half.tolist() == [0, 1, 1]

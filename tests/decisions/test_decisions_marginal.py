@@ -350,3 +350,9 @@ def test_no_soft_segmentation_has_a_lower_soft_dice_loss():
         mixed = 0.9 * _optimal(m) + 0.1 * other
         assert float(loss(mixed)) >= best - 1e-6
     assert float(loss(_optimal(m).astype(jnp.float32))) == pytest.approx(best, abs=1e-6)
+
+
+def test_accuracy_of_three_classes_in_an_image_of_two_pixels():
+    # The number of classes is not that of the pixels.
+    probs = jnp.array([[0.1, 0.6, 0.3], [0.3, 0.3, 0.4]])
+    assert decisions.decide(probs, "accuracy").tolist() == [1, 2]

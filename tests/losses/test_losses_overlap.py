@@ -251,3 +251,10 @@ def test_losses_of_soft_labels_with_where_batch_and_are_symmetric(name, form):
     loop = [plain(p, t, form=form) for p, t in zip(probs, targets, strict=True)]
     np.testing.assert_allclose(batched, loop, rtol=1e-6)
     np.testing.assert_allclose(batched, jax.vmap(loss)(targets, probs), rtol=1e-6)
+
+
+def test_soft_dice_of_less_than_a_voxel_is_a_quotient_all_the_same():
+    # A tenth of a voxel where nothing is.
+    probs, targets = jnp.array([[0.9, 0.1]]), jnp.array([[1.0, 0.0]])
+    assert float(overlap.soft_dice(probs, targets, smooth=0.0)) == 1.0
+    assert float(overlap.soft_dice(targets, targets, smooth=0.0)) == 0.0

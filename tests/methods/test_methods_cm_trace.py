@@ -1,5 +1,7 @@
 """The three stages of CM + trace, and what they learn where the answer is known."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -192,3 +194,46 @@ def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
 def test_a_negative_weight_of_imputed_labels_is_refused():
     with pytest.raises(ValueError, match=r"missing_rater_weight: expected .* got -0.5"):
         _method(missing_rater_weight=-0.5)
+
+
+def test_terms_by_hand():
+    """Two raters, three pixels in a row of two: sums over raters, means over pixels."""
+    log = np.log
+    plan = types.SimpleNamespace(joint_from=0, warmup_steps=0)
+    labels = jnp.array([[[0, 1, 1]] * 2, [[1, 1, 0]] * 2])
+    right = jnp.array([[0.75, 0.25], [0.25, 0.75]])
+    example = {
+        "logits": jnp.tile(jnp.array([50.0, -50.0]), (2, 3, 1)),
+        "cms": jnp.tile(right, (2, 2, 3, 1, 1)),
+        "labels": labels,
+        "rater_mask": jnp.ones(2, bool),
+    }
+    terms = cm_trace._terms(example, plan=plan, step=jnp.int32(5))
+    # The truth is class 0 everywhere: a label 0 has probability 3/4, a label 1 1/4.
+    expected = -(2 * log(0.75) + 4 * log(0.25)) / 3
+    np.testing.assert_allclose(terms.nll, expected, rtol=1e-5)
+    np.testing.assert_allclose(terms.trace, 2 * 1.5, rtol=1e-6)
+    np.testing.assert_allclose(terms.identity, -2 * 2 * log(0.75), rtol=1e-5)
+
+
+def test_scores_of_the_consensus_by_hand():
+    """Labels, network and frequencies, each by what it counts: 1, the trust, and the rest of it."""
+    log = np.log
+    plan = types.SimpleNamespace(imputed_weight=0, consensus_prior=0.25, warmup_steps=10)
+    example = {
+        "logits": jnp.array([[0.0, np.log(3.0)]]),
+        "consensus_cms": jnp.array([[[[0.8, 0.4], [0.2, 0.6]]]]),
+        "labels": jnp.array([[1]]),
+        "rater_mask": jnp.ones(1, bool),
+        "log_prior": jnp.log(jnp.array([0.9, 0.1])),
+    }
+    scores = cm_trace._scores(example, plan, jnp.int32(10))
+    of_labels, of_network, of_prior = (np.array(x) for x in ([0.2, 0.6], [0.25, 0.75], [0.9, 0.1]))
+    expected = log(of_labels) + 0.25 * log(of_network) + 0.75 * log(of_prior)
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
+    # A network that has learnt nothing yet has no say.
+    early = cm_trace._scores(example, plan, jnp.int32(9))
+    np.testing.assert_allclose(early[0], log(of_labels) + log(of_prior), rtol=1e-5)
+    without = {name: value for name, value in example.items() if name != "log_prior"}
+    late = cm_trace._scores(without, plan, jnp.int32(0))
+    np.testing.assert_allclose(late[0], log(of_labels) + 0.25 * log(of_network), rtol=1e-5)

@@ -210,3 +210,9 @@ def test_the_number_of_devices_changes_nothing(alone, kind):
 def test_options_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         _build(**options)
+
+
+def test_consistency_may_be_switched_off_but_not_turned_round():
+    assert _build(consistency_weight=0).predict is not None
+    with pytest.raises(ValueError, match="consistency_weight: expected a number >= 0"):
+        _build(consistency_weight=-1)

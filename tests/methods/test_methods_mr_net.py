@@ -157,3 +157,19 @@ def test_both_stages_give_the_rater_that_is_asked_for(trained, loss):
 def test_options_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         _build(**options)
+
+
+def test_a_single_rater_is_predicted_as_it_was_trained():
+    network = models.build("unet", 2, widths=(4,), convs_per_level=1)
+    method = methods.build("mr_net", network, num_raters=1, num_classes=2)
+    batch = _batch()
+    batch |= {"labels": batch["labels"][:, :1], "rater_mask": batch["rater_mask"][:, :1]}
+    variables = jax.jit(method.init, compiler_options=QUICK)(KEY, batch)
+
+    def run(variables):
+        probs = method.predict(variables, batch["image"]).probs
+        return probs, method.loss_fn(variables, batch, KEY, jnp.int32(3))[1][1].metrics["nll"]
+
+    probs, (nll, count) = jax.jit(run, compiler_options=QUICK)(variables)
+    given = np.take_along_axis(np.asarray(probs), np.asarray(batch["labels"][:, 0, ..., None]), -1)
+    np.testing.assert_allclose(nll / count, -np.log(given).mean(), rtol=1e-4)

@@ -121,3 +121,13 @@ def test_vmap_equals_loop():
         one = _ESTIMATE(stacked[index])
         np.testing.assert_allclose(estimate.rate[index], one.rate, rtol=1e-4)
         np.testing.assert_allclose(estimate.posterior[index], one.posterior, atol=1e-4)
+
+
+def test_the_first_groups_are_those_of_least_squares():
+    draw = np.random.default_rng(0)
+    for values in (np.array([-1, -1, -1, 3.0]), *(draw.exponential(1, (12, 9)) ** 2)):
+        values, size = np.sort(values - values.mean()).astype(np.float32), len(values)
+        squares = [values[:k].var() * k + values[k:].var() * (size - k) for k in range(1, size)]
+        upper = noise_rate._two_means(jnp.asarray(values), jnp.ones(size, bool))
+        expected = np.arange(size) > np.argmin(squares)
+        np.testing.assert_array_equal(upper, expected)

@@ -313,3 +313,38 @@ def test_a_label_that_the_others_deny_is_distrusted():
 def test_numbers_out_of_their_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         _build(**options)
+
+
+def test_weights_of_terms_may_be_0_but_not_negative():
+    for name in ("dice_weight", "consistency_weight", "temperature", "warmup_steps"):
+        assert _build(**{name: 0}).assess is not None
+        with pytest.raises(ValueError, match=f"{name}: expected a number >= 0"):
+            _build(**{name: -1})
+
+
+def test_of_several_classes_the_loss_is_the_mean():
+    # Both classes against the background, p = 1/2 and 1/4; nothing is labelled.
+    logits = jnp.log(jnp.array([[1.0, 1.0, 1 / 3]]))
+    labels, sigma = jnp.zeros((2, 1), jnp.int32), jnp.zeros((2, 1, 2))
+    arguments = (logits, labels, sigma, jnp.ones(2, bool))
+    losses, nll = uma_net._compare(*arguments, dice_weight=0.0)
+    expected = -(np.log(1 / 2) + np.log(3 / 4)) / 2
+    np.testing.assert_allclose([losses, nll], [expected] * 2, rtol=1e-6)
+    # All that is predicted is wrong: a Dice loss of 1 for either class.
+    losses, nll = uma_net._compare(*arguments, dice_weight=0.5)
+    np.testing.assert_allclose([losses, nll], [expected + 0.5, expected], rtol=1e-6)
+
+
+def test_how_many_teach_the_predicting_network_is_reported(full):
+    _, variables, batch = full
+    for options, share in (({}, 0.5), ({"confidence_threshold": 0.0}, 0.0)):
+        method = _build(**_MIDDLE | {"temperature": 0.0, **options})
+        aux = _jit(functools.partial(_loss, method))(variables, batch)[1][1]
+        taught, count = aux.metrics["learning"]
+        assert float(taught / count) == share
+    assert (
+        "learning"
+        not in jax.eval_shape(functools.partial(_loss, _build(quality=False)), variables, batch)[1][
+            1
+        ].metrics
+    )

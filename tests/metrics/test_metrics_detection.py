@@ -41,7 +41,12 @@ def test_auc_leaves_out_what_has_no_score_and_turns_with_the_sign():
     value = detection.auc(scores, noisy)
     with_gaps = jnp.concatenate([scores, jnp.full(3, jnp.nan)])
     more = jnp.concatenate([noisy, jnp.array([True, False, True])])
-    assert float(detection.auc(with_gaps, more)) == float(value)
+    known = ~jnp.isnan(with_gaps)
+    assert float(detection.auc(with_gaps, more, where=known)) == float(value)
+    # One that counts shows, be its example noisy or clean.
+    assert np.isnan(detection.auc(with_gaps, more))
+    assert np.isnan(detection.auc(scores.at[0].set(jnp.nan), noisy))
+    assert np.isnan(detection.auc(scores.at[1].set(jnp.nan), noisy))
     np.testing.assert_allclose(detection.auc(-scores, noisy), 1 - value, rtol=1e-6)
     assert float(detection.auc(jnp.zeros(5), noisy)) == 0.5
     each = jax.vmap(detection.auc, (0, None))(jnp.stack([scores, -scores]), noisy)

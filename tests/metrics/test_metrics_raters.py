@@ -121,3 +121,9 @@ def test_volumes_have_the_same_numbers_as_their_flat_voxels(case):
 def test_other_shapes_are_named():
     with pytest.raises((ValueError, jaxtyping.TypeCheckError), match="labels"):
         raters.joint_counts(jnp.zeros((2, 3, 4), int), jnp.zeros((3, 5), int), 2)
+
+
+def test_an_id_that_is_one_beyond_the_classes_is_not_counted():
+    assert not raters.joint_counts(jnp.array([[0, 1]]), jnp.array([2, 2]), 2).any()
+    assert not raters.joint_counts(jnp.array([[2, 2]]), jnp.array([0, 1]), 2).any()
+    assert not raters.joint_counts(jnp.array([[-1, 0]]), jnp.array([0, -1]), 2).any()

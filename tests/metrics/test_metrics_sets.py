@@ -247,3 +247,10 @@ def test_counts_do_not_depend_on_pieces(monkeypatch):
 def test_bad_options_are_named(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_one_pixel_against_none_is_no_overlap():
+    maps = jnp.array([[1, 0], [0, 0]])
+    for distance in ("iou", "dice"):
+        alike = mask_pairs.similarities(maps, jnp.arange(1, 2), distance=distance)
+        np.testing.assert_array_equal(alike, [[1, 0], [0, 1]])

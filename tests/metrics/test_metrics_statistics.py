@@ -25,8 +25,18 @@ def test_wilcoxon_of_five_folds_is_at_least_a_sixteenth():
 
 
 def test_pairs_with_an_undefined_value_are_left_out():
-    result = statistics.paired([1.0, math.nan, 3.0], [0.0, 1.0, 0.0])
+    pairs = [1.0, math.nan, 3.0], [0.0, 1.0, 0.0]
+    result = statistics.paired(*pairs, skip_undefined=True)
     assert (result.count, result.difference) == (2, 2.0)
+
+
+def test_an_undefined_value_that_counts_shows():
+    undefined = (math.nan,) * 3
+    for test in statistics.PAIRED:
+        result = statistics.paired([1.0, math.nan, 3.0], [0.0, 1.0, 0.0], test=test)
+        np.testing.assert_equal(tuple(result), (*undefined, 3))
+    for pair in (([1, 2, 3], [2, math.nan]), ([math.nan, 2], [1, 2, 3])):
+        np.testing.assert_equal(tuple(statistics.unpaired(*pair)), (*undefined, 2))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +67,7 @@ def test_welch_and_student_differ_for_unequal_variances():
 def test_two_sample_t_by_hand():
     # Means 2 and 4, squares 2 and 8 over 4 degrees of freedom: t^2 = 4 / (2.5 * 2 / 3) = 2.4. For
     # four degrees of freedom p = 1 - x (3 - x^2) / 2 with x^2 = t^2 / (4 + t^2) = 0.375.
-    result = statistics.unpaired([1, 2, 3, math.nan], [2, 4, 6])
+    result = statistics.unpaired([1, 2, 3, math.nan], [2, 4, 6], skip_undefined=True)
     assert result.p_value == pytest.approx(1 - 0.375**0.5 * 2.625 / 2)
     assert (result.difference, result.sd, result.count) == (-2.0, 2.5**0.5, 3)
 

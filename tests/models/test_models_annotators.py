@@ -86,6 +86,27 @@ def test_one_coin_errors_stay_between_their_floor_and_chance(raw):
     np.testing.assert_allclose(cms[0, 1:], error / 3, rtol=1e-5)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rater_has_a_matrix_of_weights_of_its_own(rank):
+    kind = {"kind": "low_rank", "rank": rank} if rank else {"kind": "spatial"}
+    head, variables, features = _made(convs=0, num_classes=2, **kind)
+    kernel = variables["params"]["kernel"]
+    # Two factors of one number for each class, and the weight of the identity beside them.
+    assert kernel.shape == (2, 3, 5 if rank else 4)
+    changed = {"params": variables["params"] | {"kernel": kernel.at[0].add(1.0)}}
+    before, after = head.apply(variables, features), head.apply(changed, features)
+    assert not np.allclose(before[:, 0], after[:, 0], atol=1e-3)
+    np.testing.assert_array_equal(before[:, 1], after[:, 1])
+
+
+def test_the_identity_bias_of_low_rank_matrices_is_on_the_identity_alone():
+    head, variables, features = _made("low_rank", convs=0, rank=1, identity_bias=2.0)
+    zeros = jax.tree.map(jnp.zeros_like, variables)
+    raw = jnp.zeros(7).at[-1].set(2.0)
+    expected = annotators.low_rank_matrices(raw, 3, 1)
+    np.testing.assert_allclose(head.apply(zeros, features)[0, 1, 0, 0], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("convs", [1, 2])
 def test_raters_do_not_touch_each_other(convs):
     head, variables, features = _made("spatial", convs=convs, width=4)

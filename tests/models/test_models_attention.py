@@ -76,3 +76,11 @@ def test_attention_gate_takes_odd_sides_with_finite_gradients(
     for leaf in jax.tree.leaves(gradient):
         assert np.isfinite(leaf).all()
         assert np.any(leaf != 0)
+
+
+def test_an_attention_gate_has_small_kernels():
+    gate = attention.AttentionGate(3)
+    inputs = jnp.zeros((1, 4, 6, 2)), jnp.zeros((1, 2, 3, 5))
+    params = jax.eval_shape(gate.init, jax.random.key(0), *inputs)["params"]
+    sizes = {name: part["kernel"].shape for name, part in params.items()}
+    assert sizes == {"skip": (2, 2, 2, 3), "coarse": (1, 1, 5, 3), "weight": (1, 1, 3, 1)}

@@ -35,13 +35,13 @@ def test_group_norm_pools_the_channels_of_a_group():
 
 def test_max_pool_keeps_the_last_narrower_block():
     x = jnp.array([[-1.0, -2, -3], [-4, -5, -6], [-7, -8, -9]]).reshape(1, 3, 3, 1)
-    np.testing.assert_array_equal(blocks.max_pool(x)[0, ..., 0], [[-1, -3], [-7, -9]])
+    np.testing.assert_array_equal(blocks.max_pool(x)[..., 0], [[[-1, -3], [-7, -9]]])
 
 
 def test_mean_pool_means_over_what_is_there():
     x = jnp.arange(9.0).reshape(1, 3, 3, 1)
     expected = [[(0 + 1 + 3 + 4) / 4, (2 + 5) / 2], [(6 + 7) / 2, 8]]
-    np.testing.assert_allclose(blocks.mean_pool(x)[0, ..., 0], expected)
+    np.testing.assert_allclose(blocks.mean_pool(x)[..., 0], [expected])
 
 
 def test_conv_with_up_is_the_conv_of_the_up_sampled_and_the_finer_map():
@@ -111,3 +111,27 @@ def test_strides_and_dilations_exclude_each_other():
     conv = blocks.Conv(1, stride=2, dilation=2)
     with pytest.raises(ValueError, match="dilation.*2"):
         jax.eval_shape(conv.init, jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
+
+
+@pytest.mark.parametrize("weight", [None, [1.0, 0.0, 0.5]])
+def test_batch_statistics_by_hand(weight):
+    """Two pixels each of 0 and 2, 90 and 110 (padding, if weighted), 4 and 8: mean and variance."""
+    x = jnp.array([0.0, 2.0, 90.0, 110.0, 4.0, 8.0]).reshape(3, 2, 1, 1)
+    pixels = [0, 2, 90, 110, 4, 8] if weight is None else [0, 2, 4, 8]
+    norm = blocks.Norm("batch", momentum=0.75)
+    given = None if weight is None else jnp.array(weight)
+    variables = norm.init(jax.random.key(0), x)
+    y, state = norm.apply(variables, x, True, given, mutable="batch_stats")
+    mean, variance = np.mean(pixels), np.var(pixels)
+    expected = (np.asarray(x) - mean) / np.sqrt(variance + 1e-5)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-6)
+    stats = state["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], [0.25 * mean], rtol=1e-5)
+    np.testing.assert_allclose(stats["variance"], [0.75 + 0.25 * variance], rtol=1e-5)
+
+
+def test_prelu_starts_at_a_quarter():
+    activation = blocks.Activation("prelu")
+    y, variables = activation.init_with_output(jax.random.key(0), jnp.array([-4.0, 0.0, 2.0]))
+    assert y.tolist() == [-1.0, 0.0, 2.0]
+    assert float(variables["params"]["slope"]) == 0.25

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from noisyjax import models
+from noisyjax.models import blocks
 
 
 def _image(*shape):
@@ -110,3 +111,30 @@ def test_unknown_options_are_refused():
             _made(image, **options)
     with pytest.raises(ValueError, match="model.*vnet"):
         models.build("vnet", 2)
+
+
+def test_every_level_has_its_width_its_depth_and_its_dropout(monkeypatch):
+    layers = []
+    monkeypatch.setattr(
+        blocks, "dropout", lambda x, keys, rate, layer, **options: (layers.append(layer), x)[1]
+    )
+    widths = (2, 3, 4, 5, 6)
+    options = {"widths": widths, "convs_per_level": 1, "dropout": 0.5, "deep_supervision": True}
+    net = models.build("unet", 2, **options)
+    image = jnp.zeros((1, 32, 16, 1))
+    variables = jax.eval_shape(net.init, jax.random.key(0), image)
+    channels = {
+        name: part["conv"]["kernel"].shape[-1]
+        for name, part in variables["params"].items()
+        if name.startswith(("encoder", "decoder"))
+    }
+    expected = {f"encoder{level}_0": width for level, width in enumerate(widths)}
+    expected |= {f"decoder{level}_0": width for level, width in enumerate(widths[:-1])}
+    assert channels == expected
+    keys = jax.random.split(jax.random.key(0), 1)
+    output = jax.eval_shape(lambda v: net.apply(v, image, train=True, keys=keys), variables)
+    # Logits of all levels but the two coarsest.
+    assert [deep.shape for deep in output.deep] == [(1, 16, 8, 2), (1, 8, 4, 2)]
+    assert output.logits.shape == (1, 32, 16, 2)
+    # Down and up again, none twice: two layers of one number would drop alike.
+    assert layers == list(range(9))

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from noisyjax.core import rng
-from noisyjax.noise import annotation, annotators, severity
+from noisyjax.noise import annotation, annotators, contour, severity
 
 _NAMES = list(annotation.NOISES)
 # Enough for much damage to the masks below.
@@ -200,3 +200,12 @@ def test_a_panel_of_the_five_noises_acts_on_the_target_class():
         annotators.panel(("erase",))
     with pytest.raises(ValueError, match="strengths: expected one of .*got 'smear'"):
         annotators.panel(("good",), strengths={"smear": 1})
+
+
+def test_a_polygon_has_three_points_at_least(monkeypatch):
+    monkeypatch.setattr(contour, "redraw", lambda key, mask, *, points: mask & (points == 3))
+    mask = jnp.ones((3, 3), bool)
+    for strength in (1.0, 0.5, 1e6):
+        assert annotation.polygonise(jax.random.key(0), mask, strength=strength).all()
+    # One over the number of points.
+    assert not annotation.polygonise(jax.random.key(0), mask, strength=0.25).any()

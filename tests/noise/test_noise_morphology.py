@@ -146,3 +146,9 @@ def test_more_cuts_than_there_is_room_for_all_meet_the_mask():
     shape = _measure(jnp.zeros((24, 40), bool).at[3, 4:6].set(True))
     assert not np.any(shape.mask & ~_cuts(jax.random.key(0), shape, count=5))
     assert not np.any(_cuts(jax.random.key(0), shape, count=0))
+
+
+def test_directedness_by_hand():
+    # Determinants over the squared means: 1, 0, 3 / 4.
+    tensors = jnp.stack([jnp.diag(jnp.array(d)) for d in ([1.0, 1.0], [5.0, 0.0], [3.0, 1.0])])
+    np.testing.assert_allclose(morphology._directedness(tensors), [0, 1, 0.25], atol=1e-6)

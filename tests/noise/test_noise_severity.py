@@ -163,9 +163,38 @@ def test_targets_out_of_reach_are_refused_with_what_can_be_reached():
         ({"draws": 0}, "draws: expected"),
         ({"num_classes": 1}, "num_classes: expected at least 2"),
         ({"truths": np.zeros((2, 4, 4), np.uint8)}, "truths: expected foreground"),
+        ({"truths": np.full((2, 4, 4), 2, np.uint8)}, "truths: expected foreground"),
     ],
 )
 def test_impossible_arguments_are_refused(options, message):
     arguments = {"truths": _bars(), "target_dice": 0.8, "key": rng.root_key(0)} | options
     with pytest.raises(ValueError, match=message):
         severity.solve_severity(_flip, **arguments)
+
+
+def test_a_dice_within_the_tolerance_is_not_searched_further():
+    truths = jnp.ones((3, 8, 8), jnp.uint8)
+    options = {"bounds": (0, 1), "tolerance": 0.25}
+    result = severity.solve_severity(_flip, truths, 0.8, rng.root_key(0), **options)
+    assert result == (0.0, 1.0)
+
+
+def test_the_longest_side_of_an_image_bounds_the_search():
+    def lose_rows(key, truth, strength):
+        return truth.at[: 8 + strength].set(0)
+
+    truths = jnp.zeros((2, 20, 4), jnp.uint8).at[:, 8:18].set(1)
+    # 7 of 10 rows lost: 2 * 3 / 13.
+    result = severity.solve_severity(lose_rows, truths, 0.46, rng.root_key(0), discrete=True)
+    assert result.strength == 7
+
+
+def test_mean_dice_compiles_once_for_all_strengths():
+    seen = []
+
+    def noise(key, truth, strength):
+        seen.append(strength)
+        return truth
+
+    assert severity.mean_dice(noise, _bars(), [0.0, 0.5, 1.0], rng.root_key(0)) == [1.0] * 3
+    assert len(seen) == 1

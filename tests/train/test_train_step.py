@@ -8,6 +8,7 @@ import pytest
 import train_fakes
 
 from noisyjax.core import rng
+from noisyjax.methods import base
 from noisyjax.train import step, train_state
 
 METHOD = train_fakes.method(num_raters=2, num_classes=2)
@@ -111,3 +112,35 @@ def test_transform_is_given_the_batch_and_the_key():
     expected, _ = plain(reference, blank(batch_of(4), KEY), KEY)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5),
                  after.params, expected.params)  # fmt: skip
+
+
+def _with_statistics():
+    """Its statistics are the mean of the images with a weight, as of batch normalisation."""
+
+    def loss_fn(variables, batch, key, at):
+        weight, images = batch["weight"], batch["image"].mean((1, 2, 3))
+        mean = (weight * images).sum() / jnp.maximum(weight.sum(), 1e-9)
+        losses = variables["params"]["segmenter"] * images
+        return base.weighted(losses, weight, {}, {"batch_stats": {"mean": mean}})
+
+    return base.Method(lambda key, batch: {}, loss_fn, lambda variables, image: image)
+
+
+def _statistics_after(images, weight, microbatches=1):
+    variables = {"params": {"segmenter": jnp.ones(())}, "batch_stats": {"mean": jnp.array(7.0)}}
+    state = train_state.create(variables, optax.sgd(1.0), ema=False)
+    batch = {"image": jnp.array(images).reshape(-1, 1, 1, 1), "weight": jnp.array(weight)}
+    options = {"method": _with_statistics(), "axis_name": None, "microbatches": microbatches}
+    _, model_state, _ = step.gradients(state, batch, KEY, **options)
+    return float(model_state["batch_stats"]["mean"])
+
+
+def test_statistics_of_microbatches_count_by_their_weights():
+    # Of 1, 2 and 4, and of 8 alone: 3 and 1 examples, means of 7 / 3 and 8.
+    images, weight = [1.0, 2.0, 4.0, 0.0, 8.0, 0.0, 0.0, 0.0], [1.0, 1, 1, 0, 1, 0, 0, 0]
+    assert _statistics_after(images, weight, microbatches=2) == pytest.approx((7 + 8) / 4)
+
+
+def test_statistics_of_padding_alone_are_the_old_ones():
+    assert _statistics_after([1.0, 2.0], [0.0, 0.0]) == 7.0
+    assert _statistics_after([1.0, 2.0], [0.0, 1.0]) == 2.0

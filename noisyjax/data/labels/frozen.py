@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Key
 
-from noisyjax.core import rng
+from noisyjax.core import checks, rng
 from noisyjax.noise import annotators
 
 # (key, truth [*S]) -> labels [R, *S]
@@ -50,6 +50,7 @@ def choose_raters(
     The key is the example's key of purpose "rater_mask". `labels_per_image` is how many to keep;
     0 keeps all, as does a number beyond those available.
     """
+    checks.masks(available=available)
     if labels_per_image == 0:
         return available
     score = jnp.where(available, jax.random.uniform(key, available.shape), 2.0)

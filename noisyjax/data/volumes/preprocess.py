@@ -172,6 +172,7 @@ def bounding_box(mask: Bool[np.ndarray, "*S"], *, margin: int = 0) -> Box:
     >>> bounding_box(np.array([0, 0, 1, 1, 0, 0, 0]) > 0, margin=1)
     ((1, 5),)
     """
+    checks.masks(mask=mask)
     checks.positive("margin", margin, or_zero=True)
     if not mask.any():
         return tuple((0, n) for n in mask.shape)

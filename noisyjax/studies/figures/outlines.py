@@ -8,6 +8,7 @@ import matplotlib.patheffects
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Num
 
+from noisyjax.core import checks
 from noisyjax.studies.figures import plots
 
 # The colour of the truth among the raters' colours, which are matplotlib's C0, C1, ...
@@ -91,6 +92,7 @@ def contours(
       rater_mask: who labelled which image; the labels of others are left out.
       margin: so many pixels around what is outlined are shown; None shows the whole image.
     """
+    checks.masks(rater_mask=rater_mask)
     given = np.ones(labels.shape[:2], bool) if rater_mask is None else rater_mask
     figure = matplotlib.figure.Figure(figsize=(7.0, 2.35 * len(images) + 0.5), layout="constrained")
     every_axes = figure.subplots(len(images), 3, squeeze=False)

@@ -190,11 +190,17 @@ def compare(lines: Sequence[Scores]) -> list[Difference]:
 def _tests(line: Scores, base: Scores) -> dict[str, statistics.Comparison]:
     shared = [case for case in line.cases if case in base.cases]
     return {
-        "two-sample": statistics.unpaired([*line.cases.values()], [*base.cases.values()]),
-        "paired": statistics.paired(
-            [line.cases[case] for case in shared], [base.cases[case] for case in shared]
+        "two-sample": statistics.unpaired(
+            [*line.cases.values()], [*base.cases.values()], skip_undefined=True
         ),
-        "runs": statistics.unpaired([*line.runs.values()], [*base.runs.values()]),
+        "paired": statistics.paired(
+            [line.cases[case] for case in shared],
+            [base.cases[case] for case in shared],
+            skip_undefined=True,
+        ),
+        "runs": statistics.unpaired(
+            [*line.runs.values()], [*base.runs.values()], skip_undefined=True
+        ),
     }
 
 

@@ -350,7 +350,8 @@ def differences(one: Report, other: Report, *, test: str = "wilcoxon") -> tuple[
             report.values[chosen, report.keys.index(key)].tolist()
             for report, chosen in zip((one, other), rows, strict=True)
         )
-        comparisons.append(statistics.paired(first, second, test=test))
+        # Of a case that lacks a class, say; the table says of how many the comparison is.
+        comparisons.append(statistics.paired(first, second, test=test, skip_undefined=True))
     corrected = statistics.holm([comparison.p_value for comparison in comparisons])
     return tuple(
         Difference(key, comparison, float(p))

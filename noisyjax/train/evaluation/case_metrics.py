@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
+from noisyjax.core import checks
 from noisyjax.methods import base
 from noisyjax.metrics import (
     boundary,
@@ -127,6 +128,8 @@ def label_nll(
     It needs no truth. With ``probs = A p`` (of each rater; R may be 1) it is the data term of Zhang
     et al. 2020, Eq. 3. The mean is over pixels and the raters of the mask; NaN if there are none.
     """
+    checks.ids("labels", labels)
+    checks.masks(rater_mask=rater_mask)
     probs = jnp.broadcast_to(probs, (*labels.shape, probs.shape[-1]))
     given = jnp.take_along_axis(probs, labels.astype(jnp.int32)[..., None], axis=-1)[..., 0]
     nll = -jnp.log(jnp.maximum(given, jnp.finfo(probs.dtype).tiny))

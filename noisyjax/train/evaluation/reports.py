@@ -12,6 +12,7 @@ from noisyjax.train.evaluation import (
     evaluate,
     fusion_quality,
     noise_detection,
+    starvation,
 )
 
 
@@ -45,4 +46,5 @@ REPORTS = (
     fusion_quality.report,
     noise_detection.report,
     annotation_quality.report,
+    starvation.report,
 )

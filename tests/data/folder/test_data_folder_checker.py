@@ -427,3 +427,25 @@ def test_patients_are_checked(tmp_path):
 
 def test_harmless_kinds_are_kinds():
     assert set(problem_kinds.HARMLESS) < set(problem_kinds.KINDS)
+
+
+def test_how_far_two_grids_are_apart_by_hand():
+    def volume(shape, *columns, origin=(0.0, 0.0, 0.0)):
+        affine = np.eye(4)
+        affine[:3, :3] = np.diag(columns)
+        affine[:3, 3] = origin
+        return read_write.Volume(np.zeros(shape), affine, len(shape))
+
+    # Alike in voxel 10, 1 mm apart in voxel 0.
+    like = volume((11, 4), 1.0, 1.0, 1.0)
+    far = checker.elsewhere(volume((11, 4), 1.1, 1.0, 1.0, origin=(-1.0, 0.0, 0.0)), like)
+    assert far == "its corners are up to 1 mm away"
+    # An image has no thickness.
+    assert checker.elsewhere(volume((11, 4), 1.0, 1.0, 5.0), like) == ""
+    assert checker.elsewhere(volume((11, 4, 2), 1.0, 1.0, 5.0), volume((11, 4, 2), 1, 1, 1)) != ""
+
+
+def test_a_finite_float_image_is_no_fault(tmp_path):
+    fakes.make(tmp_path, 2)
+    _add(tmp_path, "floats", image=fakes.image(1).astype(np.float32) / 3)
+    assert "not_finite" not in {problem.kind for problem in checker.check(tmp_path)}

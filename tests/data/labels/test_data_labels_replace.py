@@ -196,3 +196,9 @@ def test_the_rater_pool_labels_one_organ_and_stands_alone():
         _replace(examples, kinds=("rater_pool",))
     with pytest.raises(ValueError, match="kinds: expected rater_pool alone"):
         _replace(examples, kinds=("rater_pool", "erosion"))
+
+
+def test_dice_of_replaced_labels_by_hand():
+    # Voxels in both, in the label only, in the truth only.
+    voxels = np.array([[0, 0, 0], [0, 1, 0], [3, 1, 1], [2, 0, 0]])
+    np.testing.assert_allclose(replace._dice(voxels), [1, 0, 0.75, 1])

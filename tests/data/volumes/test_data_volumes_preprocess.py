@@ -195,3 +195,11 @@ def test_an_axis_without_voxels_is_named():
         )
     with pytest.raises(ValueError, match=r"array: expected axes .*, got shape \(8, 0\)"):
         preprocess.resample(np.zeros((8, 0)), spacing=spacing, to=(0.5, 0.5), linear=True)
+
+
+def test_images_are_interpolated_and_labels_are_not():
+    image, labels = np.array([[0.0], [4.0]]), np.array([[0, 4]], np.uint8)
+    options = {"spacing": (2.0,), "to": (1.0,), "normalisation": "none"}
+    made, maps, _ = preprocess.prepare(image, labels, **options)
+    np.testing.assert_allclose(made[:, 0], [0, 1, 3, 4])
+    assert maps.tolist() == [[0, 0, 4, 4]]

@@ -71,3 +71,19 @@ def test_sources_without_raters_or_images_are_refused(data):
         noise_fit.fit(rng.root_key(0), dataclasses.replace(data, rater_names=()), range(2))
     with pytest.raises(ValueError, match="discs: expected images that two raters labelled"):
         noise_fit.fit(rng.root_key(0), data, ())
+
+
+def test_labels_of_volumes_are_those_of_raters_who_gave_some(data):
+    # Three raters of a volume whose sides are none of them three; the second did not look.
+    labels = np.zeros((1, 3, 2, 4, 5), np.uint8)
+    labels[:, :, 1, 2, :2] = [[[1, 2], [1, 1], [0, 1]]]
+    examples = source.ArrayExamples(
+        np.zeros((1, 2, 4, 5, 1), np.float32),
+        labels=labels,
+        rater_masks=np.array([[True, False, True]]),
+    )
+    volumes = dataclasses.replace(data, examples=examples, spacing=(1.0,) * 3)
+    ((index, given),) = noise_fit._labels(volumes, [0])
+    assert index == 0
+    assert given.shape == (2, 2, 4, 5)
+    np.testing.assert_array_equal(given[:, 1, 2, :2], [[1, 1], [0, 1]])

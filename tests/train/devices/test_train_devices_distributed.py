@@ -314,7 +314,7 @@ JOB = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"}
         ({key: SLURM[key] for key in ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_PROCID")}, None),
         ({**SLURM, "SLURM_STEP_NUM_TASKS": "1"}, None),
         (SLURM, None),
-        ({**SLURM, "SLURM_STEP_NUM_TASKS": "4"}, "slurm"),
+        ({**SLURM, "SLURM_STEP_NUM_TASKS": "2"}, "slurm"),
         ({"OMPI_COMM_WORLD_SIZE": "1", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:9"}, None),
         ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:9"}, "ompi"),
         ({"OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "0"}, "mpi4py"),

@@ -179,3 +179,14 @@ def test_a_metric_is_one_entry(tmp_path, monkeypatch):
     assert report["scalars"]["confidence"] == summary["test_confidence"]
     assert report["per_class"]["confidence"]["count"] == 4
     assert "val_confidence" in metrics_log.read_metrics(tmp_path / "metrics.jsonl")[-1]
+
+
+def test_the_error_of_matrices_is_pooled_over_images():
+    # Two images, two raters: (4 + 0) of 8 + 8 entries, (1 + 3) of 4 + 12; the last is unknown.
+    values = {
+        "cm_error": np.array([[4.0, 1.0, 0.0], [0.0, 3.0, 0.0]]),
+        "cm_count": np.array([[8.0, 4.0, 0.0], [8.0, 12.0, 0.0]]),
+    }
+    rmse = case_metrics.METRICS["cm_rmse"].derive(values, axis=0)
+    np.testing.assert_allclose(rmse, [0.5, 0.5, np.nan])
+    np.testing.assert_allclose(case_metrics.METRICS["cm_rmse"].derive(values), 0.5)

@@ -66,6 +66,8 @@ def test_a_run_reports_what_it_takes_for_noisy(known, tmp_path):
     table = read(tmp_path / "detection.csv")
     assert [row["epoch"] for row in table] == ["1", "2", "3"]
     assert [float(row["removed"]) for row in table] == [row["noise_removed"] for row in rows]
+    # What the coming epoch leaves out: N(1), N(2), N(3).
+    assert [float(row["removed"]) for row in table] == [2, 1, 1]
     noisy = np.arange(16) % 3 == 0
     assert float(table[-1]["auc"]) == pytest.approx(
         float(detection.auc(jnp.asarray(kept["losses"]), jnp.asarray(noisy))), rel=1e-6
