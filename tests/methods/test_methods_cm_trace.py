@@ -1,7 +1,5 @@
 """The three stages of CM + trace, and what they learn where the answer is known."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -199,7 +197,7 @@ def test_a_negative_weight_of_imputed_labels_is_refused():
 def test_terms_by_hand():
     """Two raters, three pixels in a row of two: sums over raters, means over pixels."""
     log = np.log
-    plan = types.SimpleNamespace(joint_from=0, warmup_steps=0)
+    plan = cm_trace._Plan()
     labels = jnp.array([[[0, 1, 1]] * 2, [[1, 1, 0]] * 2])
     right = jnp.array([[0.75, 0.25], [0.25, 0.75]])
     example = {
@@ -219,7 +217,7 @@ def test_terms_by_hand():
 def test_scores_of_the_consensus_by_hand():
     """Labels, network and frequencies, each by what it counts: 1, the trust, and the rest of it."""
     log = np.log
-    plan = types.SimpleNamespace(imputed_weight=0, consensus_prior=0.25, warmup_steps=10)
+    plan = cm_trace._Plan(consensus_prior=0.25, warmup_steps=10)
     example = {
         "logits": jnp.array([[0.0, np.log(3.0)]]),
         "consensus_cms": jnp.array([[[[0.8, 0.4], [0.2, 0.6]]]]),

@@ -24,8 +24,8 @@ PER_EPOCH, EPOCHS = 4, 3
 
 
 def config(**changes):
-    """Of 16, N(1) = 2, N(2) = 1, N(3) = 0: (0.6 - t / 3) 16, between 1.6 / 10 and 1.6 / 2."""
-    strategy = {"train.strategy": "adl", "adl.alpha": 0.0, "adl.beta": 0.4}
+    """Of 16, N(1) = 4, N(2) = 1, N(3) = 1: (0.6 - t / 3) 16, between 16 / 10 and 16 / 2."""
+    strategy = {"train.strategy": "adl", "adl.alpha": 0.0, "adl.beta": 1.0}
     return train_fakes.config(**{**strategy, **changes})
 
 
@@ -67,7 +67,7 @@ def test_a_run_reports_what_it_takes_for_noisy(known, tmp_path):
     assert [row["epoch"] for row in table] == ["1", "2", "3"]
     assert [float(row["removed"]) for row in table] == [row["noise_removed"] for row in rows]
     # What the coming epoch leaves out: N(1), N(2), N(3).
-    assert [float(row["removed"]) for row in table] == [2, 1, 1]
+    assert [float(row["removed"]) for row in table] == [4, 1, 1]
     noisy = np.arange(16) % 3 == 0
     assert float(table[-1]["auc"]) == pytest.approx(
         float(detection.auc(jnp.asarray(kept["losses"]), jnp.asarray(noisy))), rel=1e-6
