@@ -47,6 +47,17 @@ def test_a_link_is_linked_to_what_it_names(file, tmp_path):
     assert not (tmp_path / "new" / "file").is_symlink()
 
 
+def test_the_spacing_of_a_tiff_goes_with_its_image(tmp_path):
+    root = folder_fakes.make(tmp_path / "in", count=2, end=".tif", shape=(4, 8, 9))
+    (root / "imagesTr/case_00.json").write_text('{"spacing": [5, 0.5, 0.25]}')
+    opened = noisyjax.open_folder(root)
+    assert opened.read("case_00").spacing == (5, 0.5, 0.25)
+    for case in opened.cases.values():
+        data_set.place_images(case, tmp_path / "out", how="link")
+    names = sorted(os.listdir(tmp_path / "out/imagesTr"))
+    assert names == ["case_00.json", "case_00_0000.tif", "case_01_0000.tif"]
+
+
 def test_dataset_json_is_of_the_cases_there_are(tmp_path):
     root = folder_fakes.make(tmp_path / "in", count=3)
     folder_fakes.describe(

@@ -1,5 +1,6 @@
 """Reading and writing of images and label maps."""
 
+import contextlib
 import dataclasses
 import gzip
 import zlib
@@ -120,6 +121,31 @@ def test_no_bit_of_a_png_changes_its_pixels_unnoticed(tmp_path):
         path.write_bytes(changed)
         with pytest.raises(read_write.UnreadableError, match=r"a.png: expected"):
             read_write.read(path)
+
+
+@pytest.mark.parametrize("end", [".mha", ".nrrd", ".tif"])
+def test_no_bit_of_deflated_voxels_changes_unnoticed(tmp_path, end):
+    path = tmp_path / f"a{end}"
+    labels = np.random.default_rng(0).integers(0, 3, (2, 9, 9), np.uint8)
+    if end == ".tif":
+        first, *others = (PIL.Image.fromarray(page) for page in labels)
+        options = {"compression": "tiff_adobe_deflate", "save_all": True, "append_images": others}
+        first.save(path, **options)
+    else:
+        fakes.save(path, labels)
+    np.testing.assert_array_equal(read_write.read(path).array, labels)
+    content = path.read_bytes()
+    # The header of a TIFF stands before each page.
+    starts = {".mha": b"LOCAL\n", ".nrrd": b"\n\n", ".tif": b"\x78\x9c"}
+    start = content.index(starts[end]) + (0 if end == ".tif" else len(starts[end]))
+    size = len(content) - start if end != ".tif" else 36
+    for bit in range(8 * start, 8 * (start + size)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        # The header of gzip holds a time and a name, which are of no matter.
+        with contextlib.suppress(read_write.UnreadableError):
+            np.testing.assert_array_equal(read_write.read(path).array, labels)
 
 
 def test_a_png_is_whole_to_the_last_checksum(tmp_path):

@@ -65,7 +65,7 @@ def _opened(path: str, max_bytes: int, *, whole: bool) -> base.Volume:
     """Reads an image; a hollow one that takes no memory if not whole."""
     png = path.lower().endswith(".png")
     try:
-        described = [] if png else tiff_pages.pages(path)
+        described = [] if png else tiff_pages.pages(path, whole=whole)
         # Pillow knows some 40 formats, and starts Ghostscript for one of them.
         with PIL.Image.open(path, formats=["PNG" if png else "TIFF"]) as image:
             count, size = int(getattr(image, "n_frames", 1)), image.size

@@ -3,11 +3,15 @@
 import math
 import os
 import re
+import zlib
 
 import numpy as np
 
 from noisyjax.core import files
-from noisyjax.data.volumes.formats import base
+from noisyjax.data.volumes.formats import base, deflated
+
+# The first bytes of a file, in which its header ends.
+_HEADER = 2**16
 
 
 def _simpleitk(path: str):
@@ -23,7 +27,7 @@ def _simpleitk(path: str):
 def _check_attached(path: str) -> None:
     """Raises if a header leaves the data to another file, which may be any file of the machine."""
     with open(path, "rb") as file:
-        start = file.read(1 << 16).decode("latin-1")
+        start = file.read(_HEADER).decode("latin-1")
     if path.lower().endswith(".mha"):
         match = re.search(r"^\s*ElementDataFile\s*=\s*(\S+)", start, re.MULTILINE)
         attached = match is not None and match[1] == "LOCAL"
@@ -36,6 +40,27 @@ def _check_attached(path: str) -> None:
         raise base.UnreadableError(
             path, "format", "expected a header followed by its data in the same file"
         )
+
+
+def _verify(path: str, most: int) -> None:
+    """Compares the checksum of deflated data, which ITK does not.
+
+    Raises as `deflated.verify`.
+    """
+    with open(path, "rb") as file:
+        start = file.read(_HEADER).decode("latin-1")
+        if path.lower().endswith(".mha"):
+            end = re.search(r"^\s*ElementDataFile\s*=[^\n]*\n", start, re.MULTILINE)
+            packed = re.search(r"^\s*CompressedData\s*=\s*True", start, re.MULTILINE)
+        else:
+            end = re.search(r"\r?\n\r?\n", start)
+            header = start[: end.end()] if end else ""
+            packed = re.search(r"^encoding\s*:\s*gz", header, re.MULTILINE | re.IGNORECASE)
+            if re.search(r"^(line|byte) ?skip\s*:", header, re.MULTILINE | re.IGNORECASE):
+                packed = None
+        if end and packed:
+            file.seek(end.end())
+            deflated.verify(file, most=most)
 
 
 def _open_simpleitk(path: str, max_bytes: int):
@@ -83,6 +108,11 @@ def peek(path: str, max_bytes: int) -> base.Volume:
 def read(path: str, max_bytes: int) -> base.Volume:
     """Reads a file."""
     hollow = peek(path, max_bytes)
+    try:
+        # float64 is the widest.
+        _verify(path, math.prod(hollow.shape) * 8)
+    except (ValueError, zlib.error) as error:
+        raise base.cut_off(path, error) from error
     try:
         image = _open_simpleitk(path, max_bytes).Execute()
     except RuntimeError as error:

@@ -4,12 +4,16 @@ import os
 import struct
 from typing import BinaryIO, NamedTuple
 
+from noisyjax.data.volumes.formats import base, deflated
+
 # Tag to the field that it fills in.
 _TAGS = {258: "bits", 259: "compression", 273: "starts", 279: "sizes", 324: "starts", 325: "sizes"}
 _TAGS[339] = "kind"
 # Type of a value to its format; others are not of the tags above.
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _KINDS = {1: "uint", 2: "int", 3: "float", 5: "complex", 6: "complex"}
+# Both numbers stand for it.
+_DEFLATED = (8, 32946)
 _MOST_VALUES = 2**24
 _BEYOND = "a page, or pixels of one, would lie beyond its end"
 
@@ -59,27 +63,36 @@ class _Reader:
         self.file.seek(here)
         return values
 
-    def page(self) -> Page:
-        """Reads a directory, and looks whether the pixels that it names are there."""
+    def page(self, *, whole: bool) -> Page:
+        """Reads a directory, and looks whether the pixels that it names are there, and `whole`."""
         fields: dict[str, list[int]] = {}
         (entries,) = self.take(self.counter)
         for _ in range(entries):
             tag, kind, count, inline = self.take(self.entry)
             if tag in _TAGS and kind in _TYPES and count <= _MOST_VALUES:
                 fields[_TAGS[tag]] = self.values(kind, count, inline)
+        packed = fields.get("compression", [1])[0] in _DEFLATED
+        here = self.file.tell()
         for start, size in zip(fields.get("starts", ()), fields.get("sizes", ()), strict=False):
             if start + size > self.size:
                 raise EOFError(_BEYOND)
+            if packed and whole:
+                self.file.seek(start)
+                deflated.verify(self.file, most=size * base.MOST_DEFLATED, length=size)
+        self.file.seek(here)
         first = {name: values[0] for name, values in fields.items() if values}
         kind = _KINDS.get(first.get("kind", 1), "uint")
         return Page(first.get("bits", 1), kind, first.get("compression", 1))
 
 
-def pages(path: str) -> list[Page]:
+def pages(path: str, *, whole: bool) -> list[Page]:
     """Returns the pages of a TIFF; none of a file that is none.
+
+    Deflated pixels are compared with their checksums if `whole`.
 
     Raises:
       EOFError: if a page, or the pixels of one, would lie beyond the end of the file.
+      ValueError, zlib.error: as `deflated.verify`.
     """
     found, seen = [], set()
     with open(path, "rb") as file:
@@ -99,6 +112,6 @@ def pages(path: str) -> list[Page]:
                 raise EOFError(_BEYOND)
             seen.add(position)
             reader.go(position)
-            found.append(reader.page())
+            found.append(reader.page(whole=whole))
             (position,) = reader.take(reader.offset)
     return found
