@@ -216,6 +216,15 @@ def test_without_truth_there_is_no_dice_but_a_likelihood(tmp_path):
     assert summary["test_nll"] > 0
 
 
+def test_one_case_to_validate_with_is_enough(tmp_path, caplog):
+    changes = {"data.splits": (0.77, 0.05, 0.18), "train.epochs": 1}
+    with caplog.at_level(logging.INFO):
+        train.train_and_evaluate(train_fakes.config(**changes), tmp_path)
+    rows = metrics_log.read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["val_dice_sd"] for row in rows if "val_dice" in row] == [None]
+    assert "NaN" not in caplog.text
+
+
 def test_raters_who_are_not_the_same_person_are_warned_about(tmp_path, caplog):
     config = train_fakes.config(options={"persistent": False}, **{"train.epochs": 1})
     with caplog.at_level(logging.WARNING, logger="absl"):

@@ -160,7 +160,9 @@ class Checkpoints:
         with contextlib.ExitStack() as stack:
             path = stack.enter_context(plain_path.PlainPath(self._folder)).path
             names = ("state", "digest")
-            self._manager = _Manager(path, options=options, item_names=names, score=score)
+            self._manager = self._listing(
+                lambda: _Manager(path, options=options, item_names=names, score=score)
+            )
             self._close = stack.pop_all()
 
     def __enter__(self) -> "Checkpoints":
@@ -260,8 +262,18 @@ class Checkpoints:
         )
 
     def _changed(self, steps: list[int]) -> bool:
-        self._manager.reload()
+        self._listing(self._manager.reload)
         return self.steps() != steps
+
+    def _listing(self, function: Callable[[], Any]) -> Any:
+        """Calls what lists the checkpoints again, if one of them goes while it does."""
+        for left in reversed(range(_TRIES)):
+            try:
+                return function()
+            except FileNotFoundError:
+                if not (left and self._read_only and self._folder.is_dir()):
+                    raise
+        return None
 
     def _first_good(self, like: Tree, which: str) -> Tree | None:
         known, steps = self.steps(), self._ordered(which)

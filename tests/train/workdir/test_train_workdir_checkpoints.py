@@ -1,3 +1,4 @@
+import errno
 import logging
 import os
 import pathlib
@@ -161,6 +162,23 @@ def test_beside_a_writer_the_newest_is_read(tmp_path, caplog):
             fill(tmp_path, {step: 0.3 - 0.1 * (step - 1)}, keep=1)
             assert int(reader.restore(state_at(0), which=which).step) == step
     assert "is bad" not in caplog.text
+
+
+def test_a_checkpoint_that_goes_while_they_are_listed_is_no_error(tmp_path, monkeypatch):
+    fill(tmp_path, {1: None})
+    load, calls = checkpoints._Manager._load_checkpoint_infos, []
+
+    def going(manager, *args, **options):
+        calls.append(args)
+        if len(calls) % 2:
+            raise FileNotFoundError(errno.ENOENT, "gone")
+        return load(manager, *args, **options)
+
+    monkeypatch.setattr(checkpoints._Manager, "_load_checkpoint_infos", going)
+    with reopen(tmp_path, read_only=True) as reader:
+        assert int(reader.restore(state_at(0)).step) == 1
+    with pytest.raises(FileNotFoundError), reopen(tmp_path):
+        pass
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs users of Unix")
