@@ -195,14 +195,14 @@ def test_a_negative_weight_of_imputed_labels_is_refused():
 
 
 def test_terms_by_hand():
-    """Two raters, three pixels in a row of two: sums over raters, means over pixels."""
+    """Two raters, one row of three pixels: sums over raters, means over pixels."""
     log = np.log
     plan = cm_trace._Plan()
-    labels = jnp.array([[[0, 1, 1]] * 2, [[1, 1, 0]] * 2])
+    labels = jnp.array([[[0, 1, 1]], [[1, 1, 0]]])
     right = jnp.array([[0.75, 0.25], [0.25, 0.75]])
     example = {
-        "logits": jnp.tile(jnp.array([50.0, -50.0]), (2, 3, 1)),
-        "cms": jnp.tile(right, (2, 2, 3, 1, 1)),
+        "logits": jnp.tile(jnp.array([50.0, -50.0]), (1, 3, 1)),
+        "cms": jnp.tile(right, (2, 1, 3, 1, 1)),
         "labels": labels,
         "rater_mask": jnp.ones(2, bool),
     }
