@@ -47,6 +47,8 @@ class Source:
       class_names: L names, the background first.
       spacing: size of a voxel along each spatial axis, in mm; ones where there is no unit.
       has_truth: whether examples have ``truth``.
+      truth_mask: of which of them it is the truth, ``[N]``; of the others it says nothing. None for
+        all, or none, as `has_truth` has it.
       rater_names: names of the source's own raters, in the order of ``labels``; empty if it has
         none.
       persistent_raters: whether rater r is the same person in every example. Where not, a
@@ -74,19 +76,26 @@ class Source:
     splits: Mapping[str, Int[np.ndarray, "..."]] | None = None
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     drawn: bool = False
+    truth_mask: Bool[np.ndarray, "N"] | None = None
 
     def __post_init__(self):
         if len(self.class_names) != self.num_classes:
             raise ValueError(
                 f"{self.name}: expected {self.num_classes} class names, got {self.class_names}"
             )
-        for field in ("case_names", "groups"):
+        for field in ("case_names", "groups", "truth_mask"):
             values = getattr(self, field)
             if values is not None and len(values) != len(self.examples):
                 raise ValueError(
                     f"{self.name}: expected one of {field} for each of {len(self.examples)} "
                     f"examples, got {len(values)}"
                 )
+
+    def truth_is_known(self, ids: Integer[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+        """Returns of which examples the truth is known."""
+        if self.truth_mask is None:
+            return np.full(len(ids), self.has_truth)
+        return self.truth_mask[ids] & self.has_truth
 
     def case_name(self, example_id: int) -> str:
         """Returns its case name, or the source's name with the id."""

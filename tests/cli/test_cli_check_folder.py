@@ -71,6 +71,8 @@ def test_a_clean_folder_trains_with_one_command(folder, tmp_path):
 
 def test_problems_are_listed_with_remedies_and_fail_the_command(folder):
     (folder / "labelsTr/c1.png").unlink()
+    for path in folder.glob("ratersTr/*/c1.png"):
+        path.unlink()
     (folder / "imagesTr/c2_0000.png").write_bytes(b"")
     (folder / "imagesTr/[red]x.png").write_bytes(b"")
     done = run("check_folder", f"--root={folder}")

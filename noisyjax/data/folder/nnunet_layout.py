@@ -7,6 +7,8 @@
     ratersTr/RATER/CASE.nii.gz     labels of several raters; the folder, or any file, may be absent
     imagesTs/, labelsTs/, ratersTs/   the same for cases that test; may be absent
 
+A case needs a truth or a rater's label; which of them it has may differ from case to case.
+
 Where patients have several cases, dataset.json says whose they are, and no patient is divided
 between training and test: ``"patients": {"CASE": "PATIENT"}``. A case that is not named there is a
 patient of its own.
@@ -85,7 +87,7 @@ class Layout:
       ending: of its files.
       class_names: the background first.
       rater_names: in alphabetical order; empty if there are none.
-      has_truth: whether there is a truth; it is for all cases or for none.
+      has_truth: whether there is a truth, of any case.
       cases: in alphabetical order, those of imagesTr first.
       patients: case to patient, of cases that share one; may be empty.
       problems: what is wrong with names and dataset.json.
@@ -100,6 +102,11 @@ class Layout:
     cases: tuple[Case, ...]
     patients: dict[str, str]
     problems: tuple[problem_kinds.Problem, ...]
+
+    @property
+    def truth_trains(self) -> bool:
+        """Whether a network learns from the truth, for no rater labelled a case of imagesTr."""
+        return not any(case.raters for case in self.cases if case.part == "Tr")
 
 
 def is_safe(name: str) -> bool:
@@ -268,7 +275,7 @@ def read(root: str | pathlib.Path) -> Layout:
             own = {rater: labels[name] for rater, labels in raters.items() if name in labels}
             cases.append(Case(name, part, own_files, truths.get(name), own))
         # Images that test may wait for their labels; then they are there to be predicted.
-        if part == "Ts" and not truths:
+        if part == "Ts" and not truths and not any(raters.values()):
             cases = [case for case in cases if case.part == "Tr"]
     has_truth = any(case.truth for case in cases)
     problems.extend(_about_cases(cases, has_truth, rater_names, end))
@@ -351,13 +358,15 @@ def _about_cases(
     """Returns which cases lack a label, or test and train at once."""
     problems = problem_kinds.Problems()
     training = {case.name for case in cases if case.part == "Tr"}
+    taught = any(case.raters for case in cases if case.part == "Tr")
     for case in cases:
         file = f"images{case.part}/{case.images[0].name}"
         if case.part == "Ts" and case.name in training:
             problems.add("in_both_parts", case=case.name, file=file)
-        if case.truth is None and (has_truth or not rater_names):
+        if case.truth is None and not case.raters:
             want = f"labels{case.part}/{case.name}{end}"
-            problems.add("missing_label", case=case.name, file=file, want=want)
-        if case.part == "Tr" and rater_names and not case.raters:
-            problems.add("no_rater", case=case.name, file=file)
+            kind = "missing_label" if has_truth or not rater_names else "no_rater"
+            problems.add(kind, case=case.name, file=file, want=want)
+        elif case.part == "Tr" and taught and not case.raters:
+            problems.add("truth_alone", case=case.name, file=file)
     return problems

@@ -68,6 +68,10 @@ KINDS = {
         "nobody labelled the case",
         "add a label in ratersTr/RATER/, or take the image out of the folder",
     ),
+    "truth_alone": (
+        "the case has a truth, and no rater labelled it",
+        "it tests, for networks learn from raters; add a label in ratersTr/RATER/ to train on it",
+    ),
     "empty_rater": ("the rater has no label at all", "fill the folder or take it out"),
     "in_both_parts": (
         "the case is in imagesTr and in imagesTs",
@@ -160,6 +164,7 @@ KINDS = {
 HARMLESS = (
     "count",
     "unknown_file",
+    "truth_alone",
     "empty_rater",
     "same_image",
     "rounded",

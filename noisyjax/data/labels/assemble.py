@@ -66,7 +66,7 @@ class Labelled:
       data: the source.
       ids: ids of the examples, ``[N]``; example i of this object is example ``ids[i]`` of the
         source.
-      has_truth: whether examples carry the truth.
+      has_truth: whether examples carry the truth, where it is known (`truth_mask`).
       every_label: whether they carry the label of everyone who labelled them, also where only a few
         labels of each image are kept.
       replacement: which labels have been replaced, or None where none was to be.
@@ -119,9 +119,16 @@ class Labelled:
         return np.stack([case[whose] for part in parts for case in part])
 
     @property
+    def truth_mask(self) -> Bool[np.ndarray, "N"]:
+        """Whose truth is known."""
+        if self._steps.gold is not None:
+            return np.ones(len(self), bool)
+        return self.data.truth_is_known(self.ids)
+
+    @property
     def truth_is_known(self) -> bool:
         """Whether `truths` returns some."""
-        return self._steps.gold is not None or self.data.has_truth
+        return bool(self.truth_mask.all())
 
     @property
     def _carried_raters(self) -> str:
@@ -131,7 +138,7 @@ class Labelled:
         """Returns the truth of examples, carried or not, or None where it is not known."""
         if self._steps.gold is not None:
             return np.stack([case["truth"] for case in self._made(indices)])
-        if not self.data.has_truth:
+        if not self.truth_is_known:
             return None
         return source.read_several(self.data, self.ids[indices])["truth"]
 
@@ -236,8 +243,10 @@ def _check(data: source.Source, ids: np.ndarray, *, needs_truth: bool) -> None:
             f"{data.name}: expected ids in 0..{len(data.examples) - 1}, "
             f"got {ids.min()}..{ids.max()}"
         )
-    if needs_truth and not data.has_truth:
-        raise ValueError(f"{data.name}: the truth is asked for, but it is not known")
+    known = data.truth_is_known(ids)
+    if needs_truth and not known.all():
+        case = f" of {data.case_name(int(ids[~known][0]))}" if data.has_truth else ""
+        raise ValueError(f"{data.name}: the truth is asked for, but it is not known{case}")
     if data.num_classes > 256:
         raise ValueError(f"{data.name}: labels are uint8, got {data.num_classes} classes")
 
@@ -287,7 +296,10 @@ def label(
     checks.positive("labels_per_image", labels_per_image, or_zero=True)
     checks.positive("input_noise", input_noise, or_zero=True)
     checks.positive("chunk", chunk, or_zero=True)
-    _check(data, ids, needs_truth=(include_truth and not gold) or panel is not None)
+    _check(data, ids, needs_truth=panel is not None)
+    # Where some are known, those that are not are left out of what is measured.
+    if include_truth and not gold and not data.truth_is_known(ids).any():
+        _check(data, ids, needs_truth=True)
     sizes = {"num_classes": data.num_classes}
     drawn = {"labels_per_image": labels_per_image, "input_noise": input_noise}
     chosen = _select(data, panel, raters)
@@ -352,11 +364,12 @@ def assemble(
         "chunk": chunk,
         "kept": kept,
     }
-    known = bool(gold) or data.has_truth
     examples = {}
     for split, ids in parts.items():
+        known = bool(gold) or bool(data.truth_is_known(ids).any())
         own = {"include_truth": known, "every_label": split == "test"}
         if split == "train":
+            _check(data, np.asarray(ids), needs_truth=train_truth and not gold)
             own = {"include_truth": train_truth, "target": target, "replacement": replacement}
         examples[split] = label(data, ids, **common, **own)
     return examples

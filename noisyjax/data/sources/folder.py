@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Integer
 
 from noisyjax.core import checks
-from noisyjax.data import order, source, splits
-from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
+from noisyjax.data import source
+from noisyjax.data.folder import case_files, checker, division, nnunet_layout, problem_kinds
 from noisyjax.data.volumes import preprocess, read_write, store
 
 # Where labelsTr is all there is, it is what a network learns from as well.
@@ -61,9 +61,12 @@ class FolderExamples:
         example = {"image": image, "id": np.int32(index)}
         if self.layout.has_truth:
             example["truth"] = labels[0]
-        own = slice(1, None) if self.layout.rater_names else slice(0, 1)
-        example["labels"] = labels[own]
-        example["rater_mask"] = np.array(arrays["mask"][own])
+        mask = np.array(arrays["mask"])
+        if not self.layout.truth_trains:
+            return {**example, "labels": labels[1:], "rater_mask": mask[1:]}
+        # The truth as one rater more, where there is no other.
+        example["labels"] = np.concatenate([labels[1:], labels[:1]])
+        example["rater_mask"] = np.append(mask[1:], mask[0] and not mask[1:].any())
         return example
 
     def content(self, index: int) -> source.Content:
@@ -213,6 +216,15 @@ def _damaged(layout: nnunet_layout.Layout) -> dict[str, str]:
     return errors
 
 
+def _check_classes(layout: nnunet_layout.Layout) -> None:
+    if "ignore" in layout.class_names:
+        raise ValueError(
+            f"{layout.root}/dataset.json: labels: expected classes to learn, got 'ignore', which "
+            "training does not leave out yet; give its voxels a class in the labels, and take it "
+            "out here"
+        )
+
+
 def _common_spacing(
     layout: nnunet_layout.Layout, spacing: Sequence[float | int], damaged: Mapping[str, str]
 ) -> tuple[float, ...]:
@@ -254,53 +266,6 @@ def _common_size(
     for extent in size:
         checks.positive("size", extent)
     return tuple(int(n) for n in size) or tuple(int(n) for n in np.max(shapes, axis=0)[:-1])
-
-
-def _patients(layout: nnunet_layout.Layout) -> Int[np.ndarray, "N"]:
-    """Returns a number for the patient of each case; one of its own where none is named."""
-    # The flag distinguishes a case from a patient of the same name.
-    names = [
-        (case.name in layout.patients, layout.patients.get(case.name, case.name))
-        for case in layout.cases
-    ]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([numbers[name] for name in names], np.int32)
-
-
-def _splits(
-    cases: Sequence[nnunet_layout.Case],
-    patients: Int[np.ndarray, "N"],
-    *,
-    seed: int,
-    fractions: Sequence[float],
-) -> splits.Splits:
-    """Divides the patients; those of imagesTs test, and the share of the test trains then.
-
-    A part that has a share gets a patient at least, for folders may be small.
-    """
-    splits.check_fractions(fractions)
-    training = np.array([i for i, case in enumerate(cases) if case.part == "Tr"], np.int32)
-    tests = np.array([i for i, case in enumerate(cases) if case.part == "Ts"], np.int32)
-    groups = list(dict.fromkeys(patients[training].tolist()))
-    _, val, test = (max(1, round(f * len(groups))) if f else 0 for f in fractions)
-    test = 0 if len(tests) else test
-    if val + test >= len(groups):
-        what = "cases" if len(groups) == len(training) else "patients"
-        raise ValueError(
-            f"fractions: expected {what} left to train on, got {len(groups)} {what} in all, "
-            f"{val} of them to validate and {test} to test"
-        )
-    shuffled = np.array(groups)[order.permutation(len(groups), seed=seed)]
-
-    def cases_of(part: np.ndarray) -> Int[np.ndarray, "n"]:
-        members = [training[patients[training] == patient] for patient in part]
-        return np.concatenate([np.zeros(0, np.int32), *members])
-
-    return {
-        "train": cases_of(shuffled[val + test :]),
-        "val": cases_of(shuffled[test : val + test]),
-        "test": tests if len(tests) else cases_of(shuffled[:test]),
-    }
 
 
 def load(
@@ -347,8 +312,9 @@ def load(
 
     Returns:
       The source: the raters of ratersTr, who are the same persons in every case, with a mask of who
-      labelled what; without such a folder the labels of labelsTr are those of one rater. The truth
-      is that of labelsTr. Images of imagesTs count only if there is a folder labelsTs.
+      labelled what; where they labelled nothing the labels of labelsTr are those of one rater more.
+      The truth is that of labelsTr and labelsTs, with a mask of whose it is known. Images of
+      imagesTs count only if there is a label in labelsTs or ratersTs.
       ``examples.write`` brings a segmentation back to the voxels of its file.
 
     Raises:
@@ -358,6 +324,7 @@ def load(
     checks.one_of("normalise", normalise, preprocess.NORMALISATIONS)
     checks.positive("grid_tolerance", grid_tolerance, or_zero=True)
     layout = nnunet_layout.read(root)
+    _check_classes(layout)
     damaged: dict[str, str] = {}
     if skip_damaged:
         damaged = _damaged(layout)
@@ -375,7 +342,7 @@ def load(
     prepared, contents = _prepare_all(layout, damaged, *how, skip_damaged=skip_damaged)
     size = _common_size(layout, prepared, to, size)
     examples = FolderExamples(layout.cases, layout, prepared, size, to, options, contents)
-    patients = _patients(layout)
+    patients = division.patients(layout)
     return source.Source(
         name="folder",
         examples=examples,
@@ -383,10 +350,11 @@ def load(
         class_names=layout.class_names,
         spacing=to,
         has_truth=layout.has_truth,
-        rater_names=layout.rater_names or (ONLY_RATER,),
+        truth_mask=np.array([case.truth is not None for case in layout.cases]),
+        rater_names=layout.rater_names + (ONLY_RATER,) * layout.truth_trains,
         case_names=tuple(case.name for case in layout.cases),
         groups=patients if layout.patients else None,
-        splits=_splits(layout.cases, patients, seed=seed, fractions=fractions),
+        splits=division.divide(layout, patients, seed=seed, fractions=fractions),
         about={
             "file_ending": layout.ending,
             "channel_names": layout.channel_names,

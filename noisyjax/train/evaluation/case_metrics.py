@@ -107,6 +107,7 @@ class Metric(NamedTuple):
       better: "high" or "low" if a checkpoint can be chosen by it.
       by_decision: whether it depends on the decision.
       surface: whether it is measured with ``evaluate.surface`` only.
+      truth: whether it is of the truth.
       derive: makes the metric of the sums that `case_values` returns: of each case ``[B]`` with
         ``axis=1``, of all without.
     """
@@ -117,6 +118,7 @@ class Metric(NamedTuple):
     better: str = ""
     by_decision: bool = False
     surface: bool = False
+    truth: bool = False
     derive: Callable[..., Any] | None = None
 
 
@@ -230,7 +232,7 @@ def of_truth(measure: Callable[[overlap.Counts], Array], **how: Any) -> Metric:
     def compute(case: Case) -> Array | None:
         return None if case.truth is None else measure(case.counts)[1:]
 
-    return Metric(compute, "class", by_decision=True, **how)
+    return Metric(compute, "class", by_decision=True, truth=True, **how)
 
 
 def of_labels(measure: Callable[[overlap.Counts], Array]) -> Metric:
@@ -247,10 +249,10 @@ def _of_edges(name: str) -> Metric:
     def compute(case: Case) -> Array | None:
         return None if case.truth is None else getattr(case.edges, name)
 
-    return Metric(compute, "class", by_decision=True, surface=True)
+    return Metric(compute, "class", by_decision=True, surface=True, truth=True)
 
 
-_ON_HOST = Metric(None, "class", by_decision=True, surface=True)
+_ON_HOST = Metric(None, "class", by_decision=True, surface=True, truth=True)
 
 METRICS: dict[str, Metric] = {
     # Of the segmentation. False positives are once a share of all that is not the class, which
@@ -271,16 +273,16 @@ METRICS: dict[str, Metric] = {
     # Distances in mm.
     **dict.fromkeys(surface.Surface._fields, _ON_HOST),
     # Of the probabilities: the expected calibration error by the truth and by the labels.
-    "ece": Metric(_ece, "class", better="low"),
+    "ece": Metric(_ece, "class", better="low", truth=True),
     "label_ece": Metric(_label_ece, "class", better="low"),
-    "brier": Metric(_brier, better="low"),
+    "brier": Metric(_brier, better="low", truth=True),
     "nll": Metric(_nll, better="low"),
     "ged2": Metric(_ged2, better="low"),
     "soft_dice_qubiq": Metric(_soft_dice_qubiq, better="high"),
     # Of the raters: their agreement, matrices, Dice to the truth, Dice of what is predicted.
     "rater_iou": Metric(_rater_iou, mean=""),
     "trace": Metric(_trace, "rater", mean="rater"),
-    "rater_dice": Metric(_rater_dice, "rater", mean=""),
+    "rater_dice": Metric(_rater_dice, "rater", mean="", truth=True),
     "own_dice": Metric(_own_dice, "rater"),
     "cm_rmse": Metric(None, better="low", derive=_cm_rmse),
 }
@@ -390,6 +392,8 @@ def scalars(values: Mapping[str, np.ndarray], raters: Sequence[str]) -> dict[str
         elif metric.mean:
             means[name] = tabulate.summarise(values[name].ravel().tolist()).mean
     if {"trace", "rater_dice"} <= values.keys():
-        traces, skill = (values[name].mean(axis=0) for name in ("trace", "rater_dice"))
+        # Of the cases whose truth is known.
+        judged = ~np.isnan(values["rater_dice"]).all(axis=1)
+        traces, skill = values["trace"].mean(axis=0), values["rater_dice"][judged].mean(axis=0)
         of_raters["rater_ranking"] = confusion.ranking_agreement(traces, skill)
     return means | of_raters

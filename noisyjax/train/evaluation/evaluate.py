@@ -21,7 +21,7 @@ from noisyjax.methods import base
 from noisyjax.metrics import confusion, tabulate
 from noisyjax.train import experiments
 from noisyjax.train.devices import distributed, parallelism
-from noisyjax.train.evaluation import case_metrics, map_examples, surfaces
+from noisyjax.train.evaluation import case_metrics, known_truth, map_examples, surfaces
 
 
 class Evaluation(NamedTuple):
@@ -101,6 +101,7 @@ def build(
             values = map_examples.collect(measure_surfaces, variables, examples, **options)
         else:
             values = map_examples.collect(measure, variables, examples, batch_size=size)
+        values = known_truth.of_known(values, examples.truth_mask)
         cases = [data.case_name(int(i)) for i in examples.ids]
         rows = case_metrics.rows(values, cases, data.class_names[1:], raters)
         scalars = case_metrics.scalars(values, raters)

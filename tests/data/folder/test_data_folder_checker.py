@@ -162,7 +162,9 @@ def test_every_fault_of_a_folder_is_reported_at_once(checked):
     assert set(expected.items()) - reported == set()
     # Twenty kinds at least, and nobody labelled most of these cases but the truth.
     assert len({p.kind for p in problems}) >= 20
-    beside = {where: kind for where, kind in reported - set(expected.items()) if kind != "no_rater"}
+    beside = {
+        where: kind for where, kind in reported - set(expected.items()) if kind != "truth_alone"
+    }
     assert beside == {"dataset.json": "count"}
 
 
@@ -186,8 +188,8 @@ def test_every_problem_says_what_is_wrong_and_what_to_do(checked):
 
 def test_what_is_meant_to_be_so_is_left_out(checked):
     root, _, problems = checked
-    again = checker.check(root, ignore=("empty_mask", "no_rater"), max_bytes=2**31)
-    assert len(again) == sum(p.kind not in ("empty_mask", "no_rater") for p in problems)
+    again = checker.check(root, ignore=("empty_mask", "truth_alone"), max_bytes=2**31)
+    assert len(again) == sum(p.kind not in ("empty_mask", "truth_alone") for p in problems)
     with pytest.raises(ValueError, match="ignore: expected one of 'no_folder', .* got 'nonsense'"):
         checker.check(root, ignore=("nonsense",))
 

@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 
 from noisyjax.data import sources
+from noisyjax.data.folder import checker
 from noisyjax.data.labels import assemble
 from noisyjax.data.volumes import preprocess, read_write
 
@@ -101,6 +102,81 @@ def test_raters_without_a_truth(root, tmp_path):
     options = {"panel": None, "seed": 0, "raters": ("cem", "anna"), "include_truth": False}
     annotated = assemble.label(loaded, np.arange(5), **options)
     assert annotated.rater_masks.tolist() == [[i != 2, True] for i in range(5)]
+
+
+def test_experts_who_label_the_test_alone(tmp_path):
+    fakes.make(tmp_path, 5, raters=("anna", "bob"), tests=2, end=".png", shape=(8, 9))
+    shutil.rmtree(tmp_path / "labelsTr")
+    loaded = sources.load("folder", root=str(tmp_path))
+    assert loaded.truth_mask.tolist() == [False] * 5 + [True] * 2
+    assert loaded.splits["test"].tolist() == [5, 6]
+    assert loaded.examples[0]["rater_mask"].tolist() == [True, True]
+    options = {"panel": None, "seed": 0}
+    labelled = assemble.assemble(loaded, loaded.splits, **options)
+    assert {split: e.has_truth for split, e in labelled.items()} == {
+        "train": False, "val": False, "test": True,
+    }  # fmt: skip
+    np.testing.assert_array_equal(labelled["test"][1]["truth"], fakes.label(6, (8, 9)))
+    assert labelled["train"].truths(np.array([0])) is None
+    with pytest.raises(ValueError, match=r"truth is asked for, but it is not known of case_0\d"):
+        assemble.assemble(loaded, loaded.splits, **options, train_truth=True)
+
+
+def test_who_labelled_what_may_differ_from_case_to_case(tmp_path):
+    """Raters of test cases, a truth of some, and a training case that has nothing but its truth."""
+    fakes.make(tmp_path, 6, raters=("anna", "bob"), tests=3, end=".png", shape=(8, 9))
+    for name in ("labelsTr/case_01", "labelsTr/case_02", "labelsTs/case_07"):
+        (tmp_path / f"{name}.png").unlink()
+    (tmp_path / "ratersTs/bob").mkdir(parents=True)
+    shutil.copy(tmp_path / "labelsTs/case_06.png", tmp_path / "ratersTs/bob/case_07.png")
+    for rater in ("anna", "bob"):
+        (tmp_path / f"ratersTr/{rater}/case_04.png").unlink()
+    (problem,) = checker.check(tmp_path)
+    assert (problem.kind, problem.case) == ("truth_alone", "case_04")
+    loaded = sources.load("folder", root=str(tmp_path))
+    assert loaded.truth_mask.tolist() == [i not in (1, 2, 7) for i in range(9)]
+    assert loaded.splits["test"].tolist() == [6, 7, 8, 4]
+    assert sorted([*loaded.splits["train"], *loaded.splits["val"]]) == [0, 1, 2, 3, 5]
+    labelled = assemble.label(loaded, loaded.splits["test"], panel=None, seed=0, include_truth=True)
+    assert labelled.truth_mask.tolist() == [True, False, True, True]
+    assert labelled.rater_masks.tolist() == [[False] * 2, [False, True], [False] * 2, [False] * 2]
+    # A patient is in one part, if it be in none.
+    fakes.describe(tmp_path, end=".png", patients={"case_04": "eve", "case_03": "eve"})
+    loaded = sources.load("folder", root=str(tmp_path))
+    assert loaded.splits["test"].tolist() == [6, 7, 8]
+    # One that nobody labelled is of no use.
+    (tmp_path / "labelsTr/case_04.png").unlink()
+    with pytest.raises(ValueError, match="case_04_0000.png: the case has an image and no label"):
+        sources.load("folder", root=str(tmp_path))
+
+
+@pytest.mark.parametrize("truth", [False, True])
+def test_raters_who_label_the_test_alone(tmp_path, truth):
+    fakes.make(tmp_path, 4, tests=2, end=".png", shape=(8, 9))
+    shutil.copytree(tmp_path / "labelsTs", tmp_path / "ratersTs/anna")
+    if not truth:
+        shutil.rmtree(tmp_path / "labelsTs")
+    (tmp_path / "ratersTs/anna/case_05.png").unlink(missing_ok=truth)
+    if not truth:
+        shutil.copy(tmp_path / "labelsTr/case_00.png", tmp_path / "ratersTs/anna/case_05.png")
+    assert checker.check(tmp_path) == []
+    loaded = sources.load("folder", root=str(tmp_path))
+    assert loaded.rater_names == ("anna", "labels")
+    assert loaded.splits["test"].tolist() == [4, 5]
+    masks = [loaded.examples[i]["rater_mask"].tolist() for i in range(6)]
+    assert masks == [[False, True]] * 4 + [[True, False], [not truth, truth]]
+    np.testing.assert_array_equal(loaded.examples[2]["labels"][1], fakes.label(2, (8, 9)))
+    np.testing.assert_array_equal(loaded.examples[4]["labels"][0], fakes.label(4, (8, 9)))
+
+
+def test_the_class_ignore_is_not_learnt(tmp_path):
+    fakes.make(tmp_path, 3, end=".png", shape=(8, 9))
+    labels = {"background": 0, "organ": 1, "ignore": 2}
+    fakes.describe(tmp_path, end=".png", labels=labels)
+    with pytest.raises(
+        ValueError, match="dataset.json: labels: expected classes to learn, got 'ig"
+    ):
+        sources.load("folder", root=str(tmp_path))
 
 
 def test_cases_of_other_sizes_and_spacings_come_to_one(tmp_path):
