@@ -349,3 +349,17 @@ def test_gamma_raises_the_intensities_of_each_channel_to_a_power():
         exponents.append(powers[0])
         np.testing.assert_array_equal(result["labels"], example["labels"])
     assert 1 / 1.501 < min(exponents) < 0.85 < 1.2 < max(exponents) < 1.501
+
+
+def test_all_quarter_turns_are_equally_likely():
+    image = jnp.array([[0.0, 1.0], [3.0, 2.0]])[..., None]
+
+    def turned(key):
+        options = {"flip_axes": (), "planes": ((0, 1),)}
+        return augment._right_angles(key, image, image, **options)[0][0, 0, 0]
+
+    # What stands in the first corner is the number of turns.
+    corners = jax.jit(jax.vmap(turned))(jax.random.split(jax.random.key(0), 4000))
+    shares = np.bincount(np.asarray(corners, int), minlength=4) / 4000
+    # The standard deviation of a share is 0.0068.
+    np.testing.assert_allclose(shares, 0.25, atol=0.03)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from noisyjax.core import rng
 from noisyjax.noise import annotators, gaussian_field
@@ -177,3 +178,11 @@ def test_over_segmentation_agrees_with_the_labels_of_the_authors(real_data):
 def test_the_error_names_the_argument(names, options, message):
     with pytest.raises(ValueError, match=message):
         annotators.panel(names, **options)
+
+
+def test_a_cut_of_the_wrong_annotator_goes_through_all_that_was_grown():
+    truth = jnp.zeros((28, 28), jnp.uint8).at[12:17, 1:27].set(1)
+    for seed in range(3):
+        label = np.asarray(_binary(jax.random.key(seed), truth)[_NAMES.index("wrong")])
+        assert label.sum() > truth.sum()
+        assert ndimage.label(label)[1] > 1

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from noisyjax.noise import gaussian_field
+from noisyjax.noise import field_fit, gaussian_field
 
 _SIDE = 48
 
@@ -92,3 +92,11 @@ def test_too_few_masks_are_refused():
         gaussian_field.fit(0 * one, consensus=one[0])
     with pytest.raises(ValueError, match="consensus: expected shape \\[40, 30\\] like labels"):
         gaussian_field.fit(one, consensus=one[0, :-1])
+
+
+def test_rays_count_from_edge_to_edge_of_the_image():
+    # The depth rises by one a voxel; a ray along it from voxel 2 of 5, in steps of a quarter.
+    centre = np.tile(np.arange(5.0)[:, None] - 2, (1, 3))
+    measure = field_fit._along_rays(centre, np.array([[2, 1]]), np.array([[1.0, 0.0]]), reach=3.0)
+    np.testing.assert_allclose(measure(np.ones((5, 3), bool)), [4.25])
+    np.testing.assert_allclose(measure(np.zeros((5, 3), bool)), [0])
