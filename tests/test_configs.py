@@ -54,7 +54,7 @@ def test_training_configs_are_locked_and_name_a_method(module, variant):
         (gaussian_threshold.get_config(), 40),
         (gaussian_threshold.get_config("phantoms"), 120),
         (gaussian_threshold.get_config("paper"), 120),
-        (gaussian_threshold.get_config("smoke"), 8),
+        (gaussian_threshold.get_config("smoke"), 4),
         (uma_net.get_config(), 54),
         (uma_net.get_config("lidc_ablation"), 15),
         (uma_net.get_config("digits_annotations"), 42),

@@ -1,7 +1,8 @@
 """Every command of the documentation does its work, on a small scale.
 
 A command is run with the smoke variant of its config, on data that are made here in place of a
-reader's. Entries of the benchmark are run by `tests/benchmarks`, scripts by `test_launch.py`.
+reader's. Entries of the benchmark are run by `tests/benchmarks`, scripts by `test_launch.py`, the
+study of `configs/annotators.py` by `tests/studies/test_studies_study.py`.
 """
 
 import json
@@ -104,7 +105,7 @@ def _given():
             out = words.index("--out") + 1 if "--out" in words else 0
             key = tuple(word for n, word in enumerate(words) if n != out)
             forms.setdefault(("noisyjax", key), tuple(words[1:]))
-        if words[0] != "python":
+        if words[0] != "python" or any("configs/annotators.py" in word for word in words):
             continue
         command = words[2].rpartition(".")[2]
         if command in _COMMANDS and len(words) > 3:
@@ -226,7 +227,7 @@ def test_every_command_has_a_smoke_form():
     assert studies == {
         f"--config=configs/{path.name}:smoke"
         for path in (pages.ROOT / "configs").glob("*.py")
-        if path.stem not in ("__init__", "cm_trace", "folder")
+        if path.stem not in ("__init__", "annotators", "cm_trace", "folder")
     }
 
 
