@@ -25,6 +25,13 @@ jax.config.update(
     float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"]),
 )
 
+
+def pytest_collection_modifyitems(items):
+    """Begins with the files that take longest, so that no process waits for them at the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 _SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -1,5 +1,6 @@
 """What a command says to arguments that it refuses."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -10,26 +11,50 @@ import importlib, json, sys
 from absl import app, flags
 from absl.testing import flagsaver
 
-command = importlib.import_module("noisyjax.cli." + sys.argv[1])
-getattr(command, "define_flags", lambda: None)()
-for arguments in json.loads(sys.argv[2]):
-    with flagsaver.flagsaver():
-        try:
-            command.main(flags.FLAGS([sys.argv[1], *arguments]))
-        except app.UsageError as error:
-            print(json.dumps(str(error)))
+for line in sys.stdin:
+    name, given = json.loads(line)
+    command = importlib.import_module("noisyjax.cli." + name)
+    before = set(flags.FLAGS)
+    getattr(command, "define_flags", lambda: None)()
+    own = set(flags.FLAGS) - before
+    said = []
+    for arguments in given:
+        with flagsaver.flagsaver():
+            try:
+                command.main(flags.FLAGS([name, *arguments]))
+            except app.UsageError as error:
+                said.append(str(error))
+    # Libraries that a command imports have flags of their own, which stay.
+    for flag in own | {flag for flag in set(flags.FLAGS) if flag.startswith("config.")}:
+        delattr(flags.FLAGS, flag)
+    print("SAID", json.dumps(said), flush=True)
 """
+
+
+@functools.cache
+def _process() -> subprocess.Popen:
+    """One process for all commands, since starting one takes longer than anything it refuses."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def messages(name: str, given: Sequence[Sequence[str]]) -> list[str]:
     """Returns the usage errors of a command, for one list of arguments after the other.
 
-    In one process, since starting one takes longer than anything that is refused; and not in this
-    one, since the commands share names of flags.
+    Not in this process, since the commands share names of flags.
     """
-    program = [sys.executable, "-c", _PROGRAM, name, json.dumps(given)]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(lines) == len(given), done.stdout
-    return lines
+    process = _process()
+    print(json.dumps([name, given]), file=process.stdin, flush=True)
+    printed = []
+    for line in process.stdout:
+        if line.startswith("SAID "):
+            lines = json.loads(line[5:])
+            assert len(lines) == len(given), lines
+            return lines
+        printed.append(line)
+    raise AssertionError("".join(printed))

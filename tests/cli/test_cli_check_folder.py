@@ -53,22 +53,6 @@ def folder(tmp_path):
     return root
 
 
-def test_a_clean_folder_trains_with_one_command(folder, tmp_path):
-    done = run("check_folder", f"--root={folder}")
-    assert done.returncode == 0, done.stderr
-    assert "no problem found" in done.stdout
-    done = run(
-        "train",
-        "--config=configs/folder.py:smoke",
-        f"--config.data.options.root={folder}",
-        f"--workdir={tmp_path}/run",
-    )
-    assert done.returncode == 0, done.stderr
-    assert "test_dice" in done.stdout
-    summary = json.loads((tmp_path / "run/summary.json").read_text())
-    assert 0 <= summary["test_dice"] <= 1
-
-
 def test_problems_are_listed_with_remedies_and_fail_the_command(folder):
     (folder / "labelsTr/c1.png").unlink()
     for path in folder.glob("ratersTr/*/c1.png"):
