@@ -202,6 +202,10 @@ ARGUMENTS = {
     "studies.raters.noise_fit.consensus": {"labels": LABELS > 0},
     "tool.consensus.fuse.consensus": FUSED,
     "tool.consensus.fusions.count": FUSED,
+    "train.evaluation.known_truth.of_known": {
+        "values": {"dice": np.ones((3, 1)), "nll": np.ones(3)},
+        "known": RATER_MASK,
+    },
     "train.evaluation.case_metrics.label_nll": {
         "probs": PROBS[None],
         "labels": LABELS,

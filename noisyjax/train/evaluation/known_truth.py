@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool
 
+from noisyjax.core import checks
 from noisyjax.train.evaluation import case_metrics
 
 # What is added up over cases to a metric of the truth.
@@ -18,6 +19,7 @@ def of_known(
 
     Sums over cases become 0 for them. The values are those of `case_metrics.case_values`, stacked.
     """
+    checks.masks(known=known)
     left = dict(values)
     for name in values if not known.all() else ():
         metric = case_metrics.METRICS.get(name.partition("@")[0])
