@@ -30,14 +30,6 @@ from noisyjax.benchmarks import (
 )
 from noisyjax.core import files, memory
 
-_JSON = flags.DEFINE_string("json", None, "File that receives the measurements.")
-_THREADS = flags.DEFINE_list("threads", None, "Numbers of cores; one and all of them if not given.")
-_REPEATS = flags.DEFINE_integer("repeats", 11, "Timed steps of each side.")
-_ALLOCATOR = flags.DEFINE_multi_enum(
-    "allocator", None, list(memory.TUNABLES), "How training steps get memory; all if not given."
-)
-_SMOKE = flags.DEFINE_bool("smoke", False, "A tiny network without a peer in place of each entry.")
-
 SETUPS = {
     **training_step.SETUPS,
     **gaussian_field.SETUPS,
@@ -46,6 +38,17 @@ SETUPS = {
     **surface.SETUPS,
     **uma_net.SETUPS,
 }
+
+
+def define_flags() -> None:
+    """Defines the flags; not on import, for the commands share names."""
+    flags.DEFINE_string("json", None, "File that receives the measurements.")
+    flags.DEFINE_list("threads", None, "Numbers of cores; one and all of them if not given.")
+    flags.DEFINE_integer("repeats", 11, "Timed steps of each side.")
+    flags.DEFINE_multi_enum(
+        "allocator", None, list(memory.TUNABLES), "How training steps get memory; all if not given."
+    )
+    flags.DEFINE_bool("smoke", False, "A tiny network without a peer in place of each entry.")
 
 
 def measure(setup: Any, *, threads: int, allocator: str, repeats: int) -> dict:
@@ -99,7 +102,7 @@ def main(argv: Sequence[str]) -> None:
     if unknown:
         raise app.UsageError(f"unknown entries {unknown}; known: {sorted(SETUPS)}")
     setups = {name: SETUPS[name] for name in names}
-    if _SMOKE.value:
+    if flags.FLAGS.smoke:
         setups = dict.fromkeys(names, training_step.SMOKE)
     _require({name for setup in setups.values() for name in setup.peer.split()} - {"xla"})
     results = []
@@ -107,22 +110,17 @@ def main(argv: Sequence[str]) -> None:
         for threads in _thread_counts():
             for allocator in _allocators(setup):
                 measured = measure(
-                    setup, threads=threads, allocator=allocator, repeats=_REPEATS.value
+                    setup, threads=threads, allocator=allocator, repeats=flags.FLAGS.repeats
                 )
                 results.append({"entry": name} | measured)
     console.Console(width=150).print(render(results))
-    if _JSON.value:
-        files.write_text(_JSON.value, json.dumps(results, indent=2) + "\n")
-
-
-def run() -> None:
-    """Parses the flags and calls `main`."""
-    app.run(main)
+    if flags.FLAGS.json:
+        files.write_text(flags.FLAGS.json, json.dumps(results, indent=2) + "\n")
 
 
 def _thread_counts() -> list[int]:
     cores = len(os.sched_getaffinity(0))
-    threads = [int(n) for n in _THREADS.value] if _THREADS.value else sorted({1, cores})
+    threads = [int(n) for n in flags.FLAGS.threads] if flags.FLAGS.threads else sorted({1, cores})
     if not all(0 < n <= cores for n in threads):
         raise app.UsageError(f"--threads: expected numbers from 1 to {cores}, got {threads}")
     return threads
@@ -131,7 +129,7 @@ def _thread_counts() -> list[int]:
 def _allocators(setup: Any) -> list[str]:
     if not isinstance(setup, training_step.Setup):
         return ["default"]
-    return _ALLOCATOR.value or list(memory.TUNABLES)
+    return flags.FLAGS.allocator or list(memory.TUNABLES)
 
 
 def _require(packages: set[str]) -> None:
@@ -141,4 +139,5 @@ def _require(packages: set[str]) -> None:
 
 
 if __name__ == "__main__":
-    run()
+    define_flags()
+    app.run(main)
