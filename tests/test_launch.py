@@ -33,7 +33,13 @@ _TRAINING = """#!/usr/bin/env bash
 # For training: its last word is --process_id=I.
 echo "devices=$JAX_NUM_CPU_DEVICES gpus=$CUDA_VISIBLE_DEVICES local=$JAX_LOCAL_DEVICE_IDS $*"
 trap 'echo saved; exit 143' TERM
-if [ "${!#}" = --process_id="$FAILS" ]; then exit 7; fi
+if [ "${!#}" = --process_id="$FAILS" ]; then
+  # Those that go on are to be ended when they are at work.
+  if [ -n "$LONG" ]; then
+    until [ -e "$LONG/--process_id=0" ] && [ -e "$LONG/--process_id=2" ]; do sleep 0.05; done
+  fi
+  exit 7
+fi
 if [ -n "$LONG" ]; then touch "$LONG/${!#}"; while true; do sleep 0.05; done; fi
 """
 

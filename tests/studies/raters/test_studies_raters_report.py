@@ -135,7 +135,7 @@ def _run(monkeypatch, data, predict):
             method=method, examples={"test": examples}, rater_names=NAMES[:3], data=data
         ),
     )
-    monkeypatch.setattr(train, "restore", lambda workdir, *, checkpoint: (run, {}))
+    monkeypatch.setattr(train, "restore", lambda workdir, *, checkpoint, options: (run, {}))
 
 
 @pytest.mark.parametrize(("estimate", "area"), [("network", 16), ("posterior", 32)])
