@@ -82,6 +82,8 @@ def test_bad_options_are_named_in_one_line(root, tmp_path, monkeypatch, argument
 def test_a_folder_without_raters_is_refused(tmp_path):
     done = _run(folder_fakes.make(tmp_path / "in"), "--out", tmp_path / "out")
     assert done.exit_code == 1
-    assert "expected labels of at least 2 of them, got 0" in done.output
+    assert (
+        "expected labels of at least 2 raters, for a folder in ratersTr/RATER, got 0" in done.output
+    )
     assert _run(tmp_path / "none").exit_code == 1
     assert not (tmp_path / "out").exists()

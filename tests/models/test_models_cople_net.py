@@ -1,14 +1,12 @@
 """COPLE-Net: parameter count, wiring against PyTorch, resizing, dropout."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from noisyjax import models
-from noisyjax.models import blocks, cople_net
+from noisyjax.models import cople_net
 
 
 def _net(num_classes=2, **options):
@@ -179,21 +177,3 @@ def test_a_volume_of_equal_slices_is_segmented_as_a_slice(variables_of, quick_ji
     logits = quick_jit(net.apply)(deep, volume).logits
     expected = quick_jit(net.apply)(variables, image).logits
     np.testing.assert_allclose(logits, jnp.broadcast_to(expected[:, None], logits.shape), atol=1e-4)
-
-
-def test_dropout_is_of_single_numbers_and_every_layer_has_its_own(monkeypatch):
-    layers = []
-
-    def drop(x, keys, rate, layer, *, whole_channels=True):
-        assert not whole_channels
-        layers.append(layer)
-        return x
-
-    monkeypatch.setattr(blocks, "dropout", drop)
-    net, image = models.build("cople_net", 2), jnp.zeros((1, 16, 16, 1))
-    keys = jax.random.split(jax.random.key(0), 1)
-    variables = jax.eval_shape(net.init, jax.random.key(0), image)
-    run = functools.partial(net.apply, train=True, keys=keys, mutable=["batch_stats"])
-    jax.eval_shape(run, variables, image)
-    assert len(layers) > 2
-    assert len(set(layers)) == len(layers)

@@ -1,14 +1,11 @@
 """RAR-U-Net: the parameter counts of the paper, row by row; wiring; dropout."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from noisyjax import models
-from noisyjax.models import blocks
 
 
 def _net(encoders, connections, decoders, **options):
@@ -122,21 +119,3 @@ def test_jit_equals_eager_and_volumes_are_segmented(sides, variables_of, quick_j
     assert np.isfinite(logits).all()
     if len(sides) == 2:
         np.testing.assert_allclose(net.apply(variables, image).logits, logits, atol=1e-4)
-
-
-def test_dropout_is_of_single_numbers_and_every_layer_has_its_own(monkeypatch):
-    layers = []
-
-    def drop(x, keys, rate, layer, *, whole_channels=True):
-        assert not whole_channels
-        layers.append(layer)
-        return x
-
-    monkeypatch.setattr(blocks, "dropout", drop)
-    net, image = models.build("rar_unet", 2), jnp.zeros((1, 16, 16, 1))
-    keys = jax.random.split(jax.random.key(0), 1)
-    variables = jax.eval_shape(net.init, jax.random.key(0), image)
-    run = functools.partial(net.apply, train=True, keys=keys, mutable=["batch_stats"])
-    jax.eval_shape(run, variables, image)
-    assert len(layers) > 2
-    assert len(set(layers)) == len(layers)

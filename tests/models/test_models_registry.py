@@ -1,5 +1,6 @@
 """What every network promises: counts, sizes, padding, gradients, switches."""
 
+import functools
 import math
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from noisyjax import models
+from noisyjax.models import blocks
 
 _NETWORKS = {
     "rar_unet": ("rar_unet", {}),
@@ -179,3 +181,22 @@ def test_unknown_options_are_refused(options, message):
 def test_a_row_of_numbers_is_no_image(network):
     with pytest.raises(ValueError, match="image"):
         _shapes(_build(network), 1, 8, 1)
+
+
+@pytest.mark.parametrize("name", ["cople_net", "rar_unet"])
+def test_dropout_is_of_single_numbers_and_every_layer_has_its_own(monkeypatch, name):
+    layers = []
+
+    def drop(x, keys, rate, layer, *, whole_channels=True):
+        assert not whole_channels
+        layers.append(layer)
+        return x
+
+    monkeypatch.setattr(blocks, "dropout", drop)
+    net, image = models.build(name, 2), jnp.zeros((1, 16, 16, 1))
+    keys = jax.random.split(jax.random.key(0), 1)
+    variables = jax.eval_shape(net.init, jax.random.key(0), image)
+    run = functools.partial(net.apply, train=True, keys=keys, mutable=["batch_stats"])
+    jax.eval_shape(run, variables, image)
+    assert len(layers) > 2
+    assert len(set(layers)) == len(layers)

@@ -19,7 +19,7 @@ from noisyjax.cli import literals, option_flags, outcome
 @click.option("-p", "--probabilities", is_flag=True, help="Write probabilities/CLASS/CASE too.")
 @click.option("-d", "--disagreement", is_flag=True, help="Write disagreement/CASE too.")
 @click.option(
-    "-r", "--rater", "raters", multiple=True, metavar="RATER", help="Hear only these; repeatable."
+    "-r", "--rater", "raters", multiple=True, metavar="RATER", help="Fuse only these; repeatable."
 )
 @click.option(
     "-w",

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -135,7 +136,8 @@ def raters(
         reference, region, margin, tolerance, surfaces, dict(repeats or {}), dict(groups or {})
     )
     data = cases.open_cases(given, **arrays)
-    counted = _check(settings, data.rater_names)
+    where = data.root if isinstance(data, folder.Folder) else "labels"
+    counted = _check(settings, data.rater_names, where)
 
     members = [list(map(data.rater_names.index, names)) for names in settings.groups.values()]
 
@@ -162,8 +164,8 @@ def raters(
     return _report(settings, data, by_case, estimate, distances, counted, problems)
 
 
-def _check(settings: Settings, names: Sequence[str]) -> tuple[int, ...]:
-    """Returns the raters that are counted once."""
+def _check(settings: Settings, names: Sequence[str], where: str | os.PathLike) -> tuple[int, ...]:
+    """Returns the raters that are counted once; `where` is what an error names."""
     checks.one_of("reference", settings.reference, rater_votes.REFERENCES)
     checks.one_of("region", settings.region, rater_votes.REGIONS)
     checks.positive("margin", settings.margin, or_zero=True)
@@ -182,8 +184,8 @@ def _check(settings: Settings, names: Sequence[str]) -> tuple[int, ...]:
     counted = tuple(i for i, name in enumerate(names) if name not in second)
     least = 1 if settings.reference == "truth" or second else 2
     if len(counted) < least:
-        text = f"raters: expected labels of at least {least} of them, got {len(counted)}"
-        raise folder.FolderError([text])
+        want = f"labels of at least {least} raters, for a folder in ratersTr/RATER"
+        raise folder.FolderError([f"{where}: expected {want}, got {len(counted)}"])
     return counted
 
 
