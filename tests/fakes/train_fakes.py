@@ -80,10 +80,11 @@ class NoNetwork(nn.Module):
     axis_name: str | None
 
 
-def install():
-    sources.SOURCES["fake"] = load
-    models.MODELS["none"] = NoNetwork
-    methods.METHODS["fake"] = method
+def install(patch):
+    """Registers the fakes by their names, for as long as the `pytest.MonkeyPatch` lasts."""
+    patch.setitem(sources.SOURCES, "fake", load)
+    patch.setitem(models.MODELS, "none", NoNetwork)
+    patch.setitem(methods.METHODS, "fake", method)
 
 
 def config(**changes):

@@ -21,6 +21,7 @@ import time
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 FAKES = ROOT / "tests" / "fakes"
@@ -71,7 +72,7 @@ def child(workdir: str, steps: int, checkpoint_every: int) -> None:
     from noisyjax.data import pipeline
 
     jax.config.update("jax_num_cpu_devices", 2)
-    train_fakes.install()
+    train_fakes.install(pytest.MonkeyPatch())
     batches = pipeline.train_batches
 
     def measured(*args, start_step=0, **options):

@@ -598,9 +598,9 @@ _checked: list[str] = []
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    train_fakes.install()
-    state, summary = train.train_and_evaluate(train_fakes.config(), folder / "run")
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(SystemExit):
+        train_fakes.install(patch)
+        state, summary = train.train_and_evaluate(train_fakes.config(), folder / "run")
         patch.setattr(pipeline, "train_batches", train_fakes.stop_at(8, signal.SIGTERM))
         train.train_and_evaluate(train_fakes.config(), folder / "part")
     return (folder / "run", jax.device_get(state), summary), folder / "part"
@@ -611,11 +611,7 @@ _HERE = [name for name, (_, check) in FAULTS.items() if callable(check)]
 
 @pytest.mark.parametrize("fault", _HERE)
 def test_a_run_survives(fault, finished, tmp_path, monkeypatch, caplog):
-    for registry in (sources.SOURCES, models.MODELS, methods.METHODS):
-        for name in ("fake", "none"):
-            monkeypatch.setitem(registry, name, None)
-            del registry[name]
-    train_fakes.install()
+    train_fakes.install(monkeypatch)
     monkeypatch.setitem(sources.SOURCES, "files", tools.load_files)
     with caplog.at_level(logging.WARNING, logger="absl"):
         FAULTS[fault][1](World(tmp_path, monkeypatch, caplog, *finished))

@@ -18,9 +18,7 @@ from noisyjax.train import config_fields, experiments
 from noisyjax.train.workdir import checkpoints, config_and_summary
 
 
-@pytest.fixture(autouse=True)
-def _install():
-    train_fakes.install()
+pytestmark = pytest.mark.usefixtures("fakes")
 
 
 def digits(**changes):

@@ -22,8 +22,7 @@ pytestmark = pytest.mark.usefixtures("fakes")
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    train_fakes.install()
+def uninterrupted(tmp_path_factory, fakes):
     folder = tmp_path_factory.mktemp("whole")
     state, summary = train.train_and_evaluate(train_fakes.config(), folder)
     return folder, jax.device_get(state), summary

@@ -20,10 +20,9 @@ def _config(root, **options):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, fakes):
     """(the folder of the data, that of a finished run)."""
     base = tmp_path_factory.mktemp("moved")
-    train_fakes.install()
     root = folder_fakes.make(base / "here", 6, end=".png", shape=(8, 9), tests=1)
     train.train_and_evaluate(_config(root), base / "run")
     return root, base / "run"

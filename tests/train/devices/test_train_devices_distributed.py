@@ -106,7 +106,7 @@ def work(folder):
     np.savez(folder / f"outputs{index}.npz", *leaves)
     (folder / f"structure{index}").write_text(str(jax.tree.structure(parts)))
 
-    train_fakes.install()
+    train_fakes.install(pytest.MonkeyPatch())
     told = {"alone": nothing is None, "writes": distributed.is_writer(), "summary": summary}
     try:
         poison = train_fakes.config(options={"poison": POISON}, **FAKE)

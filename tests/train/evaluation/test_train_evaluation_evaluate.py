@@ -17,8 +17,7 @@ from noisyjax.train.evaluation import case_metrics, evaluate
 
 
 @pytest.fixture(scope="module")
-def experiment():
-    train_fakes.install()
+def experiment(fakes):
     return experiments.build(train_fakes.config())
 
 
