@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -234,6 +234,29 @@ def take(examples: Examples, indices: Integer[np.ndarray, "B"]) -> Example:
         return examples.take(indices)
     read = [examples[int(i)] for i in indices]
     return {key: np.stack([example[key] for example in read]) for key in read[0]}
+
+
+def of_all(
+    given: Iterable[Integer[np.ndarray, "*S"]],
+    whose: Bool[np.ndarray, "R"],
+    *,
+    shape: Sequence[int],
+) -> Integer[np.ndarray, "R *S"]:
+    """Returns the labels of all raters, zeros of those who gave none, ``[R, *S]`` uint8.
+
+    Args:
+      given: the labels that there are, in the order of the raters.
+      whose: of which raters they are.
+      shape: S.
+
+    >>> of_all([np.array([3, 1])], np.array([False, True]), shape=(2,))
+    array([[0, 0],
+           [3, 1]], dtype=uint8)
+    """
+    labels = np.zeros((len(whose), *shape), np.uint8)
+    for rater, label in zip(np.flatnonzero(whose), given, strict=True):
+        labels[rater] = label
+    return labels
 
 
 def upper_half(

@@ -2,7 +2,7 @@
 
 import pathlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,9 @@ from noisyjax.data.folder import checker, nnunet_layout
 from noisyjax.data.volumes import preprocess, read_write
 
 
-def _maps(
-    read: checker.Read, layout: nnunet_layout.Layout, shape: tuple[int, ...]
-) -> tuple[UInt8[np.ndarray, "M *S"], np.ndarray]:
-    """Returns the truth and the raters' labels, zeros for those that are absent, and which are."""
-    case = read.case
-    paths = [case.truth, *(case.raters.get(name) for name in layout.rater_names)]
-    maps = [
-        np.zeros(shape, np.uint8) if path is None else read.volumes[path].array.astype(np.uint8)
-        for path in paths
-    ]
-    return np.stack(maps), np.array([path is not None for path in paths])
+def _given(case: nnunet_layout.Case, layout: nnunet_layout.Layout) -> list[pathlib.Path | None]:
+    """Returns the files of the truth and of each rater's label, None for those that are absent."""
+    return [case.truth, *(case.raters.get(name) for name in layout.rater_names)]
 
 
 def prepare(
@@ -40,9 +32,9 @@ def prepare(
         ValueError that names the file.
 
     Returns:
-      ``image`` ``[*T, K]``, ``labels`` ``[1 + R, *T]`` with the truth first, ``mask`` ``[1 + R]``,
-      which of them there are, and ``grid``, of `preprocess.Grid`. A warning names what of a label
-      is too small for the new voxels.
+      ``image`` ``[*T, K]``, ``labels`` ``[G, *T]`` of those that there are, the truth first,
+      ``mask`` ``[1 + R]``, which of them these are, and ``grid``, of `preprocess.Grid`. A warning
+      names what of a label is too small for the new voxels.
     """
     images = [read.volumes[path] for path in read.case.images]
     first = images[0]
@@ -50,30 +42,32 @@ def prepare(
     # Headers in float32 differ by their rounding; nothing is interpolated for that.
     spacing = to if np.allclose(first.spacing, to, rtol=1e-3) else first.spacing
     channels = [v.array if v.array.ndim > n else v.array[..., np.newaxis] for v in images]
-    whole, mask = _maps(read, layout, first.shape)
+    paths = _given(read.case, layout)
+    # Only these: of many raters a few may have labelled a case.
+    maps = [read.volumes[path].array.astype(np.uint8) for path in paths if path is not None]
+    whole = np.stack(maps) if maps else np.zeros((0, *first.shape), np.uint8)
     try:
         image, labels, grid = preprocess.prepare(
             np.concatenate(channels, axis=-1), whole, spacing=spacing, to=to, **options
         )
     except ValueError as error:
         raise ValueError(f"{read.case.images[0]}: {error}") from error
-    _warn_of_losses(whole, grid, read.case, layout)
+    _warn_of_losses(whole, grid, filter(None, paths), layout.class_names)
+    mask = np.array([path is not None for path in paths])
     return {"image": image, "labels": labels, "mask": mask, "grid": grid.to_array()}
 
 
 def _warn_of_losses(
-    maps: UInt8[np.ndarray, "M *S"],
+    maps: UInt8[np.ndarray, "G *S"],
     grid: preprocess.Grid,
-    case: nnunet_layout.Case,
-    layout: nnunet_layout.Layout,
+    paths: Iterable[pathlib.Path],
+    class_names: Sequence[str],
 ) -> None:
-    paths = [case.truth, *(case.raters.get(name) for name in layout.rater_names)]
     for path, labels in zip(paths, maps, strict=True):
-        lost = {} if path is None else preprocess.lost(labels, grid)
-        for label, (count, of) in lost.items():
+        for label, (count, of) in preprocess.lost(labels, grid).items():
             spacing = " x ".join(f"{extent:g}" for extent in grid.to)
             warnings.warn(
-                f"{path}: {count} of {of} parts of {layout.class_names[label]} have no voxel of "
+                f"{path}: {count} of {of} parts of {class_names[label]} have no voxel of "
                 f"{spacing} mm: they are neither learnt nor judged; choose a finer spacing",
                 stacklevel=3,
             )

@@ -22,8 +22,8 @@ from noisyjax.data.labels import cache, frozen, fuse, replace
 
 # What is kept of a run's examples, in bytes.
 MEMORY = 2**30
-# Examples that are labelled at once, of about so many voxels at most.
-_LARGEST, _VOXELS = 64, 2**23
+# Examples that are labelled at once, of about so many voxels and labels of voxels at most.
+_LARGEST, _VOXELS, _LABELS = 64, 2**23, 2**25
 
 
 class _Steps(NamedTuple):
@@ -97,7 +97,7 @@ class Labelled:
         """
         ids, made = self.ids[indices], self._made(indices)
         batch = {
-            "labels": np.stack([case["labels"] for case in made]),
+            "labels": np.stack([_of_all(case) for case in made]),
             "rater_mask": np.stack([case[self._carried_raters] for case in made]),
             "id": ids,
             "index": np.asarray(indices, np.int32),
@@ -162,6 +162,8 @@ class Labelled:
             {n: a[i].copy() for n, a in made.items() if a is not None} for i in range(len(rows))
         ]
         for row, case in zip(rows, cases, strict=True):
+            # Of many raters a few may have labelled an image.
+            case["labels"] = case["labels"][case["available_raters"]]
             self._kept.put((id(self.ids), row), case)
         return cases
 
@@ -184,6 +186,12 @@ class Labelled:
             return self
         columns = (np.stack(column) for column in zip(*record, strict=True))
         return dataclasses.replace(self, replacement=replace.Replacement(*columns))
+
+
+def _of_all(case: cache.Arrays) -> Integer[np.ndarray, "R *S"]:
+    """Returns the labels of an example that is kept, zeros of those who gave none."""
+    given = case["labels"]
+    return source.of_all(given, case["available_raters"], shape=given.shape[1:])
 
 
 def _read(data: source.Source, example_id: int, shape: tuple | None) -> source.Example:
@@ -325,8 +333,9 @@ def label(
 
 def chunk_size(data: source.Source, count: int, example_id: int) -> int:
     """Returns how many examples are labelled at once."""
-    voxels = math.prod(source.read(data, example_id)["image"].shape[:-1])
-    return max(1, min(_LARGEST, count, _VOXELS // max(voxels, 1)))
+    voxels = max(math.prod(source.read(data, example_id)["image"].shape[:-1]), 1)
+    labels = voxels * max(len(data.rater_names), 1)
+    return max(1, min(_LARGEST, count, _VOXELS // voxels, _LABELS // labels))
 
 
 def assemble(

@@ -31,9 +31,8 @@ class FolderExamples:
     Attributes:
       cases: their files.
       layout: the folder's.
-      prepared: ``image`` ``[*T, K]``, ``labels`` ``[1 + R, *T]`` with the truth first, ``mask``
-        ``[1 + R]``, who labelled it, and ``grid``; T differs from case to case. Or a text, what is
-        wrong with a case that is kept to be left out.
+      prepared: of `case_files.prepare`, of a size T that differs from case to case. Or a text, what
+        is wrong with a case that is kept to be left out.
       size: S, of every example.
       spacing: of every example, in mm.
       options: how cases were prepared, see `case_files.prepare`.
@@ -57,11 +56,12 @@ class FolderExamples:
         if isinstance(arrays, str):
             raise ValueError(arrays)
         image = case_files.fit(arrays["image"], self.size)
-        labels = np.stack([preprocess.fit(label, self.size) for label in arrays["labels"]])
+        mask = np.array(arrays["mask"])
+        given = [preprocess.fit(label, self.size) for label in arrays["labels"]]
+        labels = source.of_all(given, mask, shape=self.size)
         example = {"image": image, "id": np.int32(index)}
         if self.layout.has_truth:
             example["truth"] = labels[0]
-        mask = np.array(arrays["mask"])
         if not self.layout.truth_trains:
             return {**example, "labels": labels[1:], "rater_mask": mask[1:]}
         # The truth as one rater more, where there is no other.

@@ -23,7 +23,7 @@ NORMALISATIONS = ("z_score", "bone", "ct_window", "none")
 MAX_BYTES = 2**33
 
 # Counts up when what `prepare` returns changes, so that no older cache is read.
-VERSION = 1
+VERSION = 2
 
 
 def resampled_shape(

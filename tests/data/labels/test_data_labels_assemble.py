@@ -1,5 +1,7 @@
 """Simulated and real raters: what an example receives depends on (seed, id) alone."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from noisyjax import fusion
 from noisyjax.core import rng
 from noisyjax.data import source
-from noisyjax.data.labels import assemble, frozen
+from noisyjax.data.labels import assemble, cache, frozen
 from noisyjax.noise import annotators
 
 
@@ -165,7 +167,8 @@ def test_a_sources_own_raters_are_selected_by_name():
     masks = np.array([[True, False, True]] * 10)
     data = _source(raters=("ann", "bob", "eve"), masks=masks)
     whole = _annotate(data, [4, 2], panel=None)
-    np.testing.assert_array_equal(whole[0]["labels"], data.examples[4]["labels"])
+    np.testing.assert_array_equal(whole[0]["labels"][[0, 2]], data.examples[4]["labels"][[0, 2]])
+    assert not whole[0]["labels"][1].any()
     np.testing.assert_array_equal(whole.rater_masks, [[True, False, True]] * 2)
     part = _annotate(data, [4, 2], panel=None, raters=("eve", "bob"))
     np.testing.assert_array_equal(_all(part, "labels"), _all(whole, "labels")[:, [2, 1]])
@@ -173,6 +176,27 @@ def test_a_sources_own_raters_are_selected_by_name():
     one = _annotate(data, np.arange(10), panel=None, labels_per_image=1)
     assert (one.rater_masks.sum(1) == 1).all()
     assert not one.rater_masks[:, 1].any()
+
+
+def test_of_many_raters_the_labels_that_they_gave_are_kept():
+    masks = np.arange(50) % 10 == np.arange(10)[:, np.newaxis]
+    data = _source(shape=(8, 8), raters=tuple(f"rater-{r}" for r in range(50)), masks=masks)
+    # Of each image five labels of 64 voxels, and two masks of fifty raters: 420 bytes.
+    kept = cache.Cache(10 * 420)
+    labelled = _annotate(data, np.arange(10), panel=None, include_truth=False, kept=kept)
+    assert not kept.overflowed
+    assert kept.get((id(labelled.ids), 3)) is not None
+    given = np.where(masks[..., None, None], data.examples.labels, 0)
+    np.testing.assert_array_equal(_all(labelled, "labels"), given)
+    np.testing.assert_array_equal(_all(labelled, "rater_mask"), masks)
+
+
+@pytest.mark.parametrize(("raters", "chunk"), [(0, 64), (8, 64), (200, 10)])
+def test_many_labels_are_read_a_few_images_at_a_time(raters, chunk):
+    # No more than 2**25 labels of voxels: ten images of 200 raters.
+    names = tuple(f"rater-{r}" for r in range(raters))
+    data = dataclasses.replace(_source(1, shape=(128, 128)), rater_names=names)
+    assert assemble.chunk_size(data, 100, 0) == chunk
 
 
 def test_one_path_for_volumes():

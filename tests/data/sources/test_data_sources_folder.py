@@ -169,6 +169,26 @@ def test_raters_who_label_the_test_alone(tmp_path, truth):
     np.testing.assert_array_equal(loaded.examples[4]["labels"][0], fakes.label(4, (8, 9)))
 
 
+def test_of_many_raters_the_labels_that_they_gave_are_read_and_kept(tmp_path):
+    root, names = tmp_path / "root", [f"rater_{r:02d}" for r in range(40)]
+    fakes.make(root, 4, truth=False, shape=(8, 9), end=".png")
+    for r, name in enumerate(names):
+        path = root / "ratersTr" / name / f"case_{r % 4:02d}.png"
+        fakes.save(path, fakes.label(r, (8, 9)))
+    data = sources.load("folder", root=str(root), cache=str(tmp_path / "cache"))
+    for i in range(4):
+        example = data.examples[i]
+        assert example["labels"].shape == (40, 8, 9)
+        np.testing.assert_array_equal(np.flatnonzero(example["rater_mask"]), range(i, 40, 4))
+        np.testing.assert_array_equal(example["labels"].any(axis=(1, 2)), example["rater_mask"])
+        given = read_write.to_ras(
+            read_write.read(root / f"ratersTr/{names[i + 4]}/case_{i:02d}.png")
+        )
+        np.testing.assert_array_equal(example["labels"][i + 4], given.array)
+    kept = [np.load(path) for path in (tmp_path / "cache").glob("*.labels.npy")]
+    assert [each.shape for each in kept] == [(10, 8, 9)] * 4
+
+
 def test_the_class_ignore_is_not_learnt(tmp_path):
     fakes.make(tmp_path, 3, end=".png", shape=(8, 9))
     labels = {"background": 0, "organ": 1, "ignore": 2}
