@@ -29,6 +29,7 @@ def test_notebook_runs(path, monkeypatch):
     # One as users run it; compiling takes most of the time of all.
     if path.stem == "quickstart":
         monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
     )
