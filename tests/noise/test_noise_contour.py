@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib import path
 from scipy import interpolate, ndimage
 
 from noisyjax.noise import contour
@@ -64,15 +65,16 @@ def test_outlines_are_those_of_the_pieces_and_their_holes():
     assert np.all(np.isclose(steps, 1) | np.isclose(steps, np.sqrt(0.5)))
 
 
-def test_the_curve_is_the_periodic_spline_of_scipy():
+@pytest.mark.parametrize("number", [7, 40])  # with 40 some are neighbours
+def test_the_curve_is_the_periodic_spline_of_scipy(number):
     _, given, start, length, order = _outlines(_blob(1))
     values = jnp.stack(contour._middles((30, 26)))[:, order]
     longest = int(jnp.argmax(jnp.where(jnp.arange(len(start)) < given.sum(), length, 0)))
-    knots = _KNOTS(jax.random.key(0), start, length, 7)
+    knots = _KNOTS(jax.random.key(0), start, length, number)
     curve = np.asarray(jax.jit(contour._spline)(values, knots, start, length))
     first, size = int(start[longest]), int(length[longest])
     positions = first + np.flatnonzero(knots[first : first + size])
-    assert len(positions) == 7
+    assert len(positions) == number
     points = np.asarray(values)[:, [*positions, positions[0]]]
     chords = np.append(0, np.cumsum(np.linalg.norm(np.diff(points), axis=0)))
     spline = interpolate.CubicSpline(chords, points, axis=1, bc_type="periodic")
@@ -83,6 +85,15 @@ def test_the_curve_is_the_periodic_spline_of_scipy():
         round_trip = first + (np.arange(position, end) - first) % size
         result = curve[:, round_trip].reshape(2, -1)
         np.testing.assert_allclose(result, expected, atol=2e-3)
+
+
+def test_a_polygon_is_filled_as_matplotlib_does():
+    corners = np.array([[2.4, 7.0], [4.2, 13.3], [6.1, 13.7], [7.9, 6.2], [6.3, 1.1], [4.4, 0.6]])
+    starts, ends = (jnp.asarray(c.T[..., None]) for c in (corners, np.roll(corners, -1, 0)))
+    filled = contour._fill(starts, ends, jnp.ones(6, bool), (9, 16))
+    pixels = np.moveaxis(np.indices((9, 16)), 0, -1).reshape(-1, 2)
+    inside = path.Path(corners).contains_points(pixels).reshape(9, 16)
+    np.testing.assert_array_equal(filled, inside)
 
 
 def test_fewer_points_are_among_the_more_and_damage_more():

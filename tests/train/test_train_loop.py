@@ -83,6 +83,13 @@ def test_looking_at_a_run_writes_nothing(uninterrupted, tmp_path):
     assert sorted(path for path in folder.rglob("*")) == before
     kept = json.loads((uninterrupted[0] / "splits.json").read_text())["splits"]["test"]["ids"]
     assert run.experiment.examples["test"].ids.tolist() == kept
+    # A damaged checkpoint stays where it is as well.
+    for path in (folder / "checkpoints" / str(STEPS) / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(ValueError, match=f"step {STEPS}"):
+        saved_runs.restore(folder)
+    assert sorted(path for path in folder.rglob("*")) == before
 
 
 def test_a_finished_run_of_old_receives_the_facts_of_its_data(uninterrupted, tmp_path, monkeypatch):

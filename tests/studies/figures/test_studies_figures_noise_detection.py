@@ -167,6 +167,14 @@ def test_curves_show_the_tables(finished, tmp_path):
     plots.save(figure, tmp_path / "curves.png")
 
 
+def test_the_true_share_of_one_case_is_drawn(finished):
+    folder = finished()
+    head, first, *_ = (folder / "suspects.csv").read_text(encoding="utf-8").splitlines()
+    (folder / "suspects.csv").write_text(f"{head}\n{first}\n", encoding="utf-8")
+    lines = {line.get_label(): line for line in noise_detection.curves(folder).axes[0].lines}
+    assert list(lines["true share"].get_ydata()) == [1, 1]
+
+
 def test_a_folder_without_the_tables_is_refused(finished):
     folder = finished()
     (folder / "suspects.csv").unlink()

@@ -225,6 +225,12 @@ def test_several_classes_have_numbers_of_their_own():
     assert len(figures.overview(result).axes) == 5
 
 
+def test_the_table_of_one_rater_has_a_header(result):
+    table = report.rater_csv(result._replace(raters=result.raters[1:2]))
+    lines = [line.split(",")[:2] for line in table.splitlines()]
+    assert lines == [["rater", "images"], [NAMES[1], "6"]]
+
+
 def test_comparisons_are_of_the_same_raters(result):
     figure = figures.comparison({"truth": result, "again": result})
     assert [axes.get_title() for axes in figure.axes][0] == "sensitivity"

@@ -118,6 +118,16 @@ def test_replicated_state_may_be_used_up(kind, devices):
     np.testing.assert_array_equal(original["b"], [0, 1, 2, 3])
 
 
+@pytest.mark.parametrize(("kind", "number"), [("pmap", 4), ("shard_map", 8), ("spatial", 8)])
+def test_of_two_processes_those_of_pmap_keep_a_state_each(monkeypatch, kind, number):
+    spread, devices = parallelism.build(kind), jax.devices()
+    monkeypatch.setattr(parallelism.Parallel, "_local_devices", devices[:4])
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    copy = spread.replicate({"a": jnp.arange(3.0)})
+    assert copy["a"].sharding.device_set == set(devices[:number])
+    np.testing.assert_array_equal(copy["a"], [0, 1, 2])
+
+
 @pytest.mark.parametrize("kind", parallelism.KINDS)
 def test_map_returns_one_value_per_example_in_order(kind):
     spread = parallelism.build(kind)

@@ -110,6 +110,21 @@ def test_dice_is_that_of_the_labels_given_to_what_is_known(judging, tmp_path, ch
         assert float(row["dice"]) == pytest.approx(np.mean(dice), rel=1e-5)
 
 
+def test_dice_is_a_mean_over_the_classes_of_the_foreground(judging, monkeypatch, tmp_path):
+    data = train_fakes.load()
+    examples = data.examples
+    halves = np.where(np.arange(train_fakes.SIDE) < 3, 1, 2).astype(np.uint8)
+    # Both raters mark the left half of a truth of two classes.
+    truths = np.broadcast_to(halves, examples.truths.shape)
+    labels = np.broadcast_to(np.where(halves == 1, 1, 0).astype(np.uint8), examples.labels.shape)
+    examples = dataclasses.replace(examples, truths=truths, labels=labels)
+    names = (*data.class_names, "other")
+    data = dataclasses.replace(data, examples=examples, num_classes=3, class_names=names)
+    monkeypatch.setitem(sources.SOURCES, "fake", lambda: data)
+    _write(train_fakes.config(), tmp_path)
+    assert set(_numbers(_read(tmp_path), "dice")) == {0.5}
+
+
 def test_one_device_and_eight_rank_alike(judging, tmp_path):
     config, folders = train_fakes.config(), (tmp_path / "one", tmp_path / "eight")
     for folder, devices in zip(folders, (1, 8)):
