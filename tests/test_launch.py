@@ -21,7 +21,7 @@ from launch import scaling
 from noisyjax.studies import grid
 from noisyjax.train import config_fields
 from noisyjax.train.devices import signals
-from noisyjax.train.workdir import checkpoints, config_and_summary
+from noisyjax.train.workdir import checkpoint_digests, config_and_summary
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _LAUNCH = _ROOT / "launch"
@@ -445,7 +445,7 @@ def test_sweep_lists_the_cells_and_the_parameters(sweep, tmp_path):
         config_and_summary.write_summary(
             folder,
             {"test_dice": 1.0},
-            config_and_summary.Last(1, None, checkpoints.files_digest(last)),
+            config_and_summary.Last(1, None, checkpoint_digests.of_files(last)),
         )
     command = [
         *(sys.executable, "-m", "launch.sweep", "--config=configs/quickstart.py:smoke"),

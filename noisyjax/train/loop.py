@@ -15,7 +15,14 @@ from noisyjax.core import files, progress, rng
 from noisyjax.train import config_fields, experiments, out_of_memory, runs, step, train_state
 from noisyjax.train.devices import distributed, signals
 from noisyjax.train.evaluation import evaluate, noise_detection, reports, starvation
-from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts, lock, metrics_log
+from noisyjax.train.workdir import (
+    checkpoint_digests,
+    checkpoints,
+    config_and_summary,
+    data_facts,
+    lock,
+    metrics_log,
+)
 
 
 class MetricsWindow:
@@ -177,7 +184,7 @@ def finish(
 
 def _last(run: runs.Run, store: checkpoints.Checkpoints) -> config_and_summary.Last:
     path = run.folder / checkpoints.FOLDER / str(run.num_steps)
-    return config_and_summary.Last(run.num_steps, store.best(), checkpoints.files_digest(path))
+    return config_and_summary.Last(run.num_steps, store.best(), checkpoint_digests.of_files(path))
 
 
 def train_and_evaluate(

@@ -24,6 +24,10 @@ PROBABILITIES = "probabilities"
 # Images are filled up to a multiple of so many voxels, by the power of 2, at least.
 _LEAST_BITS = 12
 
+# An image is filled up to as many times its voxels at most, unless the window is small anyway.
+_MOST_TIMES = 64
+_SMALL = 2**26
+
 
 class Outcome(NamedTuple):
     """What became of one case.
@@ -164,8 +168,17 @@ def window_options(trained: saved_runs.Trained) -> dict[str, Any]:
 
 
 def filled_up(image: Float[np.ndarray, "*T K"], window: Sequence[int]) -> Float[np.ndarray, "*S K"]:
-    """Fills an image up to a window's size at least; `preprocess.unfit` takes it back."""
+    """Fills an image up to a window's size at least; `preprocess.unfit` takes it back.
+
+    Raises `ValueError` for a window that is much too large for the image, before it is filled up.
+    """
     size = [max(pair) for pair in zip(image.shape[:-1], window, strict=True)]
+    if math.prod(size) > max(_SMALL, _MOST_TIMES * math.prod(image.shape[:-1])):
+        raise ValueError(
+            f"{data_facts.FILE}, batch.image.shape or evaluate.window: expected a window of at "
+            f"most {_MOST_TIMES} times the voxels of an image of {image.shape[:-1]}, got "
+            f"{tuple(window)}"
+        )
     return case_files.fit(image, size)
 
 

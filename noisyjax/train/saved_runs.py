@@ -12,7 +12,13 @@ from noisyjax.core import checks, files
 from noisyjax.methods import base
 from noisyjax.train import config_fields, experiments, runs, train_state
 from noisyjax.train.evaluation import evaluate
-from noisyjax.train.workdir import checkpoints, config_and_summary, data_facts, folder_facts
+from noisyjax.train.workdir import (
+    checkpoint_digests,
+    checkpoints,
+    config_and_summary,
+    data_facts,
+    folder_facts,
+)
 
 
 class Trained(NamedTuple):
@@ -30,12 +36,14 @@ class Trained(NamedTuple):
 
 
 def _config(folder: pathlib.Path) -> ml_collections.ConfigDict:
-    """Reads the config of a run that has checkpoints."""
+    """Reads the config of a run that has checkpoints, which are of that config."""
     config = config_and_summary.load_config(folder)
     if not (folder / checkpoints.FOLDER).is_dir():
         raise FileNotFoundError(
             f"{folder / checkpoints.FOLDER}: not there, the run has no checkpoint yet"
         )
+    # Before data are read, or anything is built, of sizes that it says.
+    checkpoint_digests.check_newest(folder / checkpoints.FOLDER, config_and_summary.digest(folder))
     return config
 
 

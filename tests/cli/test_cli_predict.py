@@ -10,6 +10,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -300,6 +301,23 @@ def test_what_cannot_be_predicted_is_refused(thresholded, workdir, tmp_path, mon
     config_and_summary.prepare(thresholded.config, tmp_path / "run")
     with pytest.raises(ValueError, match="expected a run of the source folder, got one of digits"):
         predict.predict_folder(tmp_path / "run", tmp_path / "in", tmp_path / "out")
+
+
+def test_a_window_that_no_image_fills_is_refused_before_it_is_filled(workdir, tmp_path):
+    copy = shutil.copytree(workdir, tmp_path / "run")
+    content = json.loads((copy / "source.json").read_text())
+    # 6 GiB, all fields of one mind.
+    content["batch"]["image"]["shape"] = [1, 40_000, 40_000, 1, 1]
+    content["batch"]["labels"]["shape"] = [1, 1, 40_000, 40_000, 1]
+    (copy / "source.json").write_text(json.dumps(content))
+    _save(tmp_path / "in/a.nii.gz", _ball(SHAPE, (1, 1, 1)), np.eye(4))
+    tracemalloc.start()
+    (outcome,) = predict.predict_folder(copy, tmp_path / "in", tmp_path / "out")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "source.json, batch.image.shape or evaluate.window: expected" in outcome.fault
+    assert most < 2**26
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_run_without_the_facts_of_its_data_says_what_to_do(workdir, tmp_path):

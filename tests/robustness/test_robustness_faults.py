@@ -23,12 +23,13 @@ import numpy as np
 import pytest
 import train_fakes
 
-from noisyjax import methods, models, train
+from noisyjax import methods, train
 from noisyjax.data import pipeline, source, sources
 from noisyjax.data.volumes import store
 from noisyjax.train import experiments, loop, runs, saved_runs
 from noisyjax.train.evaluation import reports
 from noisyjax.train.workdir import (
+    checkpoint_digests,
     checkpoints,
     config_and_summary,
     data_facts,
@@ -281,9 +282,9 @@ def the_checkpoints_are_of_another_run(world):
     before = tools.content(folder)
     plain = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**plain, "seed": 4}))
-    with pytest.raises(checkpoints.OtherRun, match="9: .*a run with another config"):
+    with pytest.raises(checkpoint_digests.OtherRun, match="9: .*a run with another config"):
         train.train_and_evaluate(train_fakes.config(seed=4), folder)
-    with pytest.raises(checkpoints.OtherRun, match="9: .*a run with another config"):
+    with pytest.raises(checkpoint_digests.OtherRun, match="9: .*a run with another config"):
         saved_runs.restore_without_data(folder)
     (folder / "config.json").write_bytes(before[folder / "config.json"])
     world.goes_on(folder)

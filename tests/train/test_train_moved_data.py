@@ -8,8 +8,9 @@ import pytest
 import train_fakes
 
 from noisyjax import train
+from noisyjax.data import sources
 from noisyjax.train import loop, saved_runs
-from noisyjax.train.workdir import config_and_summary
+from noisyjax.train.workdir import checkpoint_digests, config_and_summary
 
 
 def _config(root, **options):
@@ -57,6 +58,20 @@ def test_moved_data_are_found_by_a_new_root(moved, monkeypatch):
     _, again = train.train_and_evaluate(_config(there), run)
     assert again["test_dice"] == summary["test_dice"]
     assert json.loads((run / "config.json").read_text())["data"]["options"]["root"] == str(there)
+
+
+def test_a_config_that_is_not_the_checkpoints_is_not_acted_on(moved, monkeypatch):
+    _, there, run = moved
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["options"] |= {"root": str(there), "size": [40_000, 40_000]}
+    (run / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(sources, "load", None)
+    for look in (
+        lambda: saved_runs.evaluate_run(run),
+        lambda: saved_runs.restore_without_data(run),
+    ):
+        with pytest.raises(checkpoint_digests.OtherRun, match=r"whose config.json lies beside it"):
+            look()
 
 
 @pytest.mark.parametrize("folder", ["labelsTr", "imagesTs"])

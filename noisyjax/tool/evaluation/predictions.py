@@ -218,10 +218,13 @@ def _of_classes(folder_path: pathlib.Path, grid: _Grid) -> np.ndarray | None:
         path = folder_path / str(lacking[0]) / f"{grid.name}{grid.opened.layout.ending}"
         raise _error(path, f"expected the probabilities of class {lacking[0]}, got none")
     read = {label: grid.read(path).astype(np.float32) for label, path in maps.items()}
+    for label, probs in read.items():
+        _check_range(maps[label], probs)
     rest = 1 - sum(read[label] for label in range(1, len(names)))
     # What lies a little below 0 does so by rounding.
     read[0] = np.where((rest < 0) & (rest > -_TOLERANCE), 0.0, rest)
-    return _checked(folder_path, np.stack([read[label] for label in range(len(names))], axis=-1))
+    every = folder_path / "*" / maps[1].name
+    return _checked(every, np.stack([read[label] for label in range(len(names))], axis=-1))
 
 
 def _unpacked(path: pathlib.Path, labels: np.ndarray | None, grid: _Grid) -> np.ndarray:
@@ -262,13 +265,17 @@ def _unpacked(path: pathlib.Path, labels: np.ndarray | None, grid: _Grid) -> np.
     return _checked(path, turned[best].astype(np.float32))
 
 
-def _checked(path: pathlib.Path, probs: np.ndarray) -> np.ndarray:
-    """Returns probabilities that add up to 1; where there are none at all it is the background."""
+def _check_range(path: pathlib.Path, probs: np.ndarray) -> None:
     if not np.isfinite(probs).all():
         raise _error(path, "expected probabilities, got NaN or inf")
     low, high = float(probs.min()), float(probs.max())
     if low < 0 or high > 1 + _TOLERANCE:
         raise _error(path, f"expected probabilities in [0, 1], got {low:.4g} to {high:.4g}")
+
+
+def _checked(path: pathlib.Path, probs: np.ndarray) -> np.ndarray:
+    """Returns probabilities that add up to 1; where there are none at all it is the background."""
+    _check_range(path, probs)
     total = probs.sum(axis=-1, keepdims=True)
     # nnU-Net leaves what it crops away without any probability.
     empty = total[..., 0] == 0

@@ -10,7 +10,6 @@ the system's error is raised.
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -27,7 +26,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from noisyjax.core import files, unreadable
 from noisyjax.train.devices import distributed
-from noisyjax.train.workdir import lock, plain_path
+from noisyjax.train.workdir import checkpoint_digests, lock, plain_path
 
 Tree = Any
 
@@ -43,10 +42,6 @@ class Damaged(ValueError):
     """A checkpoint cannot be read, or is not what was written."""
 
 
-class OtherRun(ValueError):
-    """A checkpoint is of a run with another config."""
-
-
 def _names(tree: Tree) -> list[str]:
     paths = jax.tree_util.tree_leaves_with_path(tree)
     return [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
@@ -56,25 +51,6 @@ def _leaves(tree: Tree) -> dict[str, np.ndarray]:
     # Copied, for on a CPU a host array may share the buffer that the next step is given.
     leaves = jax.tree.leaves(jax.device_get(tree))
     return dict(zip(_names(tree), map(np.array, leaves), strict=True))
-
-
-def digest(leaves: dict[str, np.ndarray]) -> dict[str, str]:
-    """Returns name to "dtype shape SHA-256" for each array."""
-    return {
-        name: f"{leaf.dtype} {list(leaf.shape)} {hashlib.sha256(leaf.tobytes()).hexdigest()}"
-        for name, leaf in leaves.items()
-    }
-
-
-def files_digest(folder: str | os.PathLike) -> str:
-    """Returns the SHA-256 of all files of a folder, of their names and contents; "" if absent."""
-    folder, known = pathlib.Path(folder), hashlib.sha256()
-    if not folder.is_dir():
-        return ""
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        known.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
-    return known.hexdigest()
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
@@ -190,7 +166,7 @@ class Checkpoints:
             if self._manager is not None and step not in self.steps():
                 lock.check(self._folder.parent)
                 leaves = _leaves(state)
-                about = {"config": self._config, "arrays": digest(leaves)}
+                about = {"config": self._config, "arrays": checkpoint_digests.of_arrays(leaves)}
                 known = score is not None and not math.isnan(score)
                 state_args = ocp.args.StandardSave(leaves)
                 self._manager.save(
@@ -235,7 +211,7 @@ class Checkpoints:
 
         Raises:
           Damaged: if there are only bad ones, or none and some that were moved away.
-          OtherRun: if it is of a run with another config.
+          checkpoint_digests.OtherRun: if it is of a run with another config.
           OSError: if the system does not let it be read; nothing is moved.
         """
         restored = self._restore(like, which) if self._manager is not None else None
@@ -342,33 +318,32 @@ class Checkpoints:
         return self._read_once(step, like)
 
     def _read_once(self, step: int, like: Tree) -> Tree:
-        names, wanted = _names(like), jax.tree.leaves(like)
-        template = {
-            name: np.empty(leaf.shape, leaf.dtype) for name, leaf in zip(names, wanted, strict=True)
-        }
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(template), digest=ocp.args.JsonRestore()
-        )
+        path, wanted = self._folder / str(step), jax.tree.leaves(like)
         try:
-            restored = self._manager.restore(step, args=items)
-            actual, expected = digest(restored.state), dict(restored.digest["arrays"])
-            config = restored.digest["config"]
-        except MemoryError:
-            raise
+            config, expected = checkpoint_digests.read(path)
         # Damage shows up as any of a dozen exceptions of three libraries.
         except Exception as error:
             raise Damaged(f"{type(error).__name__}: {error}") from error
-        wrong = [name for name in names if actual[name] != expected.get(name)]
-        if wrong or len(expected) != len(names):
+        checkpoint_digests.check_config(path, config, self._config)
+        template = dict(zip(_names(like), wanted, strict=True))
+        # Before anything of the size that is wanted is allocated.
+        for name, leaf in template.items():
+            form, got = checkpoint_digests.form(leaf), str(expected.get(name))
+            if not got.startswith(form):
+                raise Damaged(f"{name}: expected {form}, its digest says {got[:80]}")
+        template = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in template.items()}
+        try:
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(template))
+            state = self._manager.restore(step, args=items).state
+            actual = checkpoint_digests.of_arrays(state)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise Damaged(f"{type(error).__name__}: {error}") from error
+        wrong = [name for name in template if actual[name] != expected[name]]
+        if wrong or len(expected) != len(template):
             raise Damaged(f"the digest of {(wrong or ['the list of arrays'])[0]} does not match")
-        if None not in (config, self._config) and config != self._config:
-            raise OtherRun(
-                f"{self._folder / str(step)}: expected a checkpoint of the run whose config.json "
-                "lies beside it, got one of a run with another config; put the run's own back"
-            )
-        return jax.tree.unflatten(
-            jax.tree.structure(like), [restored.state[name] for name in names]
-        )
+        return jax.tree.unflatten(jax.tree.structure(like), [state[name] for name in template])
 
     def _reject(self, step: int, reason: str) -> None:
         logging.warning("checkpoint %s is bad: %s", self._folder / str(step), reason)

@@ -20,7 +20,7 @@ import noisyjax
 from noisyjax.core import files
 from noisyjax.train import config_fields
 from noisyjax.train.devices import distributed
-from noisyjax.train.workdir import checkpoints, data_facts, lock, metrics_log
+from noisyjax.train.workdir import checkpoint_digests, checkpoints, data_facts, lock, metrics_log
 
 CONFIG_FILE = "config.json"
 VERSIONS_FILE = "versions.json"
@@ -38,7 +38,7 @@ class Last(NamedTuple):
     Attributes:
       latest: the step of the last one.
       best: that of the best one, None without validation.
-      files: `checkpoints.files_digest` of the last one.
+      files: `checkpoint_digests.of_files` of the last one.
     """
 
     latest: int
@@ -141,7 +141,7 @@ def _check_same(folder: pathlib.Path, plain: Mapping[str, Any]) -> None:
     if wrong:
         listed = ", ".join(f"{n} was {a!r}, now {b!r}" for n, (a, b) in wrong.items())
         raise ValueError(
-            f"{folder}: holds a run with another config ({listed}); "
+            f"{folder / CONFIG_FILE}: the folder holds a run with another config ({listed}); "
             "restore these fields to go on with it, or choose another workdir"
         )
 
@@ -220,7 +220,7 @@ def finished(
         return None
     _check_same(folder, _plain(config_fields.resolve(config)))
     path = folder / checkpoints.FOLDER / str(last.latest)
-    if checkpoints.files_digest(path) != last.files:
+    if checkpoint_digests.of_files(path) != last.files:
         logging.warning("%s: not as the run has left it; the run counts as not finished", path)
         return None
     return read_summary(folder)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import gzip
+import struct
 import zlib
 
 import folder_fakes as fakes
@@ -172,6 +173,20 @@ def test_a_tiff_of_wide_numbers_is_refused_for_that(tmp_path, dtype):
     path.write_bytes(picture_files.tiff(np.zeros((4, 5), dtype)))
     with pytest.raises(read_write.UnreadableError, match=f"of at most 32 bits .*, got {dtype}"):
         read_write.read(path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [((262, 3, 257, 1), "tag 262 has 257 values of the type 3"), ((9, 4, 1, 1), "no tag 262")],
+)
+def test_a_page_that_does_not_say_what_is_white_is_refused(tmp_path, entry, words):
+    path, content = tmp_path / "a.tif", picture_files.tiff(_array("uint8", (4, 5)))
+    whole = struct.pack("<HHII", 262, 4, 1, 1)
+    assert whole in content
+    path.write_bytes(content.replace(whole, struct.pack("<HHII", *entry)))
+    for read in (read_write.read, read_write.peek):
+        with pytest.raises(read_write.UnreadableError, match=words):
+            read(path)
 
 
 def test_pages_that_are_cut_off_are_missed(tmp_path):

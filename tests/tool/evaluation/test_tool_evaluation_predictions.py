@@ -137,6 +137,19 @@ def _label(array, affine=folder_fakes.AFFINE, place=""):
 
 _MOVED = folder_fakes.AFFINE.copy()
 _MOVED[0, 3] += 4
+
+
+def _class_maps(second):
+    """Probabilities of the classes 1 and 2, each in a file."""
+
+    def make(root):
+        first = np.full(SHAPE, 0.5, np.float32)
+        for number, probs in enumerate((first, second), 1):
+            folder_fakes.save(root / f"probabilities/{number}/case_00.nii.gz", probs)
+
+    return make
+
+
 _BAD = [
     (_label(np.zeros((3, 3, 3), np.uint8)), r"case_00.nii.gz: expected voxels \(8, 7, 6\) like"),
     (_label(folder_fakes.label(0), _MOVED), r"case_00.nii.gz: expected the voxels of .*4 mm away"),
@@ -155,6 +168,8 @@ _BAD = [
         "case_00.npz: expected an .npz archive",
     ),
     (_label(_stored()[1], place="probabilities/1"), "probabilities/2/case_00.nii.gz: expected"),
+    (_class_maps(folder_fakes.image(0)), r"probabilities/2/case_00.nii.gz: .* in \[0, 1\], got -"),
+    (_class_maps(np.ones(SHAPE, np.float32)), r"probabilities/\*/case_00.nii.gz: .*in \[0, 1\]"),
     (_label(_stored()[1], place="probabilities/liver"), "liver: expected a class, one of 0 to 2"),
 ]
 

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from noisyjax.train import train_state
-from noisyjax.train.workdir import checkpoints
+from noisyjax.train.workdir import checkpoint_digests, checkpoints
 
 KERNEL = np.random.default_rng(0).integers(0, 2**30, (16, 16), np.uint32).view(np.float32)
 
@@ -227,7 +227,7 @@ def test_a_checkpoint_knows_its_config(tmp_path):
             assert_same(store.restore(state_at(0)), state_at(1))
     with (
         reopen(tmp_path / "c", config="other") as store,
-        pytest.raises(checkpoints.OtherRun, match=f"{tmp_path}/c/1: .*another config"),
+        pytest.raises(checkpoint_digests.OtherRun, match=f"{tmp_path}/c/1: .*another config"),
     ):
         store.restore(state_at(0))
     assert (tmp_path / "c" / "1").is_dir()
@@ -243,14 +243,26 @@ def test_what_is_read_back_is_what_was_written(tmp_path):
 
 
 def test_the_digest_of_files_is_of_names_and_contents(tmp_path):
-    assert checkpoints.files_digest(tmp_path / "absent") == ""
+    assert checkpoint_digests.of_files(tmp_path / "absent") == ""
     known = set()
     for name, content in (("a", b"1"), ("b", b"1"), ("a", b"2")):
         folder = tmp_path / f"{name}{content.decode()}"
         folder.mkdir()
         (folder / name).write_bytes(content)
-        known.add(checkpoints.files_digest(folder))
+        known.add(checkpoint_digests.of_files(folder))
     assert len(known) == 3
+
+
+def test_what_the_digest_does_not_say_is_not_allocated(tmp_path):
+    fill(tmp_path / "c", {1: None})
+    wrong = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((2**60,), leaf.dtype), state_at(0))
+    with (
+        reopen(tmp_path / "c", read_only=True) as store,
+        pytest.raises(
+            checkpoints.Damaged, match=r"expected \w+ \[1152921504606846976\] , its digest"
+        ),
+    ):
+        store._read(1, wrong)
 
 
 def test_another_dtype_or_shape_is_not_cast(tmp_path):
@@ -273,11 +285,11 @@ def test_if_all_are_bad_nothing_starts_anew(tmp_path):
 
 
 def test_digest_tells_dtype_shape_and_content_apart():
-    zero = checkpoints.digest({"a": np.zeros((2, 3), np.float32)})
-    assert zero == checkpoints.digest({"a": np.zeros((2, 3), np.float32)})
+    zero = checkpoint_digests.of_arrays({"a": np.zeros((2, 3), np.float32)})
+    assert zero == checkpoint_digests.of_arrays({"a": np.zeros((2, 3), np.float32)})
     for other in (
         np.zeros((3, 2), np.float32),
         np.zeros((2, 3), np.int32),
         -np.zeros((2, 3), "f4"),
     ):
-        assert checkpoints.digest({"a": other}) != zero
+        assert checkpoint_digests.of_arrays({"a": other}) != zero

@@ -9,6 +9,10 @@ from noisyjax.data.volumes.formats import base, deflated
 # Tag to the field that it fills in.
 _TAGS = {258: "bits", 259: "compression", 273: "starts", 279: "sizes", 324: "starts", 325: "sizes"}
 _TAGS[339] = "kind"
+# Tags of one number: width, height, compression, what is white, strips, and the order of pixels.
+# Pillow leaves out an entry that it cannot read, and takes what is white for black.
+_SINGLE = (256, 257, 259, 262, 266, 274, 277, 278, 284, 317)
+_WHITE = 262
 # Type of a value to its format; others are not of the tags above.
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _KINDS = {1: "uint", 2: "int", 3: "float", 5: "complex", 6: "complex"}
@@ -67,10 +71,16 @@ class _Reader:
         """Reads a directory, and looks whether the pixels that it names are there, and `whole`."""
         fields: dict[str, list[int]] = {}
         (entries,) = self.take(self.counter)
+        there = set()
         for _ in range(entries):
             tag, kind, count, inline = self.take(self.entry)
+            there.add(tag)
+            if tag in _SINGLE and (count != 1 or kind not in _TYPES):
+                raise ValueError(f"its tag {tag} has {count} values of the type {kind}")
             if tag in _TAGS and kind in _TYPES and count <= _MOST_VALUES:
                 fields[_TAGS[tag]] = self.values(kind, count, inline)
+        if _WHITE not in there:
+            raise ValueError(f"it has no tag {_WHITE}, which says what is white")
         packed = fields.get("compression", [1])[0] in _DEFLATED
         here = self.file.tell()
         for start, size in zip(fields.get("starts", ()), fields.get("sizes", ()), strict=False):
