@@ -18,8 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int32, Int64, Integer
 
-from noisyjax.core import checks
-from noisyjax.metrics import mask_pairs
+from noisyjax.core import checks, ignored
 
 Labels = Integer[Array, "R *S"] | Integer[np.ndarray, "R *S"]
 Raters = Bool[Array, "R"] | Bool[np.ndarray, "R"]
@@ -110,11 +109,11 @@ def _pieces(
         present = np.asarray(rater_mask)
     for start in range(0, flat.shape[1], _PIECE):
         piece = flat[:, start : start + _PIECE].astype(np.int32)
-        unknown = (piece == mask_pairs.NO_LABEL) | ~present[:, None]
+        unknown = (piece == ignored.IGNORE) | ~present[:, None]
         wrong = ~unknown & ((piece < 0) | (piece >= num_classes))
         if wrong.any():
             raise ValueError(
-                f"labels: expected classes in 0..{num_classes - 1} or {mask_pairs.NO_LABEL}, "
+                f"labels: expected classes in 0..{num_classes - 1} or {ignored.IGNORE}, "
                 f"got {piece[wrong][0]}"
             )
         piece[unknown] = num_classes
@@ -297,7 +296,7 @@ def conformity_index(
     """
     checks.ids("labels", labels)
     ids = np.asarray(labels)
-    ids = np.where(ids == mask_pairs.NO_LABEL, mask_pairs.NO_LABEL, (ids == index).astype(np.int64))
+    ids = np.where(ids == ignored.IGNORE, ignored.IGNORE, (ids == index).astype(np.int64))
     added = sums(ids, 2, rater_mask=rater_mask, where=where)
     return float(conformity_index_of_sums(added)[1])
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 
 _EMPTY = {"one": 1.0, "nan": float("nan"), "zero": 0.0}
 
@@ -39,6 +39,7 @@ def boundary_overlap(
     radius: int = 1,
     outside: str = "background",
     empty: str = "nan",
+    where: Bool[Array, "*S"] | None = None,
 ) -> Boundary:
     """Returns the directed and symmetric boundary Dice of two masks.
 
@@ -54,6 +55,7 @@ def boundary_overlap(
         are boundary, or "ignored", so that they are not.
       empty: the values where neither mask has a boundary: "one", "nan" or "zero". Where only one
         has none, its own directed value is 0, or NaN with ``empty="nan"``.
+      where: the voxels that count, ``[*S]``, but for those of id 255; the others are outside.
 
     References:
       Yeghiazaryan & Voiculescu, J. Med. Imaging 2018; as measured in Wang et al. (RAR-U-Net),
@@ -68,11 +70,15 @@ def boundary_overlap(
     checks.one_of("outside", outside, ("background", "ignored"))
     value = checks.lookup("empty", empty, _EMPTY)
     checks.positive("radius", radius)
-    pred, truth = pred != 0, truth != 0
+    checks.masks(where=where)
+    if where is not None:
+        checks.shape("where", where, pred.shape, like="pred")
+    where = ignored.counting(truth, ignored.counting(pred, where))
+    pred, truth = (pred != 0) & where, (truth != 0) & where
     both, in_pred, in_truth = _neighbours(jnp.stack([pred & truth, pred, truth]), radius)
     # A voxel of a boundary is in its own neighbourhood, so the quotient is defined where it counts.
     dice = 2.0 * both / jnp.maximum(in_pred + in_truth, 1)
-    edges = [_boundary(mask, outside) for mask in (truth, pred)]
+    edges = [_boundary(mask, where, outside) for mask in (truth, pred)]
     sums = jnp.stack([jnp.sum(jnp.where(edge, dice, 0.0)) for edge in edges])
     counts = jnp.stack([jnp.sum(edge, dtype=jnp.int32) for edge in edges])
     some = jnp.sum(counts) > 0
@@ -94,9 +100,10 @@ def _neighbours(masks: Bool[Array, "M *S"], radius: int) -> Integer[Array, "M *S
     return total
 
 
-def _boundary(mask: Bool[Array, "*S"], outside: str) -> Bool[Array, "*S"]:
+def _boundary(mask: Bool[Array, "*S"], where: Bool[Array, "*S"], outside: str) -> Bool[Array, "*S"]:
     """Returns the voxels of the mask with a face neighbour in the background."""
-    padded = jnp.pad(mask, 1, constant_values=outside == "ignored")
+    filled = mask | ~where if outside == "ignored" else mask
+    padded = jnp.pad(filled, 1, constant_values=outside == "ignored")
     inner = mask
     for axis in range(mask.ndim):
         for shifted in (slice(None, -2), slice(2, None)):

@@ -9,7 +9,7 @@ images before anything is divided::
 
 `bins`, `ece`, `mce`, `ace` and `adaptive_ece` take one class against the rest; `top_label_ece` and
 `multirater_ece` look at the most probable class only. The two differ much where nearly all pixels
-are background.
+are background. Pixels whose truth is 255 do not count.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 
 # A sum of more pixels than this is made of sums of small parts: one long float32 sum is wrong by
 # percents at 2**20 pixels and stops growing at 2**24.
@@ -59,7 +59,7 @@ def bins(
     >>> bins(jnp.array([0.2, 0.4, 0.9]), jnp.array([0, 1, 1]), num_bins=2).count
     Array([2, 1], dtype=int32)
     """
-    _check(p, truth, where)
+    where = _counting(p, truth, where)
     checks.positive("num_bins", num_bins)
     index = jnp.searchsorted(_edges(num_bins, p.dtype), p.reshape(-1))
     return _sums(index, p, truth != 0, where, num_bins)
@@ -135,9 +135,8 @@ def adaptive_ece(
     >>> adaptive_ece(p, truth, num_groups=2).round(2)
     Array(0.26, dtype=float32)
     """
-    _check(p, truth, where)
+    inside = _counting(p, truth, where)
     checks.positive("num_groups", num_groups)
-    inside = _inside(p.shape, where)
     keys = jnp.where(inside, p, jnp.inf).reshape(-1)
     keys, is_object = jax.lax.sort((keys, (truth != 0).reshape(-1)), num_keys=1, is_stable=True)
     number = jnp.sum(inside, dtype=jnp.int32)
@@ -164,8 +163,7 @@ def brier(
 
     Args:
       probs: of each class, ``[*S, L]``, or of the object, ``[*S]``; the shape of `truth` tells.
-      truth: ``[*S]``, class ids, or the object where it is not zero. Leave pixels that are of no
-        class (255) out with `where`.
+      truth: ``[*S]``, class ids, or the object where it is not zero.
       where: the pixels that count, ``[*S]``.
 
     >>> brier(jnp.array([0.5, 1.0]), jnp.array([1, 1]))
@@ -174,11 +172,30 @@ def brier(
     Array(0.25, dtype=float32)
     """
     if len(probs.shape) == len(truth.shape):
-        _check(probs, truth, where, name="probs")
-        return jnp.mean(jnp.square(probs - (truth != 0)), where=where)
-    _check_classes(probs, truth, where)
-    happened = jax.nn.one_hot(truth, probs.shape[-1], dtype=probs.dtype)
-    return jnp.mean(jnp.sum(jnp.square(probs - happened), axis=-1), where=where)
+        inside = _counting(probs, truth, where, name="probs")
+        squares = jnp.square(probs - (truth != 0))
+    else:
+        inside = _counting_classes(probs, truth, where)
+        happened = jax.nn.one_hot(truth, probs.shape[-1], dtype=probs.dtype)
+        squares = jnp.sum(jnp.square(probs - happened), axis=-1)
+    return jnp.where(jnp.any(inside), ignored.mean(squares, inside), jnp.nan)
+
+
+def label_nll(
+    probs: Float[Array, "#R *S L"], labels: Integer[Array, "R *S"], rater_mask: Bool[Array, "R"]
+) -> Float[Array, ""]:
+    """Returns the mean negative log-likelihood of the labels that the raters gave to one image.
+
+    It needs no truth. With ``probs = A p`` (of each rater; R may be 1) it is the data term of Zhang
+    et al. 2020, Eq. 3. The mean is over the labels that the raters of the mask gave to pixels; NaN
+    if there are none.
+    """
+    checks.ids("labels", labels)
+    checks.masks(rater_mask=rater_mask)
+    probs = jnp.broadcast_to(probs, (*labels.shape, probs.shape[-1]))
+    chosen = jnp.take_along_axis(probs, labels.astype(jnp.int32)[..., None], axis=-1)[..., 0]
+    nll = -jnp.log(jnp.maximum(chosen, jnp.finfo(probs.dtype).tiny))
+    return jnp.mean(nll, where=ignored.given(labels, rater_mask))
 
 
 def top_label_ece(
@@ -197,7 +214,7 @@ def top_label_ece(
 
     Args:
       probs: of each class, ``[*S, L]``. The first of equal ones is the top label.
-      truth: class ids, ``[*S]``. Leave pixels that are of no class (255) out with `where`.
+      truth: class ids, ``[*S]``.
       num_bins: K.
       where: the pixels that count, ``[*S]``.
 
@@ -206,7 +223,7 @@ def top_label_ece(
     >>> round(float(top_label_ece(probs, truth)), 4)
     0.3
     """
-    _check_classes(probs, truth, where)
+    where = _counting_classes(probs, truth, where)
     checks.positive("num_bins", num_bins)
     confidence, label = jnp.max(probs, axis=-1), jnp.argmax(probs, axis=-1)
     edges = _edges(num_bins, probs.dtype, last=True)
@@ -248,32 +265,32 @@ def multirater_ece(
     return jnp.nanmean(each)
 
 
-def _check(
+def _counting(
     p: Float[Array, "*S"],
     truth: Bool[Array, "*S"] | Integer[Array, "*S"],
     where: Bool[Array, "*S"] | None,
     *,
     name: str = "p",
-) -> None:
+) -> Bool[Array, "*S"]:
+    """Returns which pixels count, of arguments that are checked."""
     checks.shape("truth", truth, p.shape, like=name)
     checks.ids("truth", truth, masks=True)
     checks.masks(where=where)
     if where is not None:
         checks.shape("where", where, p.shape, like=name)
+    return ignored.counting(truth, where)
 
 
-def _check_classes(
+def _counting_classes(
     probs: Float[Array, "*S L"], truth: Integer[Array, "*S"], where: Bool[Array, "*S"] | None
-) -> None:
+) -> Bool[Array, "*S"]:
+    """Returns which pixels count, of arguments that are checked."""
     checks.shape("probs", probs, (*truth.shape, None), like="truth and classes")
     checks.ids("truth", truth, masks=True)
     checks.masks(where=where)
     if where is not None:
         checks.shape("where", where, truth.shape, like="truth")
-
-
-def _inside(shape: tuple[int, ...], where: Bool[Array, "*S"] | None) -> Bool[Array, "*S"]:
-    return jnp.ones(shape, bool) if where is None else where
+    return ignored.counting(truth, where)
 
 
 def _edges(num_bins: int, dtype: jnp.dtype, *, last: bool = False) -> Float[Array, "K"]:
@@ -289,11 +306,10 @@ def _sums(
     index: Integer[Array, "N"],
     p: Float[Array, "*S"],
     is_object: Bool[Array, "*S"],
-    where: Bool[Array, "*S"] | None,
+    inside: Bool[Array, "*S"],
     num_bins: int,
 ) -> Bins:
     """Returns the sums of each bin; `index` is the bin of each pixel, in the order of the array."""
-    inside = _inside(p.shape, where)
 
     def number(mask: Bool[Array, "*S"]) -> Integer[Array, "K"]:
         return jnp.zeros(num_bins, jnp.int32).at[index].add(mask.reshape(-1).astype(jnp.int32))

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 from scipy import optimize, stats
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 
 
 def _check_square(name: str, cms: Array | np.ndarray, ndim: int) -> None:
@@ -70,7 +70,7 @@ def true_column_error(
 
     Args:
       cms: estimates, ``[R, *S, L, L]``, or with spatial axes of 1.
-      truth: true class ids in ``0..L-1``, ``[*S]``.
+      truth: true class ids in ``0..L-1``, ``[*S]``; 255, here or in a label, does not count.
       labels: raters' class ids, ``[R, *S]``.
       rater_mask: who labelled this image, ``[R]``; the others have sum and count 0.
       where: the pixels that count, ``[*S]``.
@@ -96,7 +96,7 @@ def true_column_error(
     columns = jnp.take_along_axis(cms, index, axis=-1)[..., 0]
     target = labels.astype(jnp.int32)[..., None] == classes.reshape((1,) * labels.ndim + (-1,))
     squares = jnp.sum(jnp.square(columns - target), axis=-1)
-    keep = jnp.ones(labels.shape, bool)
+    keep = ignored.known(labels) & ignored.known(truth)[None]
     if rater_mask is not None:
         keep &= rater_mask.reshape((-1,) + (1,) * truth.ndim)
     if where is not None:
@@ -165,7 +165,8 @@ def mean_trace(
     if where is None:
         return jnp.mean(right, axis=space)
     right = jnp.broadcast_to(right, (right.shape[0], *where.shape))
-    return jnp.mean(right, axis=space, where=where[None])
+    mean = ignored.mean(right, jnp.broadcast_to(where[None], right.shape), space)
+    return jnp.where(jnp.any(where), mean, jnp.nan)
 
 
 def diagonally_dominant(mean_cm: Float[Array, "L L"]) -> Bool[Array, ""]:

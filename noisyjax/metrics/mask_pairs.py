@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from noisyjax.core import checks
-
-NO_LABEL = 255
+from noisyjax.core import checks, ignored
 
 DISTANCES = ("iou", "dice")
 # What two empty masks are: alike, or as different as can be.
@@ -63,8 +61,7 @@ def labelled(
     >>> labelled(jnp.array([[0, 255, 1], [255, 1, 1]]), jnp.array([True, False])).tolist()
     [True, False, True]
     """
-    given = labels.astype(jnp.int32) != NO_LABEL
-    return jnp.all(given | ~per_pixel(raters, labels), axis=0)
+    return jnp.all(ignored.known(labels) | ~per_pixel(raters, labels), axis=0)
 
 
 def intersections(masks: Bool[Array, "M P"]) -> Float[Array, "M M"]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 
 EMPTY = {"one": 1.0, "nan": float("nan"), "zero": 0.0}
 
@@ -51,8 +51,8 @@ def counts(
 
     Args:
       pred: class ids or a binary mask, ``[*S]``.
-      truth: class ids or a binary mask, ``[*S]``. A value that is no class (255) is a voxel outside
-        of all classes; leave such voxels out with `where` if they are unknown.
+      truth: class ids or a binary mask, ``[*S]``. A value that is no class is a voxel outside of
+        all classes, in either; but `ignored.IGNORE` (255) is one that does not count.
       where: the voxels that count, ``[*S]``.
 
     Returns:
@@ -73,11 +73,10 @@ fn=Array([1, 0], dtype=int32), tn=Array([1, 1], dtype=int32))
     # Classes lead, so that each is one contiguous pass over the voxels.
     in_pred = pred.astype(jnp.int32)[None] == classes
     in_truth = truth.astype(jnp.int32)[None] == classes
-    total = jnp.asarray(pred.size, jnp.int32)
-    if where is not None:
-        in_pred &= where[None]
-        in_truth &= where[None]
-        total = jnp.sum(where, dtype=jnp.int32)
+    where = ignored.counting(truth, ignored.counting(pred, where))
+    in_pred &= where[None]
+    in_truth &= where[None]
+    total = jnp.sum(where, dtype=jnp.int32)
     space = tuple(range(1, in_pred.ndim))
     tp = jnp.sum(in_pred & in_truth, axis=space, dtype=jnp.int32)
     fp = jnp.sum(in_pred, axis=space, dtype=jnp.int32) - tp
@@ -98,7 +97,7 @@ def soft_counts(
 
     Args:
       probs: of each class, ``[*S, L]``.
-      targets: one-hot labels or soft ones, ``[*S, L]``.
+      targets: one-hot labels or soft ones, ``[*S, L]``; zeros are a voxel that does not count.
       where: the voxels that count, ``[*S]``.
 
     >>> soft_counts(jnp.array([[0.25, 0.75]]), jnp.array([[0.0, 1.0]])).fp
@@ -106,10 +105,9 @@ def soft_counts(
     """
     checks.shape("targets", targets, probs.shape, like="probs")
     checks.masks(where=where)
-    inside = jnp.ones(probs.shape[:-1], bool)
     if where is not None:
         checks.shape("where", where, probs.shape[:-1], like="probs")
-        inside = where
+    inside = ignored.counting_targets(targets, where)
     pairs = ((probs, targets), (probs, 1 - targets), (1 - probs, targets), (1 - probs, 1 - targets))
     space = tuple(range(probs.ndim - 1))
     # What does not count may be anything, NaN too.

@@ -24,18 +24,14 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
-from scipy import ndimage, spatial
 
-from noisyjax.core import checks
-from noisyjax.metrics import surface_elements
+from noisyjax.core import checks, ignored
+from noisyjax.metrics import nearest, surface_elements
 
 Mask = Bool[np.ndarray, "*S"] | Integer[np.ndarray, "*S"]
 Spacing = Sequence[float | int] | Float[np.ndarray, "n"]
 
 EMPTY = ("diagonal", "inf", "nan", "library")
-
-# Asking a k-d tree for one point costs about as much as transforming this many voxels.
-_VOXELS_PER_QUERY = 15
 
 
 class Surface(NamedTuple):
@@ -74,6 +70,7 @@ def surface_metrics(
     convention: str = "monai",
     tolerance: float | int = 1.0,
     empty: str = "diagonal",
+    where: Bool[np.ndarray, "*S"] | None = None,
 ) -> Surface:
     """Measures the distances between the surfaces of two masks, in float64.
 
@@ -87,6 +84,8 @@ def surface_metrics(
         diagonal, so that a miss never improves a mean, or "inf"; NSD is 0 there. Where both are
         empty distances are 0 and NSD is 1. With "nan" both cases are NaN. "library" gives what the
         convention's library returns; NaN where it raises an error.
+      where: the voxels that count, ``[*S]``, but for those of id 255; both masks are cut off at the
+        others, as at the edge of the image, which is the smallest box that holds those that count.
 
     >>> pred, truth = np.zeros((2, 9), bool), np.zeros((2, 9), bool)
     >>> pred[0, 2], truth[0, 5] = True, True
@@ -95,7 +94,7 @@ def surface_metrics(
     """
     checks.positive("tolerance", tolerance, or_zero=True)
     rule = checks.lookup("convention", convention, CONVENTIONS)
-    sides = _sides(pred, truth, spacing, convention, empty)
+    sides = _sides(pred, truth, spacing, convention, empty, where)
     if isinstance(sides, Surface):
         return sides
     to_truth, to_pred = sides
@@ -134,6 +133,7 @@ def hausdorff(
     spacing: Spacing | None = None,
     convention: str = "monai",
     empty: str = "diagonal",
+    where: Bool[np.ndarray, "*S"] | None = None,
 ) -> Hausdorff:
     """Measures the Hausdorff distance, each direction by itself too, and robustly, in float64.
 
@@ -141,8 +141,8 @@ def hausdorff(
       pred: ``[*S]``, the object where it is not zero.
       truth: ``[*S]`` likewise.
       percentile: of the distances, above 0; 100 is the Hausdorff distance, 95 is HD95.
-      spacing, convention, empty: see `surface_metrics`. A mask that is empty gives all three the
-        same value.
+      spacing, convention, empty, where: see `surface_metrics`. A mask that is empty gives all three
+        the same value.
 
     >>> pred, truth = np.zeros((2, 9), bool), np.zeros((2, 9), bool)
     >>> pred[0, 2], truth[0, 2], truth[0, 5] = True, True, True
@@ -153,7 +153,7 @@ def hausdorff(
     checks.positive("percentile", percentile)
     if percentile > 100:
         raise ValueError(f"percentile: expected a number up to 100, got {percentile}")
-    sides = _sides(pred, truth, spacing, convention, empty)
+    sides = _sides(pred, truth, spacing, convention, empty, where)
     if isinstance(sides, Surface):
         return Hausdorff(*[sides.hd if percentile == 100 else sides.hd95] * 3)
     share = percentile / 100
@@ -174,7 +174,8 @@ def surface_metrics_of_cases(
     """Measures many cases, each class but the background against the rest, ``[B, L - 1]``.
 
     Args:
-      preds: class ids of B cases, ``[B, *S]``, or arrays of different shapes.
+      preds: class ids of B cases, ``[B, *S]``, or arrays of different shapes; voxels of id 255,
+        here or in the truths, do not count.
       truths: likewise.
       num_classes: L, the background included.
       spacing: as in `surface_metrics`, for all cases ``[n]`` or for each ``[B, n]``.
@@ -209,7 +210,12 @@ def surface_metrics_of_cases(
 
 
 def _sides(
-    pred: Mask, truth: Mask, spacing: Spacing | None, convention: str, empty: str
+    pred: Mask,
+    truth: Mask,
+    spacing: Spacing | None,
+    convention: str,
+    empty: str,
+    where: Bool[np.ndarray, "*S"] | None,
 ) -> tuple[_Side, _Side] | Surface:
     """Returns the distances of both directions, or all metrics where a mask is empty."""
     checks.one_of("empty", empty, EMPTY)
@@ -217,26 +223,31 @@ def _sides(
     checks.ids("truth", truth, masks=True)
     checks.shape("truth", truth, pred.shape, like="pred")
     checks.rank("pred", pred, range(1, 9))
+    checks.masks(where=where)
+    if where is not None:
+        checks.shape("where", where, pred.shape, like="pred")
     sizes = _sizes(spacing, pred.ndim)
-    pred, truth = pred != 0, truth != 0
-    box = _joint_box(pred, truth)
-    shape = pred.shape
+    where = ignored.counting(truth, ignored.counting(pred, where))
+    pred, truth = (pred != 0) & where, (truth != 0) & where
+    box = _box(pred | truth)
     pred, truth = pred[box], truth[box]
     if not (pred.any() and truth.any()):
+        shape = [part.stop - part.start for part in _box(where)]
         diagonal = float(np.linalg.norm(np.multiply(shape, sizes)))
         return _degenerate(pred.any(), truth.any(), diagonal, convention, empty)
     find = CONVENTIONS[convention].find
     pred_points, pred_weights = find(pred, sizes)
     truth_points, truth_weights = find(truth, sizes)
     return (
-        _Side(_distances(pred_points, truth_points, sizes), pred_weights),
-        _Side(_distances(truth_points, pred_points, sizes), truth_weights),
+        _Side(nearest.distances(pred_points, truth_points, sizes), pred_weights),
+        _Side(nearest.distances(truth_points, pred_points, sizes), truth_weights),
     )
 
 
 def _measure_case(pred, truth, spacing, *, num_classes, **options) -> list[Surface]:
+    where = ignored.counting(truth, ignored.known(pred))
     return [
-        surface_metrics(pred == label, truth == label, spacing=spacing, **options)
+        surface_metrics(pred == label, truth == label, spacing=spacing, where=where, **options)
         for label in range(1, num_classes)
     ]
 
@@ -251,16 +262,15 @@ def _sizes(spacing: Spacing | None, ndim: int) -> tuple[float, ...]:
     return sizes
 
 
-def _joint_box(pred: Bool[np.ndarray, "*S"], truth: Bool[np.ndarray, "*S"]) -> tuple[slice, ...]:
-    """Returns the smallest box that holds both masks, of size 0 if both are empty."""
-    union = pred | truth
+def _box(mask: Bool[np.ndarray, "*S"]) -> tuple[slice, ...]:
+    """Returns the smallest box that holds a mask, of size 0 if it is empty."""
     box = []
-    for axis in range(union.ndim):
-        rest = tuple(a for a in range(union.ndim) if a != axis)
-        hit = np.flatnonzero(union.any(axis=rest))
+    for axis in range(mask.ndim):
+        rest = tuple(a for a in range(mask.ndim) if a != axis)
+        hit = np.flatnonzero(mask.any(axis=rest))
         box.append(slice(hit[0], hit[-1] + 1) if hit.size else slice(0, 0))
         # What is left to look at shrinks with every axis.
-        union = union[(slice(None),) * axis + (box[-1],)]
+        mask = mask[(slice(None),) * axis + (box[-1],)]
     return tuple(box)
 
 
@@ -281,47 +291,6 @@ def border_voxels(
             view[axis] = shifted
             inner &= padded[tuple(view)]
     return mask & ~inner, None
-
-
-def _distances(
-    points: Bool[np.ndarray, "*S"], targets: Bool[np.ndarray, "*S"], sizes: tuple[float, ...]
-) -> Float[np.ndarray, "N"]:
-    """Returns the distance from each point to the nearest target, in the order of the array."""
-    off_target = points & ~targets
-    count = int(np.count_nonzero(off_target))
-    # Surfaces are thin: a tree of their points is several times faster than a distance transform of
-    # all voxels between them, unless the masks are noise.
-    if count * _VOXELS_PER_QUERY > points.size:
-        return ndimage.distance_transform_edt(~targets, sampling=sizes)[points]
-    distances = np.zeros(int(np.count_nonzero(points)))
-    if count:
-        distances[off_target[points]] = _nearest(
-            _coordinates(off_target), _coordinates(targets), sizes
-        )
-    return distances
-
-
-def _coordinates(points: Bool[np.ndarray, "*S"]) -> Sequence[Integer[np.ndarray, "N"]]:
-    # Several times faster than np.nonzero.
-    return np.unravel_index(np.flatnonzero(points), points.shape)
-
-
-def _nearest(
-    points: Sequence[Integer[np.ndarray, "N"]],
-    targets: Sequence[Integer[np.ndarray, "M"]],
-    sizes: tuple[float, ...],
-) -> Float[np.ndarray, "N"]:
-    # A tree that is not balanced is built faster and answers as fast.
-    tree = spatial.KDTree(
-        np.stack(targets, axis=-1) * sizes, leafsize=32, compact_nodes=False, balanced_tree=False
-    )
-    _, index = tree.query(np.stack(points, axis=-1) * sizes)
-    # From whole numbers of voxels, so that a distance equal to the tolerance is not off by rounding
-    # and all values are those of a distance transform.
-    squares = 0.0
-    for point, target, size in zip(points, targets, sizes, strict=True):
-        squares = squares + np.square((point - target[index]) * size)
-    return np.sqrt(squares)
 
 
 def _total(values: np.ndarray, side: _Side) -> float:

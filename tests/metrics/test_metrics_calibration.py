@@ -258,3 +258,16 @@ _REFUSED = {
 def test_errors_name_the_argument(message):
     with pytest.raises((ValueError, jaxtyping.TypeCheckError), match=message.partition(":")[0]):
         _REFUSED[message](*_drawn((3, 4, 5)))
+
+
+def test_label_nll_by_hand():
+    probs = jnp.array([[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [1.0, 0.0]]])
+    labels = jnp.array([[0, 1], [0, 1]])
+    both = calibration.label_nll(probs, labels, jnp.array([True, True]))
+    expected = -np.log([0.9, 0.8, 0.5, np.finfo(np.float32).tiny]).mean()
+    np.testing.assert_allclose(both, expected, rtol=1e-6)
+    first = calibration.label_nll(probs, labels, jnp.array([True, False]))
+    np.testing.assert_allclose(first, -np.log([0.9, 0.8]).mean(), rtol=1e-6)
+    shared = calibration.label_nll(probs[:1], labels, jnp.array([True, True]))
+    np.testing.assert_allclose(shared, -np.log([0.9, 0.8, 0.9, 0.8]).mean(), rtol=1e-6)
+    assert np.isnan(calibration.label_nll(probs, labels, jnp.array([False, False])))

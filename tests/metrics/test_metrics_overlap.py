@@ -120,7 +120,7 @@ def test_where_equals_cutting_the_voxels_away():
 
 
 def test_a_truth_that_is_no_class_is_outside_of_all_classes():
-    counts = _COUNTS(jnp.array([1, 1]), jnp.array([1, 255]), 2)
+    counts = _COUNTS(jnp.array([1, 1]), jnp.array([1, 254]), 2)
     np.testing.assert_array_equal(counts.fp, [0, 1])
     np.testing.assert_array_equal(counts.fn, [0, 0])
 

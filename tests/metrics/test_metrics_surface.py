@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, spatial
 
-from noisyjax.metrics import surface, surface_elements
+from noisyjax.metrics import nearest, surface, surface_elements
 
 # our field -> the golden file's, by convention
 _DISTANCES = {"hd": "hd", "asd_pred": "asd_pg", "asd_truth": "asd_gp"}
@@ -252,7 +252,7 @@ def test_surface_dice_equals_monai():
 @pytest.mark.parametrize("shape", [(40,), (20, 23), (9, 10, 8), (5, 4, 6, 5)])
 @pytest.mark.parametrize("queries", [0, 10**9], ids=["tree", "transform"])
 def test_both_ways_to_the_distances_are_exact(monkeypatch, shape, queries):
-    monkeypatch.setattr(surface, "_VOXELS_PER_QUERY", queries)
+    monkeypatch.setattr(nearest, "_VOXELS_PER_QUERY", queries)
     pred, truth = _blobs(shape, seed=len(shape))
     sizes = tuple(0.7 + 0.3 * np.arange(len(shape)))
     result = surface.surface_metrics(pred, truth, spacing=sizes)

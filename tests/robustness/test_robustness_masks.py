@@ -93,5 +93,12 @@ def test_what_is_no_mask_is_refused_or_means_the_same(name):
 
 
 def _on_device(name):
-    host = ("metrics.surface", "metrics.agreement", "data.", "studies.figures", "tool.")
+    host = (
+        "metrics.surface",
+        "metrics.nearest",
+        "metrics.agreement",
+        "data.",
+        "studies.figures",
+        "tool.",
+    )
     return not name.startswith(host) and not name.endswith("on_host")

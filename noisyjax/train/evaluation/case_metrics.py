@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks
+from noisyjax.core import ignored
 from noisyjax.methods import base
 from noisyjax.metrics import (
     boundary,
@@ -40,7 +40,7 @@ class Case:
     Attributes:
       prediction: of the example, without the batch axis.
       batch: the example: ``labels`` ``[R, *S]``, ``rater_mask`` ``[R]`` and, where it is known,
-        ``truth`` ``[*S]``.
+        ``truth`` ``[*S]``; what is `ignored.IGNORE` in it does not count.
       num_classes: L.
       decision: a key of `decisions.DECISIONS`.
     """
@@ -71,26 +71,33 @@ class Case:
         """The class ids that the decision makes of the probabilities."""
         return base.segment(self.probs, decision=self.decision)
 
+    @property
+    def labelled(self) -> Bool[Array, "*S"]:
+        """Which voxels have a label, of any rater; all of them where nobody labelled the case."""
+        mask = self.batch["rater_mask"]
+        return ignored.given(self.batch["labels"], mask).any(0) | ~mask.any()
+
     @functools.cached_property
     def counts(self) -> overlap.Counts:
         """Of the segmentation and the truth."""
-        return overlap.counts(self.segmentation, self.truth, self.num_classes)
+        return self.count(self.segmentation, self.truth)
 
     @functools.cached_property
     def label_counts(self) -> overlap.Counts:
         """Of the segmentation and each rater's label."""
-        return jax.vmap(lambda labels: overlap.counts(self.segmentation, labels, self.num_classes))(
-            self.batch["labels"]
-        )
+        return jax.vmap(self.count, (None, 0))(self.segmentation, self.batch["labels"])
+
+    def count(self, pred: Integer[Array, "*S"], truth: Integer[Array, "*S"]) -> overlap.Counts:
+        """Of two label maps."""
+        return overlap.counts(pred, truth, self.num_classes)
 
     @functools.cached_property
     def edges(self) -> boundary.Boundary:
         """Of the segmentation and the truth, ``[L - 1]``."""
 
         def of_class(label: Integer[Array, ""]) -> boundary.Boundary:
-            return boundary.boundary_overlap(
-                self.segmentation == label, self.truth == label, empty="one"
-            )
+            masks = self.segmentation == label, self.truth == label
+            return boundary.boundary_overlap(*masks, empty="one", where=ignored.known(self.truth))
 
         return jax.vmap(of_class)(jnp.arange(1, self.num_classes))
 
@@ -122,24 +129,8 @@ class Metric(NamedTuple):
     derive: Callable[..., Any] | None = None
 
 
-def label_nll(
-    probs: Float[Array, "#R *S L"], labels: Integer[Array, "R *S"], rater_mask: Bool[Array, "R"]
-) -> Float[Array, ""]:
-    """Returns the mean negative log-likelihood of the labels that the raters gave to one image.
-
-    It needs no truth. With ``probs = A p`` (of each rater; R may be 1) it is the data term of Zhang
-    et al. 2020, Eq. 3. The mean is over pixels and the raters of the mask; NaN if there are none.
-    """
-    checks.ids("labels", labels)
-    checks.masks(rater_mask=rater_mask)
-    probs = jnp.broadcast_to(probs, (*labels.shape, probs.shape[-1]))
-    given = jnp.take_along_axis(probs, labels.astype(jnp.int32)[..., None], axis=-1)[..., 0]
-    nll = -jnp.log(jnp.maximum(given, jnp.finfo(probs.dtype).tiny))
-    return jnp.mean(nll, where=rater_mask.reshape(-1, *[1] * (labels.ndim - 1)))
-
-
 def _nll(case: Case) -> Array:
-    return label_nll(case.rater_probs, case.batch["labels"], case.batch["rater_mask"])
+    return calibration.label_nll(case.rater_probs, case.batch["labels"], case.batch["rater_mask"])
 
 
 def _ged2(case: Case) -> Array:
@@ -165,7 +156,8 @@ def _rater_iou(case: Case) -> Array:
 
 
 def _trace(case: Case) -> Array | None:
-    return None if case.prediction.cms is None else confusion.mean_trace(case.prediction.cms)
+    cms = case.prediction.cms
+    return None if cms is None else confusion.mean_trace(cms, where=case.labelled)
 
 
 def _mean_dice(counts: overlap.Counts) -> Float[Array, "R"]:
@@ -176,23 +168,21 @@ def _rater_dice(case: Case) -> Array | None:
     """Of each rater's label and the truth, a mean over classes."""
     if case.truth is None:
         return None
-    count = functools.partial(overlap.counts, num_classes=case.num_classes)
-    return _mean_dice(jax.vmap(lambda labels: count(labels, case.truth))(case.batch["labels"]))
+    return _mean_dice(jax.vmap(case.count, (0, None))(case.batch["labels"], case.truth))
 
 
 def _own_dice(case: Case) -> Array:
     """Of the label predicted for a rater and the one that they gave, NaN where they gave none."""
     labels = case.batch["labels"]
     predicted = jnp.broadcast_to(distribution.rater_samples(case.rater_probs), labels.shape)
-    count = functools.partial(overlap.counts, num_classes=case.num_classes)
-    dice = _mean_dice(jax.vmap(count)(predicted, labels))
+    dice = _mean_dice(jax.vmap(case.count)(predicted, labels))
     return jnp.where(case.batch["rater_mask"], dice, jnp.nan)
 
 
 def _ece_of_class(
     label: Integer[Array, ""], probs: Float[Array, "*S"], truth: Integer[Array, "*S"]
 ) -> Float[Array, ""]:
-    return calibration.ece(calibration.bins(probs, truth == label))
+    return calibration.ece(calibration.bins(probs, truth == label, where=ignored.known(truth)))
 
 
 def _foreground(case: Case) -> tuple[Integer[Array, "C"], Float[Array, "C *S"]]:
@@ -327,18 +317,19 @@ def case_values(
                 values[f"{name}{suffix}"] = value
         if surface and case.truth is not None:
             values[f"{SEGMENTATION}{suffix}"] = case.segmentation.astype(jnp.uint8)
-    return values | _matrix_sums(prediction, batch)
+    return values | _matrix_sums(Case(prediction, batch, num_classes))
 
 
-def _matrix_sums(prediction: base.Prediction, batch: Values) -> Values:
-    if prediction.cms is None:
+def _matrix_sums(case: Case) -> Values:
+    cms, batch = case.prediction.cms, case.batch
+    if cms is None:
         return {}
     # A column counts where its class is believed to be; elsewhere no label shapes it.
-    total, weight = confusion.cm_sums(prediction.cms, probs=prediction.probs)
+    total, weight = confusion.cm_sums(cms, probs=case.probs, where=case.labelled)
     sums = {"cm_sum": total, "cm_weight": weight}
-    if "truth" in batch:
+    if case.truth is not None:
         sums["cm_error"], sums["cm_count"] = confusion.true_column_error(
-            prediction.cms, batch["truth"], batch["labels"], rater_mask=batch["rater_mask"]
+            cms, case.truth, batch["labels"], rater_mask=batch["rater_mask"]
         )
     return sums
 

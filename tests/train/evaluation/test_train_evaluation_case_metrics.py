@@ -20,19 +20,6 @@ def prediction_of(probs, cms=None):
     return base.Prediction(probs, cms, raters)
 
 
-def test_label_nll_by_hand():
-    probs = jnp.array([[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [1.0, 0.0]]])
-    labels = jnp.array([[0, 1], [0, 1]])
-    both = case_metrics.label_nll(probs, labels, jnp.array([True, True]))
-    expected = -np.log([0.9, 0.8, 0.5, np.finfo(np.float32).tiny]).mean()
-    np.testing.assert_allclose(both, expected, rtol=1e-6)
-    first = case_metrics.label_nll(probs, labels, jnp.array([True, False]))
-    np.testing.assert_allclose(first, -np.log([0.9, 0.8]).mean(), rtol=1e-6)
-    shared = case_metrics.label_nll(probs[:1], labels, jnp.array([True, True]))
-    np.testing.assert_allclose(shared, -np.log([0.9, 0.8, 0.9, 0.8]).mean(), rtol=1e-6)
-    assert np.isnan(case_metrics.label_nll(probs, labels, jnp.array([False, False])))
-
-
 def test_case_values_of_a_perfect_method():
     truth = jnp.array([[0, 1], [1, 0]], jnp.uint8)
     labels = jnp.stack([truth, 1 - truth])
