@@ -9,7 +9,7 @@ Of a folder of images they are counted on the host, one image after the other (`
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -243,11 +243,89 @@ def tally(
             np.concatenate([observed, new.astype(np.int64)]), return_inverse=True
         )
         counts = np.bincount(rows, np.concatenate([counts, times]), len(observed)).astype(np.int64)
-    missing = max(_FEWEST_ROWS, 2 ** (len(observed) - 1).bit_length()) - len(observed)
+    missing = _num_rows(len(observed)) - len(observed)
     # The last pattern, nobody's vote, is the largest code: the order holds.
     observed = np.pad(observed, (0, missing), constant_values=size - 1)
     votes = _digits(observed, num_raters, num_classes)
     return Tally(votes, np.pad(counts, (0, missing)), observed)
+
+
+def of_image(
+    labels: Integer[np.ndarray, "R *S"],
+    num_classes: int,
+    *,
+    rater_mask: Bool[np.ndarray, "R"] | None = None,
+) -> tuple[Integer[np.ndarray, "*S"], Tally]:
+    """Counts the patterns of one image, which few of many raters may have labelled.
+
+    Of more than `TABLE` patterns those of who labelled it are counted alone, whatever the number of
+    the others.
+
+    Args:
+      labels: class ids, ``[R, *S]``; an id that is no class is no vote.
+      rater_mask: ``[R]``, who labelled the image; None: everyone.
+
+    Returns:
+      The pattern of every voxel ``[*S]``, for `spread`, and the tally: votes of all raters
+      ``[K, R]``, L of those who did not label the image.
+
+    >>> codes, counted = of_image(np.array([[0, 1], [1, 1]]), 2, rater_mask=np.array([True, False]))
+    >>> codes.tolist(), counted.votes[codes].tolist()
+    ([6, 7], [[0, 2], [1, 2]])
+    """
+    check(labels, num_classes, rater_mask)
+    mask = np.ones(len(labels), bool) if rater_mask is None else rater_mask
+    own = np.arange(len(labels))
+    if number(len(labels), num_classes) > TABLE:
+        # One at least, who may have said nothing.
+        own = np.flatnonzero(mask) if mask.any() else own[:1]
+    if number(len(own), num_classes) > 2**63:
+        codes, counted = _distinct(labels[own], num_classes)
+    else:
+        codes = encode_on_host(labels[own], num_classes, rater_mask=mask[own])
+        counted = tally([codes], num_raters=len(own), num_classes=num_classes)
+    votes = np.full((len(counted.votes), len(labels)), num_classes, np.int32)
+    votes[:, own] = counted.votes
+    return codes, counted._replace(votes=votes)
+
+
+def _distinct(
+    labels: Integer[np.ndarray, "R *S"], num_classes: int
+) -> tuple[Integer[np.ndarray, "*S"], Tally]:
+    """Numbers the patterns that occur, where there are more than codes."""
+    valid = (labels >= 0) & (labels < num_classes)
+    each = np.where(valid, labels, num_classes).reshape(len(labels), -1).T
+    votes, codes, counts = np.unique(each, axis=0, return_inverse=True, return_counts=True)
+    counted = Tally(votes.astype(np.int32), counts, np.arange(len(votes)))
+    return codes.reshape(labels.shape[1:]), counted
+
+
+def add(tallies: Sequence[Tally], num_classes: int) -> Tally:
+    """Adds the tallies of several images of the same raters, of `of_image`; rows as in `tally`.
+
+    >>> parts = [of_image(np.array([[1, vote]]), 2)[1] for vote in (0, 1)]
+    >>> add(parts, 2).counts.tolist()
+    [1, 3, 0]
+    """
+    num_raters = tallies[0].votes.shape[1]
+    if number(num_raters, num_classes) <= TABLE:
+        return tallies[0]._replace(counts=np.sum([part.counts for part in tallies], axis=0))
+    there = [part.counts > 0 for part in tallies]
+    every = np.concatenate([p.votes[rows] for p, rows in zip(tallies, there, strict=True)])
+    counts = np.concatenate([p.counts[rows] for p, rows in zip(tallies, there, strict=True)])
+    # In the order of the codes, of which the last rater's digit counts most.
+    votes, which = np.unique(every[:, ::-1], axis=0, return_inverse=True)
+    total = np.zeros(_num_rows(len(votes)), np.int64)
+    np.add.at(total, which.reshape(-1), counts)
+    missing = ((0, len(total) - len(votes)), (0, 0))
+    votes = np.pad(votes[:, ::-1], missing, constant_values=num_classes)
+    return Tally(votes, total, np.arange(len(total)))
+
+
+def rows(tally: Tally, codes: Integer[np.ndarray, "*V"]) -> Integer[np.ndarray, "*V"]:
+    """Returns the row of a tally for every voxel of an image whose patterns it has counted."""
+    every = len(tally.codes) == tally.codes[-1] + 1
+    return codes if every else np.searchsorted(tally.codes, codes)
 
 
 def spread(
@@ -262,9 +340,11 @@ def spread(
       tally: the rows.
       codes: the patterns of the image, all of which have been counted.
     """
-    every = len(tally.codes) == tally.codes[-1] + 1
-    rows = codes if every else np.searchsorted(tally.codes, codes)
-    return np.take(np.asarray(values), rows, axis=0)
+    return np.take(np.asarray(values), rows(tally, codes), axis=0)
+
+
+def _num_rows(occurring):
+    return max(_FEWEST_ROWS, 2 ** (occurring - 1).bit_length())
 
 
 def _unsigned(values):

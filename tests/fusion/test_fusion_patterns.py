@@ -105,6 +105,48 @@ def test_more_raters_than_codes_hold_are_refused():
         patterns.encode_on_host(np.ones((40, 2), np.uint8), 2)
 
 
+def test_of_many_raters_only_those_who_labelled_an_image_make_patterns():
+    labels = np.full((200, 3, 4), 255, np.uint8)
+    labels[[7, 90, 199]] = _labels(shape=(3, 4), raters=3, classes=2)
+    mask = np.isin(np.arange(200), [7, 90, 199])
+    codes, counted = patterns.of_image(labels, 2, rater_mask=mask)
+    # Of three raters of two classes.
+    assert counted.votes.shape == (27, 200)
+    assert counted.counts.sum() == 12
+    votes = np.moveaxis(patterns.spread(counted.votes, counted, codes), -1, 0)
+    np.testing.assert_array_equal(votes, np.minimum(labels, 2))
+    fused = fusion.staple_of_patterns(counted.votes, counted.counts, 2)
+    probs = patterns.spread(fused.probs, counted, codes)
+    alone = fusion.staple(jnp.asarray(labels[mask]), 2)
+    np.testing.assert_allclose(probs, alone.probs, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(fused.cms)[mask], alone.cms, atol=1e-5)
+
+
+@pytest.mark.parametrize("raters", [3, 50])
+def test_tallies_of_images_are_added(raters):
+    # More than 2^63 patterns of 50 raters.
+    images = [_labels(seed, (5, 6), raters=raters, classes=2) for seed in range(3)]
+    absent = np.arange(raters) == 1
+    masks = [None, ~absent, absent]
+    parts = [patterns.of_image(each, 2, rater_mask=m)[1] for each, m in zip(images, masks)]
+    added = patterns.add(parts, 2)
+    given = [np.where(m is None or m[:, None], each.reshape(raters, -1), 2)
+             for each, m in zip(images, [np.ones(raters, bool), *masks[1:]])]  # fmt: skip
+    votes, counts = np.unique(
+        np.concatenate(given, axis=1).clip(max=2).T, axis=0, return_counts=True
+    )
+    there = added.counts > 0
+    order = np.lexsort(added.votes[there].T[::-1])
+    np.testing.assert_array_equal(added.votes[there][order], votes)
+    np.testing.assert_array_equal(added.counts[there][order], counts)
+
+
+def test_nobody_labelled_an_image_of_many_raters():
+    labels = np.zeros((60, 2, 2), np.uint8)
+    codes, counted = patterns.of_image(labels, 2, rater_mask=np.zeros(60, bool))
+    assert (patterns.spread(counted.votes, counted, codes) == 2).all()
+
+
 def test_rows_of_count_0_change_nothing_and_whole_numbers_do_not_wrap():
     votes = np.array([[0, 0], [1, 1], [1, 0], [2, 2]], np.uint8)
     counts = np.array([5 * 2**31, 2**31, 2**31, 0])

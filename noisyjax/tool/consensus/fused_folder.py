@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,7 +105,8 @@ class _Work:
         }
         self._whole, self._opened = opened, dataclasses.replace(opened, cases=cases)
         self._columns = opened.rater_names.index
-        self._pooled: tuple[patterns.Tally, fusions.Fused] | None = None
+        # Pattern of votes to its row of what has been fused of all cases at once.
+        self._pooled: tuple[dict[bytes, int], fusions.Fused] | None = None
 
     def run(self, *, overwrite: bool) -> Written:
         """Writes the folder, or what is missing of it."""
@@ -169,19 +170,18 @@ class _Work:
         labels, mask = read.labels[chosen], read.rater_mask[chosen]
         return read, fusions.count(labels, self._opened.num_classes, mask)
 
-    def _fuse_all(self) -> tuple[patterns.Tally, fusions.Fused]:
-        """Fuses all cases at once, of which one after the other is read."""
-
-        def codes() -> Iterator[np.ndarray]:
-            for name in self._names:
-                try:
-                    yield self._count(name)[1].codes
-                except folder.FolderError:
-                    # It will be named when it is to be written.
-                    continue
-
-        size = {"num_raters": len(self._raters), "num_classes": self._opened.num_classes}
-        tally = patterns.tally(codes(), **size)
+    def _fuse_all(self) -> tuple[dict[bytes, int], fusions.Fused] | None:
+        """Fuses all cases at once, of which one after the other is read; None if none can be."""
+        parts = []
+        for name in self._names:
+            try:
+                parts.append(self._count(name)[1].tally)
+            except folder.FolderError:
+                # It will be named when it is to be written.
+                continue
+        if not parts:
+            return None
+        tally = patterns.add(parts, self._opened.num_classes)
         fused = fusions.fuse_patterns(
             tally,
             self._opened.num_classes,
@@ -189,7 +189,16 @@ class _Work:
             weights=self._weights,
             options=self._settings.options,
         )
-        return tally, fused
+        return {row.tobytes(): k for k, row in enumerate(tally.votes)}, fused
+
+    def _of_all(self, case: fusions.Counted) -> fusions.Fused | None:
+        """Returns what all cases have come to, for the patterns of one; None if each is alone."""
+        if self._pooled is None:
+            return None
+        known, fused = self._pooled
+        # What does not occur has any row.
+        rows = [known.get(row.tobytes(), 0) for row in case.tally.votes]
+        return fused._replace(probs=fused.probs[rows])
 
     def _make(self, name: str) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
         """Makes the files of a case; returns its rows of the two tables."""
@@ -201,7 +210,7 @@ class _Work:
             weights=self._weights,
             ties=settings.ties,
             options=settings.options,
-            pooled=self._pooled,
+            fused=self._of_all(case),
         )
         self._made.begin()
         data_set.place_images(self._opened.cases[name], self._out, how=settings.images)

@@ -168,8 +168,7 @@ def count(labels: Any, num_classes: int, rater_mask: Any = None) -> Counted:
     checks.one_of("num_classes", num_classes, range(2, folder.NO_LABEL + 1))
     labels = np.asarray(labels)
     mask = np.ones(len(labels), bool) if rater_mask is None else np.asarray(rater_mask)
-    codes = patterns.encode_on_host(labels, num_classes, rater_mask=mask)
-    tally = patterns.tally([codes], num_raters=len(labels), num_classes=num_classes)
+    codes, tally = patterns.of_image(labels, num_classes, rater_mask=mask)
     return Counted(labels, mask, codes, tally, num_classes)
 
 
@@ -180,9 +179,9 @@ def fuse(
     weights: Float[np.ndarray, "R"] | None,
     ties: str,
     options: Mapping[str, Any],
-    pooled: tuple[patterns.Tally, Fused] | None = None,
+    fused: Fused | None = None,
 ) -> Voxels:
-    """Fuses one case; `pooled` is what has been fused of all cases at once."""
+    """Fuses one case; `fused` is what all cases at once have come to, for its patterns."""
     votes, num_classes = case.tally.votes, case.num_classes
     largest = shares(votes, num_classes).max(axis=-1)
     weighty = votes if weights is None else votes[:, weights > 0]
@@ -203,15 +202,14 @@ def fuse(
         def prob(k: int) -> np.ndarray:
             return probs[..., k]
     else:
-        tally, fused = pooled or (
-            case.tally,
-            fuse_patterns(case.tally, num_classes, method, weights=weights, options=options),
-        )
-        cms = fused.cms
-        label = patterns.spread(_decide(fused.probs, ties), tally, case.codes)
+        if fused is None:
+            given = {"weights": weights, "options": options}
+            fused = fuse_patterns(case.tally, num_classes, method, **given)
+        cms, by_pattern = fused.cms, fused.probs
+        label = spread(_decide(by_pattern, ties))
 
         def prob(k: int) -> np.ndarray:
-            return patterns.spread(fused.probs[:, k], tally, case.codes)
+            return spread(by_pattern[:, k])
 
     label[spread(nobody)] = folder.NO_LABEL
     return Voxels(label, prob, spread(disagreement), cms)

@@ -199,9 +199,8 @@ def _distances(
     labels = given[(slice(None), *box)]
     if case.truth is None:
         labels = np.concatenate([labels, np.full_like(labels[:1], folder.NO_LABEL)])
-    codes = patterns.encode_on_host(labels, data.num_classes)
-    size = {"num_raters": len(labels), "num_classes": data.num_classes}
-    tally = patterns.tally([codes], **size)
+    known = np.append(case.rater_mask, case.truth is not None)
+    codes, tally = patterns.of_image(labels, data.num_classes, rater_mask=known)
     estimated = patterns.spread(estimate.of(tally.votes), tally, codes)
     labels = np.concatenate([labels[:-1], estimated[None]])
     valid = labels < data.num_classes

@@ -92,11 +92,12 @@ def count(
     none = np.full(case.labels.shape[1:], folder.NO_LABEL, np.uint8)
     truth = none if case.truth is None else case.truth
     given = np.concatenate([case.labels, truth[None]])
-    codes = patterns.encode_on_host(given, num_classes)
+    known = np.append(case.rater_mask, case.truth is not None)
+    codes, tally = patterns.of_image(given, num_classes, rater_mask=known)
     where = region(case.labels, num_classes, name=region_name, margin=margin, spacing=case.spacing)
     return CaseVotes(
-        whole=votes.count(codes, len(given), num_classes),
-        inside=votes.count(codes[where], len(given), num_classes),
+        whole=votes.count(codes, tally),
+        inside=votes.count(codes[where], tally),
         sums=tuple(
             agreement.sums(case.labels[list(raters)], num_classes, where=where) for raters in sets
         ),

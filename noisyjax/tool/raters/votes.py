@@ -24,16 +24,17 @@ class Votes(NamedTuple):
     counts: Int[np.ndarray, "P"]
 
 
-def count(codes: Integer[np.ndarray, "*S"], num_raters: int, num_classes: int) -> Votes:
-    """Counts the patterns of some voxels, of `fusion.patterns.encode_on_host`, that occur.
+def count(codes: Integer[np.ndarray, "*V"], tally: patterns.Tally) -> Votes:
+    """Counts the patterns of some voxels of an image, of `fusion.patterns.of_image`, that occur.
 
-    >>> count(np.array([3, 4, 3]), 2, 2)
+    >>> codes, tally = patterns.of_image(np.array([[0, 1, 0], [1, 1, 1]]), 2)
+    >>> count(codes[1:], tally)
     Votes(patterns=array([[0, 1],
-           [1, 1]], dtype=int32), counts=array([2, 1]))
+           [1, 1]], dtype=int32), counts=array([1, 1]))
     """
-    tally = patterns.tally([codes], num_raters=num_raters, num_classes=num_classes)
-    there = tally.counts > 0
-    return Votes(tally.votes[there], tally.counts[there])
+    counts = np.bincount(patterns.rows(tally, codes).reshape(-1), minlength=len(tally.votes))
+    there = counts > 0
+    return Votes(tally.votes[there], counts[there])
 
 
 def add(parts: Sequence[Votes]) -> Votes:

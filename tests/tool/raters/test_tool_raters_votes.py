@@ -10,7 +10,7 @@ from noisyjax.tool.raters import votes
 def test_tables_of_added_images_are_those_of_the_voxels():
     labels = np.random.default_rng(1).integers(0, 3, (3, 40)).astype(np.uint8)
     labels[labels == 2] = 255
-    codes = patterns.encode_on_host(labels, 2)
-    parts = [votes.count(codes[part], 3, 2) for part in np.split(np.arange(40), 4)]
+    codes, tally = patterns.of_image(labels, 2)
+    parts = [votes.count(codes[part], tally) for part in np.split(np.arange(40), 4)]
     tables = votes.joint(votes.add(parts), 2)
     np.testing.assert_array_equal(tables, agreement.rater_tables(labels, 2))
