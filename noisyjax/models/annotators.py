@@ -18,6 +18,8 @@ from noisyjax.models import blocks
 # Keeps a column of vanishing entries from 0/0; softplus is above it for inputs over -34; its
 # square is still a float32.
 _FLOOR = 1e-15
+# Of more raters than these the zeros of a block-diagonal matrix cost more than they save.
+_MANY = 16
 _NORMS = ("instance", "group", "none")
 
 
@@ -114,6 +116,11 @@ class Convolutional(blocks.Layers, nn.Module):
         kernel = self.param("kernel", init, (raters, width, size), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (raters, size), jnp.float32)
         bias = bias.at[:, self._diagonal()].add(self.identity_bias)
+        if self.convs and raters > _MANY:
+            own = x.reshape(*x.shape[:-1], raters, width)
+            mixed = jnp.einsum("...rw,rwm->...rm", own, kernel.astype(self.dtype))
+            mixed = mixed.reshape(*x.shape[:-1], raters * size)
+            return mixed + bias.reshape((1,) * (x.ndim - 1) + (-1,))
         if self.convs:
             # One product with a block-diagonal matrix; a batched one would transpose the pixels.
             blocks_of_raters = jnp.eye(raters)[:, None, :, None] * kernel[:, :, None]

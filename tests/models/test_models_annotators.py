@@ -118,6 +118,15 @@ def test_raters_do_not_touch_each_other(convs):
     np.testing.assert_allclose(before[:, 1], after[:, 1], atol=1e-6)
 
 
+def test_many_raters_are_mixed_each_by_its_own_weights(monkeypatch):
+    head = annotators.build("spatial", 20, 2, convs=1, width=2)
+    features = jax.random.normal(jax.random.key(1), (1, 3, 4, 5))
+    variables = head.init(jax.random.key(0), features)
+    many = head.apply(variables, features)
+    monkeypatch.setattr(annotators, "_MANY", 20)
+    np.testing.assert_allclose(many, head.apply(variables, features), atol=1e-6)
+
+
 def test_identity_bias_makes_reliable_raters():
     _, variables, features = _made("spatial", convs=0)
     plain = annotators.build("spatial", 2, 3, convs=0).apply(variables, features)

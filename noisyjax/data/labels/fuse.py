@@ -15,6 +15,8 @@ NAMES = tuple(fusion.FUSIONS)
 
 # Cases at once; one shape of chunk is one compilation.
 _CHUNK = 64
+# Of more raters than these, who did not label a case is left out of its fusion.
+_MANY = 16
 
 
 def map_cases(
@@ -51,6 +53,20 @@ def targets(
     """Returns what fuses the labels of several cases by a fusion of `fusion.FUSIONS`.
 
     It is ``f(labels [B, R, *S], rater_masks [B, R]) -> probabilities [B, *S, L]`` float32, jitted.
+    Of many raters those who did not label a case are left out of its fusion.
     """
     fuse = by_name(name, num_classes=num_classes)
-    return jax.jit(jax.vmap(lambda labels, mask: fuse(labels, rater_mask=mask).probs))
+    run = jax.jit(jax.vmap(lambda labels, mask: fuse(labels, rater_mask=mask).probs))
+    return lambda labels, masks: run(*_who_labelled(labels, masks))
+
+
+def _who_labelled(
+    labels: Integer[np.ndarray, "B R *S"], masks: Bool[np.ndarray, "B R"]
+) -> tuple[Integer[np.ndarray, "B W *S"], Bool[np.ndarray, "B W"]]:
+    """Takes the labels that were given, as many of each case as a power of two: few shapes."""
+    most = 2 ** (max(int(masks.sum(axis=1).max()), 1) - 1).bit_length()
+    if masks.shape[1] <= max(_MANY, most):
+        return labels, masks
+    first = np.argsort(~masks, axis=1, kind="stable")[:, :most]
+    rows = np.arange(len(masks))[:, np.newaxis]
+    return labels[rows, first], masks[rows, first]

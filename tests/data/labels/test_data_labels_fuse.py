@@ -42,6 +42,17 @@ def test_the_gold_standard_is_nearer_to_the_truth_than_any_rater():
     assert of_gold < best_rater / 2
 
 
+def test_of_many_raters_those_who_labelled_a_case_are_fused():
+    labels, masks = np.full((2, 40, 9, 8), 255, np.uint8), np.zeros((2, 40), bool)
+    for case, own in enumerate(([3, 17, 39], [0, 20])):
+        labels[case, own], masks[case, own] = _LABELS[case, : len(own)], True
+    assert fuse._who_labelled(labels, masks)[0].shape == (2, 4, 9, 8)
+    fused = np.asarray(fuse.targets("staple", 2)(labels, masks))
+    for case, count in enumerate((3, 2)):
+        own = fusion.staple(jnp.asarray(_LABELS[case, :count])).probs
+        np.testing.assert_allclose(fused[case], own, atol=1e-5)
+
+
 def test_unknown_fusions_are_refused():
     with pytest.raises(ValueError, match="fusion.*staple.*vote"):
         fuse.targets("vote", 2)
