@@ -277,6 +277,10 @@ def test_two_classes(decision, expected):
     np.testing.assert_array_equal(ids, expected)
 
 
+def test_half_is_foreground_whatever_the_other_class_is_rounded_to():
+    assert _decide(jnp.array([0.5000001, 0.5]), "accuracy") == 1
+
+
 def test_dice_of_two_classes_is_the_dice_optimal_mask():
     m = _smooth(8, (15, 16), 3)
     ids = _decide(jnp.stack([1 - m, m], axis=-1), "dice")

@@ -46,6 +46,12 @@ def test_codes_are_those_of_the_device(dtype):
     assert codes.dtype == np.uint16
 
 
+def test_codes_have_the_narrowest_type():
+    # 4^4 = 256 patterns are the most of uint8.
+    for raters, classes, dtype in ((4, 3, np.uint8), (5, 3, np.uint16), (8, 3, np.uint16)):
+        assert patterns.encode_on_host(np.zeros((raters, 2), np.uint8), classes).dtype == dtype
+
+
 @pytest.mark.parametrize("exclude_consensus", [False, True])
 def test_staple_of_all_patterns_is_staple_to_the_last_digit(exclude_consensus):
     labels = _labels()

@@ -235,3 +235,19 @@ def test_scores_of_the_consensus_by_hand():
     without = {name: value for name, value in example.items() if name != "log_prior"}
     late = cm_trace._scores(without, plan, jnp.int32(0))
     np.testing.assert_allclose(late[0], log(of_labels) + 0.25 * log(of_network), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("step", "posterior"), [(9, [1 / 2, 1 / 2]), (10, [6 / 7, 1 / 7])])
+def test_the_first_ten_counts_follow_the_mean_label(step, posterior):
+    right, unsure = ([[p, 1 - p], [1 - p, p]] for p in (0.9, 0.6))
+    example = {
+        "logits": jnp.zeros((1, 2)),
+        "cms": jnp.full((2, 1, 2, 2), 0.5),
+        "labels": jnp.array([[0], [1]]),
+        "rater_mask": jnp.ones(2, bool),
+        "consensus_cms": jnp.array([right, unsure])[:, None],
+    }
+    terms = cm_trace._terms(example, plan=cm_trace._Plan(counted=True), step=jnp.int32(step))
+    # Class 0 has .9 * .4, class 1 .1 * .6.
+    expected = [[posterior, [0, 0]], [[0, 0], posterior]]
+    np.testing.assert_allclose(terms.joint_counts, expected, rtol=1e-5)

@@ -160,6 +160,17 @@ def test_eager_jitted_and_mapped_masks_are_equal():
     np.testing.assert_array_equal(eager.label, jitted.label)
 
 
+@pytest.mark.parametrize(("overlap", "nearer"), [(0.74, 0.7), (0.76, 0.8)])
+def test_of_the_two_overlaps_around_the_wanted_one_the_nearer_is_taken(overlap, nearer):
+    # Ten columns, moved by 2 or 3; the search comes to its end on either side.
+    block = jnp.zeros((3, 30), jnp.uint8).at[:, 8:18].set(1)
+    field = jnp.zeros((2, 3, 30)).at[1].set(1.0)
+    move = jax.jit(replacement._moved)
+    for scale in (0.7, 0.8, 0.9, 1.0, 1.1):
+        moved = move(block, scale * field, jnp.float32(overlap))
+        assert _dice(moved, block) == pytest.approx(nearer), scale
+
+
 def test_the_overlap_is_the_dice_of_the_metric():
     truth = _blob((32, 32))
     made = _replace(jax.random.key(4), truth, 0.77)

@@ -1,0 +1,234 @@
+"""Puts small faults into the package, one at a time, and counts those that a test notices.
+
+    python -m tests.robustness.mutation --faults=300 --seed=0 [--rooms=losses,metrics] [--only=7]
+
+It needs the extra `dev`. Each fault goes into a copy of the repository, where the module's doctests
+and the tests that mirror it are run until the first that fails, for 40 seconds of processor time at
+most; a run that takes 120 counts as noticed. What is known goes line by line into a file
+(`--results`), so that the same command goes on after it was interrupted. At the end the tests that
+noticed something are run on the code as it is, for a test that fails there notices nothing. Faults
+that change nothing are listed in `harmless_faults.tsv`, with the reason.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.robustness import mutants
+
+HARMLESS = pathlib.Path(__file__).with_name("harmless_faults.tsv")
+# Of processor time: until no further test is begun, and until a test is given up.
+_ENOUGH, _MOST = 40, 120
+# What takes long to import and does not import the package: each fault's process begins with it.
+_IMPORTED = (
+    *("jax", "flax.linen", "optax", "scipy.ndimage", "scipy.interpolate", "scipy.optimize"),
+    *("scipy.stats", "sklearn.metrics", "beartype", "_pytest.doctest"),
+)
+
+# The tests of what other modules are made of.
+_TESTED_BY = {
+    "fusion/local": ("fusion_spatial_staple",),
+    "fusion/pooled": ("fusion_staple", "fusion_peers"),
+    "fusion/rows": ("fusion_voting", "fusion_staple", "fusion_spatial_staple"),
+    "methods/base": ("methods",),
+    "methods/fused": ("methods",),
+    "methods/network": ("methods", "methods_adl"),
+    "metrics/mask_pairs": ("metrics_agreement", "metrics_distribution", "metrics_matching"),
+    "metrics/surface_elements": ("metrics_surface",),
+    "noise/field_units": ("noise_gaussian_field", "noise_annotators"),
+}
+
+
+class _Watch:
+    """What failed; it stops after enough time."""
+
+    def __init__(self, enough: float):
+        self.enough = enough
+        self.failed: list[str] = []
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+    pytest_collectreport = pytest_runtest_logreport
+
+    def pytest_runtest_teardown(self, item):
+        if time.process_time() > self.enough:
+            item.session.shouldstop = "enough"
+
+
+def test_files(tree: pathlib.Path, module: str) -> list[str]:
+    """The test file that mirrors a module; of one that has none, those of `_TESTED_BY`, or all.
+
+    The files are those of the module's room.
+    """
+    parts = pathlib.PurePosixPath(module).with_suffix("").parts[1:]
+    names = _TESTED_BY.get("/".join(parts), ("_".join(parts),))
+    files = [tree.joinpath("tests", *parts[:-1]) / f"test_{name}.py" for name in names]
+    if not all(file.exists() for file in files):
+        files = sorted((tree / "tests" / parts[0]).glob("test_*.py"))
+    return [file.relative_to(tree).as_posix() for file in files]
+
+
+def _in_child(tree: pathlib.Path, arguments: list[str], watch: _Watch, answer: pathlib.Path):
+    """Runs pytest in this process, a fork in which neither jax has begun nor the package exists."""
+    os.setsid()
+    sys.path[:] = [os.fspath(tree), *(path for path in sys.path if path not in ("", os.getcwd()))]
+    os.environ["PYTHONPATH"] = os.fspath(tree)
+    os.chdir(tree)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        options = ["-n0", "-q", "-p", "no:cacheprovider", "--show-capture=no"]
+        code = pytest.main([*options, *arguments], plugins=[watch])
+    answer.write_text(json.dumps({"code": int(code), "failed": watch.failed}), encoding="utf-8")
+
+
+def run_tests(
+    tree: pathlib.Path, arguments: list[str], *, enough: float = _ENOUGH, most: int = _MOST
+) -> dict[str, Any]:
+    """Runs pytest in a fork: its exit code and the tests that failed; empty if it did not end."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = pathlib.Path(folder) / "answer.json"
+        child = os.fork()
+        if child == 0:
+            resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+            try:
+                _in_child(tree, arguments, _Watch(time.process_time() + enough), answer)
+            except BaseException:
+                traceback.print_exc()
+            os._exit(0)
+        # One that waits for ever takes no processor time.
+        end = time.monotonic() + 10 * most
+        while (state := os.waitpid(child, os.WNOHANG)) == (0, 0):
+            if time.monotonic() > end:
+                os.killpg(child, signal.SIGKILL)
+            time.sleep(0.02)
+        if answer.exists():
+            return json.loads(answer.read_text(encoding="utf-8"))
+        if not os.WIFSIGNALED(state[1]):
+            raise RuntimeError(f"pytest did not run: {arguments}")
+        return {}
+
+
+def _write(tree: pathlib.Path, module: str, source: str) -> None:
+    path = tree / module
+    path.write_text(source, encoding="utf-8")
+    # A file of the same size, written in the same second, passes for what was compiled before.
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
+        compiled.unlink()
+
+
+@contextlib.contextmanager
+def _copy() -> Iterator[pathlib.Path]:
+    """A copy of the repository, for as long as it is needed."""
+    left_out = shutil.ignore_patterns(".*", "runs", "build", "dist", "__pycache__")
+    with tempfile.TemporaryDirectory() as folder:
+        tree = pathlib.Path(folder) / "tree"
+        shutil.copytree(mutants.ROOT, tree, ignore=left_out)
+        yield tree
+
+
+def try_faults(faults: list[mutants.Fault], results: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Tries each fault that the file of results does not know yet; what became of each."""
+    lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+    done = {(r["path"], r["line"], r["before"], r["after"]): r for r in map(json.loads, lines)}
+    with _copy() as tree:
+        for fault in faults:
+            facts = fault._asdict()
+            source = facts.pop("source")
+            if tuple(facts.values()) not in done:
+                untouched = (tree / fault.path).read_text(encoding="utf-8")
+                begun = time.monotonic()
+                _write(tree, fault.path, source)
+                found = run_tests(tree, ["-x", fault.path, *test_files(tree, fault.path)])
+                _write(tree, fault.path, untouched)
+                # No test at all notices nothing, and one that was interrupted had no failure.
+                facts["noticed"] = bool(found.get("failed")) or found.get("code") not in (0, 2, 5)
+                facts["by"] = (found.get("failed") or ["the import" if found else "time"])[0]
+                facts["seconds"] = round(time.monotonic() - begun, 1)
+                with open(results, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(facts) + "\n")
+            else:
+                facts = done[tuple(facts.values())]
+            yield facts
+
+
+def fail_anyway(tried: list[dict[str, Any]]) -> list[str]:
+    """Of the tests that noticed something, those that fail on the code as it is."""
+    names = sorted({r["by"] for r in tried if "::" in r["by"]})
+    with _copy() as tree:
+        found = run_tests(tree, names, enough=3600, most=3600) if names else {"failed": []}
+    return found.get("failed", names)
+
+
+def harmless() -> dict[tuple[str, str, str], str]:
+    """Of (path, line before, line after), why the fault changes nothing that matters."""
+    rows = [line.split("\t") for line in HARMLESS.read_text(encoding="utf-8").splitlines()[1:]]
+    return {(path, before, after): reason for path, before, after, reason in rows}
+
+
+def report(tried: list[dict[str, Any]]) -> str:
+    """A table by room, and what went unnoticed."""
+    reasons = harmless()
+    lines = ["| room | tried | noticed | changes nothing | not noticed |", "|---|---|---|---|---|"]
+    unnoticed = [r for r in tried if not r["noticed"]]
+    explained = [r for r in unnoticed if (r["path"], r["before"], r["after"]) in reasons]
+    for room in (*mutants.ROOMS, ""):
+        every, missed, same = (
+            sum(r["path"].startswith(f"noisyjax/{room}") for r in part)
+            for part in (tried, unnoticed, explained)
+        )
+        name = room or "all"
+        lines.append(f"| {name} | {every} | {every - missed} | {same} | {missed - same} |")
+    for r in unnoticed:
+        if r not in explained:
+            lines += [f"{r['path']}:{r['line']}", f"  - {r['before']}", f"  + {r['after']}"]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Draws, tries and reports."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--faults", type=int, default=300, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--rooms", default=",".join(mutants.ROOMS), help="folders of the package")
+    parser.add_argument("--only", type=int, help="only the fault of this number, from 0")
+    parser.add_argument("--results", type=pathlib.Path, help="default: runs/mutation/SEED.jsonl")
+    options = parser.parse_args()
+    results = options.results or mutants.ROOT / f"runs/mutation/{options.seed}.jsonl"
+    results.parent.mkdir(parents=True, exist_ok=True)
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", mutants.ROOT / ".jax_cache")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.abspath(cache)
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ.setdefault("NOISYJAX_SHARED", os.fspath(mutants.ROOT.parent / "shared"))
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    faults = mutants.draw(options.faults, seed=options.seed, rooms=tuple(options.rooms.split(",")))
+    if options.only is not None:
+        faults = faults[options.only : options.only + 1]
+    tried = []
+    for facts in try_faults(faults, results):
+        tried.append(facts)
+        what = facts["by"] if facts["noticed"] else "NOT NOTICED"
+        place = f"{facts['path']}:{facts['line']}"
+        print(f"{len(tried)}/{len(faults)} {facts['seconds']} s {place} {what}", flush=True)
+    print(report(tried))
+    if failing := fail_anyway(tried):
+        print("fail on the code as it is, and so notice nothing:", *failing, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
