@@ -12,4 +12,7 @@ def read(path: pathlib.Path, *, missing: str) -> list[dict[str, str]]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: not there, {missing}")
     with open(path, encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file))
+        try:
+            return list(csv.DictReader(file))
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{path}: expected the table of a run, got {error}") from error

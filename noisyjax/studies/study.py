@@ -1,7 +1,6 @@
 """One study from its config to its tables and figures."""
 
 import itertools
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from noisyjax.metrics import tabulate
 from noisyjax.studies import by_agreement, comparison, grid, readout, table
 from noisyjax.studies.figures import of_run, plots
 from noisyjax.studies.noise_ratio import report
-from noisyjax.train.workdir import config_and_summary
+from noisyjax.train.workdir import config_and_summary, metrics_log
 
 # What studies of one kind report besides, by the name in `config.reports`.
 _REPORTS = {"noise_ratio": report.report}
@@ -216,7 +215,7 @@ def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def _history(path: pathlib.Path, field: str) -> tuple[list, list]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = metrics_log.read_metrics(path)
     # A number that is not finite is written as null.
     known = [row for row in rows if row.get(field) is not None]
     return [row["step"] for row in known], [row[field] for row in known]

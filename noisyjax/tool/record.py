@@ -138,7 +138,7 @@ def open_record(
     except ValueError as error:
         raise OtherRun(f"{path}: {error}") from error
     if differing := _differing(made, wanted):
-        raise OtherRun(f"out: expected another folder, or overwrite: {out} is of {differing}")
+        raise OtherRun(f"out: expected another folder, or overwrite: {path} is of {differing}")
     return Record(path, wanted, made.get("finished") is True)
 
 
@@ -154,8 +154,14 @@ class Table:
         self._path, self._header = pathlib.Path(path), tuple(header)
         self.rows: dict[str, list[Sequence[Any]]] = {}
         if self._path.is_file():
-            with open(self._path, encoding="utf-8-sig", newline="") as file:
-                names, *rows = list(csv.reader(file)) or [[]]
+            try:
+                with open(self._path, encoding="utf-8-sig", newline="") as file:
+                    names, *rows = list(csv.reader(file)) or [[]]
+            except (ValueError, csv.Error) as error:
+                raise OtherRun(
+                    f"{self._path}: expected the table that the command has written, got {error}; "
+                    "delete it, and its cases are made again"
+                ) from error
             for name, *row in rows if tuple(names) == self._header else ():
                 self.rows.setdefault(name, []).append(row)
 

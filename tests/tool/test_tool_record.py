@@ -5,6 +5,7 @@ import json
 import pytest
 
 import noisyjax
+from noisyjax.studies import run_tables
 from noisyjax.tool import record
 
 
@@ -76,6 +77,16 @@ def test_the_table_is_that_of_an_earlier_run(tmp_path):
     again.save(["b"])
     assert (tmp_path / "table.csv").read_text() == "case,dice\nb,0.5\nb,0.25\n"
     assert record.Table(tmp_path / "table.csv", ("case", "hd95")).rows == {}
+
+
+@pytest.mark.parametrize("content", [b"case,dice\n\xff,1\n", b"case,dice\n" + b"x" * 200_000])
+def test_a_table_that_is_none_is_named(tmp_path, content):
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(record.OtherRun, match="table.csv: expected the table that the command"):
+        record.Table(path, ("case", "dice"))
+    with pytest.raises(ValueError, match="table.csv: expected the table of a run, got"):
+        run_tables.read(path, missing="")
 
 
 def test_overwriting_removes_what_the_command_made(tmp_path):

@@ -147,6 +147,7 @@ def _about_label(
     path: pathlib.Path,
     label: read_write.Volume,
     image: read_write.Volume,
+    like: pathlib.Path,
     count: int,
     tolerance: float | int,
 ) -> None:
@@ -154,9 +155,9 @@ def _about_label(
         notes.add("label_colours", path)
         return
     if label.shape != image.shape:
-        notes.add("shape", path, got=label.shape, want=image.shape)
+        notes.add("shape", path, got=label.shape, want=f"{like.name}, has {image.shape}")
     elif away := elsewhere(label, image, tolerance=tolerance):
-        notes.add("label_affine", path, got=away)
+        notes.add("label_affine", path, got=away, want=like.name)
     values = np.unique(label.array)
     whole = np.isfinite(values) & (values == np.round(values))
     if not whole.all():
@@ -190,18 +191,18 @@ def read_case(
         volume, first = read[path], read[images[0]]
         _about_image(notes, path, volume)
         if volume.shape != first.shape:
-            notes.add("channel_shape", path, got=volume.shape, want=first.shape)
+            want = f"{images[0].name}, has {first.shape}"
+            notes.add("channel_shape", path, got=volume.shape, want=want)
         elif away := elsewhere(volume, first, tolerance=tolerance):
-            notes.add("channel_affine", path, got=away)
+            notes.add("channel_affine", path, got=away, want=images[0].name)
     if len(images) == 1 and nnunet_layout.in_one_file(layout.ending, len(layout.channel_names)):
         first = read[images[0]]
         if first.array.ndim == first.num_axes:
             notes.add("no_colours", images[0], want=len(layout.channel_names))
     for path in case.paths[len(case.images) :]:
         if path in read and images:
-            _about_label(
-                notes, path, read[path], read[images[0]], len(layout.class_names), tolerance
-            )
+            first = read[images[0]], images[0]
+            _about_label(notes, path, read[path], *first, len(layout.class_names), tolerance)
     return Read(case, read, tuple(notes.problems), frozenset(notes.classes))
 
 
@@ -223,8 +224,8 @@ def read_labels(
         if (label := notes.read(path, max_bytes)) is not None:
             volumes[path] = label
             # A label whose image cannot be read has to lie on the first label.
-            like = next(iter(volumes.values()))
-            _about_label(notes, path, label, like, len(layout.class_names), tolerance)
+            on, like = next(iter(volumes.items()))
+            _about_label(notes, path, label, like, on, len(layout.class_names), tolerance)
     return Read(case, volumes, tuple(notes.problems), frozenset(notes.classes))
 
 
@@ -238,18 +239,19 @@ def across(
     facts = list(facts)
     if not facts:
         return
-    _, axes, channels, _ = facts[0]
+    first, axes, channels, _ = facts[0]
+    file = first.images[0].name
     usual = np.median([spacing for _, own, _, spacing in facts if own == axes], axis=0)
     for case, own_axes, own_channels, spacing in facts:
         path = case.images[0]
         where = {"case": case.name, "file": f"{path.parent.name}/{path.name}"}
         if own_axes != axes:
-            yield problem_kinds.problem("mixed_axes", got=own_axes, want=axes, **where)
+            want = f"{file}, has {axes}"
+            yield problem_kinds.problem("mixed_axes", got=own_axes, want=want, **where)
             continue
         if own_channels != channels:
-            yield problem_kinds.problem(
-                "number_of_channels", got=own_channels, want=channels, **where
-            )
+            want = f"{file}, has {channels}"
+            yield problem_kinds.problem("number_of_channels", got=own_channels, want=want, **where)
         ratio = np.asarray(spacing) / usual
         if (ratio > _FAR).any() or (ratio < 1 / _FAR).any():
             got, want = (tuple(round(float(s), 4) for s in sizes) for sizes in (spacing, usual))

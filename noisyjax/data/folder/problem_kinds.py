@@ -96,15 +96,15 @@ KINDS = {
         'write it like {{"spacing": [5, 0.5, 0.5]}}: mm along each axis, in the order of the TIFF',
     ),
     "mixed_axes": (
-        "the image has {got} axes, the first has {want}",
+        "the image has {got} axes, the first, {want}",
         "keep images and volumes in different folders",
     ),
     "channel_shape": (
-        "the channel has shape {got}, channel 0 has {want}",
+        "the channel has shape {got}, channel 0, {want}",
         "resample all channels to the voxels of one of them",
     ),
     "channel_affine": (
-        "the channel lies elsewhere than channel 0: {got}",
+        "the channel lies elsewhere than channel 0, {want}: {got}",
         "resample all channels to the voxels of one of them",
     ),
     "no_colours": (
@@ -112,15 +112,15 @@ KINDS = {
         "save it in colours (RGB), or each channel in a file: CASE_0000, CASE_0001, ...",
     ),
     "number_of_channels": (
-        "the case has {got} channels, the first has {want}",
+        "the case has {got} channels, the first, {want}",
         "bring all images to the same channels, for example all to grey values",
     ),
     "shape": (
-        "the label has shape {got}, the image has {want}",
+        "the label has shape {got}, the image, {want}",
         "export the label again on the voxels of its image",
     ),
     "label_affine": (
-        "the label lies elsewhere than its image: {got}",
+        "the label lies elsewhere than its image, {want}: {got}",
         "copy the affine of the image, if they lie on each other in a viewer, or raise "
         "grid_tolerance; else resample it",
     ),

@@ -21,6 +21,10 @@ NORMALISATIONS = ("z_score", "bone", "ct_window", "none")
 
 # The largest channel or label map that is made.
 MAX_BYTES = 2**33
+# Of a volume that is large then, so many times its voxels: a header in another unit makes more, and
+# it would take an hour.
+_MOST_TIMES = 1000
+_LARGE = 2**26
 
 # Counts up when what `prepare` returns changes, so that no older cache is read.
 VERSION = 2
@@ -67,10 +71,14 @@ def resample(
             checks.positive(name, size)
     if linear and array.dtype.kind != "f":
         array = array.astype(np.float32)
-    shape = tuple(shape) or resampled_shape(array.shape, spacing=spacing, to=to)
-    if math.prod(shape) * array.itemsize > MAX_BYTES:
+    most = MAX_BYTES // array.itemsize
+    if not shape:
+        shape = resampled_shape(array.shape, spacing=spacing, to=to)
+        most = min(most, max(_LARGE, _MOST_TIMES * array.size))
+    shape = tuple(shape)
+    if math.prod(shape) > most:
         raise ValueError(
-            f"spacing: expected at most {MAX_BYTES} bytes after resampling, got {shape} voxels "
+            f"spacing: expected at most {most} voxels after resampling, got {shape} voxels "
             f"from {array.shape} of {tuple(spacing)} mm to {tuple(to)} mm"
         )
     if tuple(spacing) == tuple(to) and shape == array.shape:

@@ -10,6 +10,7 @@ the system's error is raised.
 """
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -77,6 +78,11 @@ class _Manager(ocp.CheckpointManager):
     def metrics(self, step: int) -> dict[str, float]:
         score = self._score(step)
         return {_SCORE: math.inf if score is None else score}
+
+    def _load_checkpoint_infos(self, skip_metadata_read: bool = False) -> list[Any]:
+        # The times of checkpoints, which nothing goes by, stop Orbax where they are damaged.
+        infos = super()._load_checkpoint_infos(skip_metadata_read=True)
+        return [dataclasses.replace(info, metrics=self.metrics(info.step)) for info in infos]
 
     def reached_preemption(self, step: int) -> bool:
         return False

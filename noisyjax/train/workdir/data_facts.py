@@ -71,7 +71,8 @@ def check_same(folder: str | os.PathLike, facts: DataFacts) -> None:
         was, now = ({n: f"{getattr(f, n)!s:.200}" for n in differ} for f in (kept, facts))
         listed = ", ".join(f"{name} was {was[name]}, now {now[name]}" for name in differ)
         raise ValueError(
-            f"{folder}: expected the data that the run began with, got others ({listed}); "
+            f"{pathlib.Path(folder) / FILE}: expected the data that the run began with, got others "
+            f"({listed}); "
             "put them back, or choose another workdir"
         )
 

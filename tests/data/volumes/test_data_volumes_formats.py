@@ -12,6 +12,7 @@ import numpy as np
 import picture_files
 import PIL.Image
 import pytest
+import SimpleITK
 
 from noisyjax.data.volumes import read_write
 from noisyjax.data.volumes.formats import base, nifti, simpleitk
@@ -172,6 +173,54 @@ def test_a_tiff_of_wide_numbers_is_refused_for_that(tmp_path, dtype):
     path = tmp_path / "a.tif"
     path.write_bytes(picture_files.tiff(np.zeros((4, 5), dtype)))
     with pytest.raises(read_write.UnreadableError, match=f"of at most 32 bits .*, got {dtype}"):
+        read_write.read(path)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_a_png_of_other_rows_than_it_says_is_not_filled_up(tmp_path, bits, interlaced):
+    path = tmp_path / "a.png"
+    for shape in ((9, 7), (1, 1), (3, 5), (8, 8)):
+        array = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8) % 2
+        content = picture_files.png(array, bits=bits, interlaced=interlaced)
+        path.write_bytes(content)
+        np.testing.assert_array_equal(read_write.read(path).array > 0, array)
+        for rows, words in ((shape[0] + 8, "end too early"), (shape[0] - 1, "there are more")):
+            header = struct.pack(">II", shape[1], rows) + content[24:29]
+            path.write_bytes(content[:8] + picture_files.chunk(b"IHDR", header) + content[33:])
+            with pytest.raises(read_write.UnreadableError, match=words if rows else "a PNG"):
+                read_write.read(path)
+
+
+@pytest.mark.parametrize("true", [b"1e+30", b"t"])
+def test_voxels_that_are_said_to_be_deflated_and_are_not_are_refused(tmp_path, true):
+    path = tmp_path / "a.mha"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(_array("int16", (6, 5, 4))), str(path))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"CompressedData = False", b"CompressedData = " + true))
+    with pytest.raises(read_write.UnreadableError, match="cut off or damaged"):
+        read_write.read(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("end", "whole", "changed"),
+    [
+        (".nrrd", b"sizes: 4 5 6", b"sizes: 4 1e9 6"),
+        (".nrrd", b"sizes: 4 5 6", b"sizes: 4 5 1"),
+        (".mha", b"DimSize = 4 5 6", b"DimSize = 4 5 1"),
+    ],
+)
+def test_a_header_that_says_less_than_there_is_is_refused(tmp_path, packed, end, whole, changed):
+    path = tmp_path / f"a{end}"
+    image = SimpleITK.GetImageFromArray(_array("int16", (6, 5, 4)))
+    SimpleITK.WriteImage(image, str(path), useCompression=packed)
+    assert read_write.read(path).shape == (4, 5, 6)
+    content = path.read_bytes()
+    assert whole in content
+    path.write_bytes(content.replace(whole, changed))
+    words = "its header says .* of voxels|more in its deflated data"
+    with pytest.raises(read_write.UnreadableError, match=words):
         read_write.read(path)
 
 

@@ -54,6 +54,8 @@ def test_image_and_labels_stay_on_each_other():
     [
         ({"spacing": (1.0,), "to": (1.0, 1.0)}, "spacing: expected one for each of 2 axes"),
         ({"spacing": (1.0, 1.0), "to": (1.0, 0.0)}, "to: expected a number > 0"),
+        ({"spacing": (1.0, 1e6), "to": (0.1, 0.1)}, "at most 67108864 voxels after resampling"),
+        ({"spacing": (1e6, 1e6), "to": (0.1, 1.0)}, "at most 67108864 voxels after resampling"),
     ],
 )
 def test_spacings_that_do_not_fit_are_named(options, message):

@@ -1,4 +1,5 @@
 import errno
+import json
 import logging
 import os
 import pathlib
@@ -251,6 +252,15 @@ def test_the_digest_of_files_is_of_names_and_contents(tmp_path):
         (folder / name).write_bytes(content)
         known.add(checkpoint_digests.of_files(folder))
     assert len(known) == 3
+
+
+def test_the_time_of_a_checkpoint_is_of_no_matter(tmp_path):
+    fill(tmp_path / "c", {1: None, 2: None})
+    about = tmp_path / "c/1/_CHECKPOINT_METADATA"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"commit_timestamp_nsecs": "x"}))
+    for read_only in (True, False):
+        with reopen(tmp_path / "c", read_only=read_only) as store:
+            assert_same(store.restore(state_at(0)), state_at(2))
 
 
 def test_what_the_digest_does_not_say_is_not_allocated(tmp_path):

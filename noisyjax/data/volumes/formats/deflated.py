@@ -8,8 +8,10 @@ _BLOCK = 2**20
 _EITHER = zlib.MAX_WBITS | 32
 
 
-def verify(file: BinaryIO, *, most: int, length: int | None = None) -> None:
+def verify(file: BinaryIO, *, most: int, length: int | None = None) -> int:
     """Unpacks a stream from where a file stands, block by block, and keeps nothing of it.
+
+    Returns how many bytes came out.
 
     Args:
       most: the bytes that it may unpack to.
@@ -31,3 +33,4 @@ def verify(file: BinaryIO, *, most: int, length: int | None = None) -> None:
             if size > most:
                 raise ValueError(f"there is more in its deflated data than {most} bytes")
             block = stream.unconsumed_tail
+    return size

@@ -9,6 +9,11 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BLOCK = 2**20
 # Colour type to the numbers of a pixel.
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# First row and column, and steps, of the passes of an interlaced one.
+_PASSES = (
+    (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+    (1, 0, 2, 1),
+)  # fmt: skip
 
 
 def depth(path: str) -> int:
@@ -23,7 +28,7 @@ def damage(path: str) -> str:
     Every chunk has a checksum, and the deflated pixels have one more. They are read block by block
     and not kept.
     """
-    pixels, unpacked, most, last = zlib.decompressobj(), 0, 0, b""
+    pixels, unpacked, whole, last = zlib.decompressobj(), 0, 0, b""
     try:
         with open(path, "rb") as file:
             if file.read(8) != _SIGNATURE:
@@ -32,16 +37,16 @@ def damage(path: str) -> str:
                 length, last = struct.unpack(">I4s", file.read(8))
                 for block in _verified(file, last, length):
                     if last == b"IHDR":
-                        most = _most(block)
+                        whole = _whole(block)
                     elif last == b"IDAT":
                         unpacked += _unpacked(pixels, block)
-                        if unpacked > most:
-                            return f"there are more pixels than its header says, {most} bytes"
+                        if unpacked > whole:
+                            return f"there are more pixels than its header says, {whole} bytes"
     except (struct.error, EOFError, KeyError):
         return f"it ends within the chunk {_shown(last)}"
     except (ValueError, zlib.error) as error:
         return str(error)
-    return "" if pixels.eof else "its pixels end too early"
+    return "" if pixels.eof and unpacked == whole else "its pixels end too early"
 
 
 def _shown(name: bytes) -> str:
@@ -61,10 +66,15 @@ def _verified(file: BinaryIO, name: bytes, length: int) -> Iterator[bytes]:
         raise ValueError(f"the checksum of its chunk {_shown(name)} is another")
 
 
-def _most(header: bytes) -> int:
-    """Returns an upper bound of the unpacked bytes: lines begin with one more, of each pass."""
-    width, height, bits, colour = struct.unpack(">IIBB", header[:10])
-    return 2 * height * (2 + width * bits * _SAMPLES[colour] // 8) + 64
+def _whole(header: bytes) -> int:
+    """Returns the unpacked bytes: of each pass, lines that begin with one more."""
+    width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header[:13])
+    size = 0
+    for row, column, rows, columns in _PASSES if interlaced else ((0, 0, 1, 1),):
+        lines, pixels = -(-(height - row) // rows), -(-(width - column) // columns)
+        if lines > 0 and pixels > 0:
+            size += lines * (1 + -(-pixels * bits * _SAMPLES[colour] // 8))
+    return size
 
 
 def _unpacked(pixels, block: bytes) -> int:

@@ -42,25 +42,31 @@ def _check_attached(path: str) -> None:
         )
 
 
-def _verify(path: str, most: int) -> None:
+def _verify(path: str, most: int) -> int | None:
     """Compares the checksum of deflated data, which ITK does not.
 
-    Raises as `deflated.verify`.
+    Returns the bytes of the voxels that are there, None if that is not known. Raises as
+    `deflated.verify`.
     """
     with open(path, "rb") as file:
         start = file.read(_HEADER).decode("latin-1")
         if path.lower().endswith(".mha"):
             end = re.search(r"^\s*ElementDataFile\s*=[^\n]*\n", start, re.MULTILINE)
-            packed = re.search(r"^\s*CompressedData\s*=\s*True", start, re.MULTILINE)
+            header = start[: end.end()] if end else ""
+            # ITK takes what begins so for true.
+            packed = re.search(r"^\s*CompressedData\s*=\s*[Tt1]", header, re.MULTILINE)
+            other = re.search(r"^\s*(HeaderSize|BinaryData\s*=\s*[^Tt1\s])", header, re.MULTILINE)
         else:
             end = re.search(r"\r?\n\r?\n", start)
             header = start[: end.end()] if end else ""
             packed = re.search(r"^encoding\s*:\s*gz", header, re.MULTILINE | re.IGNORECASE)
-            if re.search(r"^(line|byte) ?skip\s*:", header, re.MULTILINE | re.IGNORECASE):
-                packed = None
-        if end and packed:
-            file.seek(end.end())
-            deflated.verify(file, most=most)
+            raw = re.search(r"^encoding\s*:\s*raw", header, re.MULTILINE | re.IGNORECASE)
+            skips = re.search(r"^(line|byte) ?skip\s*:", header, re.MULTILINE | re.IGNORECASE)
+            other = skips or not (packed or raw)
+        if not end or other:
+            return None
+        file.seek(end.end())
+        return deflated.verify(file, most=most) if packed else os.path.getsize(path) - end.end()
 
 
 def _open_simpleitk(path: str, max_bytes: int):
@@ -110,7 +116,7 @@ def read(path: str, max_bytes: int) -> base.Volume:
     hollow = peek(path, max_bytes)
     try:
         # float64 is the widest.
-        _verify(path, math.prod(hollow.shape) * 8)
+        there = _verify(path, math.prod(hollow.shape) * 8)
     except (ValueError, zlib.error) as error:
         raise base.cut_off(path, error) from error
     try:
@@ -118,6 +124,10 @@ def read(path: str, max_bytes: int) -> base.Volume:
     except RuntimeError as error:
         raise base.cut_off(path, ValueError(_last_line(error))) from error
     array = np.ascontiguousarray(_simpleitk(path).GetArrayFromImage(image).T)
+    # ITK takes a size that it cannot read for 1.
+    if there not in (None, array.nbytes):
+        message = f"its header says {array.nbytes} bytes of voxels {hollow.shape}, it has {there}"
+        raise base.cut_off(path, ValueError(message))
     return base.Volume(array.reshape(hollow.shape), hollow.affine, hollow.num_axes)
 
 
