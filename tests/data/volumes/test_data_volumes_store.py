@@ -1,6 +1,8 @@
 """Arrays kept under the hash of what they were made from."""
 
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -136,3 +138,40 @@ def test_what_cannot_be_read_is_not_damaged(tmp_path):
     (tmp_path / "x.a.npy").symlink_to("x.a.npy")
     with pytest.raises(OSError, match=r"x\.a\.npy"):
         store.stored(tmp_path, "x", ("a",), lambda: {"a": np.zeros(4)})
+
+
+_CONTAINER = """
+import os, socket, sys
+import numpy as np
+from noisyjax.data.volumes import store
+os.getpid, socket.gethostname = lambda: 7, lambda: sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(40):
+    arrays = {"x": np.full(1000, i), "y": np.arange(i)}
+    made = store.stored(sys.argv[1], f"{i:032x}", ("x", "y"), lambda: arrays)
+    assert all(np.array_equal(made[key], arrays[key]) for key in arrays), i
+"""
+
+
+def test_two_containers_on_one_folder_make_each_entry(tmp_path):
+    command = [sys.executable, "-c", _CONTAINER, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with (
+        subprocess.Popen([*command, "one"], **pipes) as one,
+        subprocess.Popen([*command, "other"], **pipes) as other,
+    ):
+        for process in (one, other):
+            assert process.stdout.readline() == "ready\n"
+        for process in (one, other):
+            process.stdin.write("go\n")
+            process.stdin.close()
+    assert one.returncode == other.returncode == 0
+    names = {f"{i:032x}{end}" for i in range(40) for end in (".x.npy", ".y.npy", ".json")}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+    def not_made():
+        raise AssertionError("not what was written")
+
+    for i in range(40):
+        assert store.stored(tmp_path, f"{i:032x}", ("x", "y"), not_made)["x"][0] == i
