@@ -225,14 +225,20 @@ def test_a_header_that_says_less_than_there_is_is_refused(tmp_path, packed, end,
 
 
 @pytest.mark.parametrize(
-    ("entry", "words"),
-    [((262, 3, 257, 1), "tag 262 has 257 values of the type 3"), ((9, 4, 1, 1), "no tag 262")],
+    ("entry", "changed", "words"),
+    [
+        ((262, 4, 1, 1), (262, 3, 257, 1), "tag 262 has 257 values of the type 3"),
+        ((262, 4, 1, 1), (9, 4, 1, 1), "no tag 262"),
+        ((258, 4, 1, 8), (258, 4, 0, 8), "tag 258 has no value"),
+        ((258, 4, 1, 8), (9, 4, 1, 8), "says 4 bytes of pixels, it has 20"),
+        ((257, 4, 1, 4), (257, 4, 1, 3), "says 15 bytes of pixels, it has 20"),
+    ],
 )
-def test_a_page_that_does_not_say_what_is_white_is_refused(tmp_path, entry, words):
+def test_a_page_that_is_described_by_half_is_refused(tmp_path, entry, changed, words):
     path, content = tmp_path / "a.tif", picture_files.tiff(_array("uint8", (4, 5)))
-    whole = struct.pack("<HHII", 262, 4, 1, 1)
+    whole = struct.pack("<HHII", *entry)
     assert whole in content
-    path.write_bytes(content.replace(whole, struct.pack("<HHII", *entry)))
+    path.write_bytes(content.replace(whole, struct.pack("<HHII", *changed)))
     for read in (read_write.read, read_write.peek):
         with pytest.raises(read_write.UnreadableError, match=words):
             read(path)

@@ -2,17 +2,19 @@
 
 import os
 import struct
+from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple
 
 from noisyjax.data.volumes.formats import base, deflated
 
 # Tag to the field that it fills in.
 _TAGS = {258: "bits", 259: "compression", 273: "starts", 279: "sizes", 324: "starts", 325: "sizes"}
-_TAGS[339] = "kind"
+_TAGS |= {256: "width", 257: "height", 277: "samples", 284: "planes", 339: "kind"}
 # Tags of one number: width, height, compression, what is white, strips, and the order of pixels.
 # Pillow leaves out an entry that it cannot read, and takes what is white for black.
 _SINGLE = (256, 257, 259, 262, 266, 274, 277, 278, 284, 317)
 _WHITE = 262
+_TILES = {322, 323, 324, 325}
 # Type of a value to its format; others are not of the tags above.
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _KINDS = {1: "uint", 2: "int", 3: "float", 5: "complex", 6: "complex"}
@@ -77,22 +79,37 @@ class _Reader:
             there.add(tag)
             if tag in _SINGLE and (count != 1 or kind not in _TYPES):
                 raise ValueError(f"its tag {tag} has {count} values of the type {kind}")
+            if tag in _TAGS and not count:
+                raise ValueError(f"its tag {tag} has no value")
             if tag in _TAGS and kind in _TYPES and count <= _MOST_VALUES:
                 fields[_TAGS[tag]] = self.values(kind, count, inline)
         if _WHITE not in there:
             raise ValueError(f"it has no tag {_WHITE}, which says what is white")
-        packed = fields.get("compression", [1])[0] in _DEFLATED
+        first = {name: values[0] for name, values in fields.items()}
+        packed, size = first.get("compression", 1) in _DEFLATED, 0
         here = self.file.tell()
-        for start, size in zip(fields.get("starts", ()), fields.get("sizes", ()), strict=False):
-            if start + size > self.size:
+        for start, length in zip(fields.get("starts", ()), fields.get("sizes", ()), strict=False):
+            if start + length > self.size:
                 raise EOFError(_BEYOND)
             if packed and whole:
                 self.file.seek(start)
-                deflated.verify(self.file, most=size * base.MOST_DEFLATED, length=size)
+                most = length * base.MOST_DEFLATED
+                length = deflated.verify(self.file, most=most, length=length)
+            size += length
         self.file.seek(here)
-        first = {name: values[0] for name, values in fields.items() if values}
+        strips = "sizes" in first and not there & _TILES and first.get("planes", 1) == 1
+        if strips and (whole if packed else first.get("compression", 1) == 1):
+            _check_size(first, size)
         kind = _KINDS.get(first.get("kind", 1), "uint")
         return Page(first.get("bits", 1), kind, first.get("compression", 1))
+
+
+def _check_size(first: Mapping[str, int], size: int) -> None:
+    """Raises a ValueError unless the strips of a page hold the pixels that it says."""
+    bits = first.get("bits", 1) * first.get("samples", 1)
+    said = first.get("height", 0) * -(-first.get("width", 0) * bits // 8)
+    if size != said:
+        raise ValueError(f"its directory says {said} bytes of pixels, it has {size}")
 
 
 def pages(path: str, *, whole: bool) -> list[Page]:
