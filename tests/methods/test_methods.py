@@ -179,6 +179,25 @@ def test_the_sum_of_both_losses_is_their_sum():
     np.testing.assert_allclose(totals["cross_entropy_and_soft_dice"], parts, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("loss", "of_a_pixel"),
+    [
+        ("cross_entropy", -np.log(0.8)),
+        ("soft_bootstrap", -0.95 * np.log(0.8) - 0.05 * (0.8 * np.log(0.8) + 0.2 * np.log(0.2))),
+        ("hard_bootstrap", -np.log(0.8)),
+        ("generalised_cross_entropy", (1 - 0.8**0.7) / 0.7),
+        ("soft_dice", None),
+        ("noise_robust_dice", None),
+        ("cross_entropy_and_soft_dice", None),
+    ],
+)
+def test_the_loss_of_an_image_is_that_of_one_pixel_if_all_are_alike(loss, of_a_pixel):
+    compare = jax.jit(methods.fused.LOSSES[loss])
+    logits, target = jnp.log(jnp.array([[0.2, 0.8]])), jnp.array([[0.0, 1.0]])
+    one, four = compare(logits, target), compare(jnp.tile(logits, (4, 1)), jnp.tile(target, (4, 1)))
+    np.testing.assert_allclose(four, one if of_a_pixel is None else of_a_pixel, rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["staple", "spatial_staple"])
 def test_fused_labels_come_with_the_batch(name):
     method, batch = _build(name), _batch(2)

@@ -90,6 +90,13 @@ def test_what_does_not_look_around_is_predicted_as_without_windows(shape, window
         np.testing.assert_allclose(getattr(both, name), expected, atol=1e-6)
 
 
+def test_an_image_smaller_than_the_window_lies_in_its_middle():
+    grid = sliding_window._grid((5, 9), (8, 8), 0.5, "constant")
+    assert grid.padding == [(1, 2), (0, 0)]
+    assert grid.crop == (slice(1, 6), slice(0, 9))
+    np.testing.assert_array_equal(grid.starts, [[0, 0], [0, 1]])
+
+
 def test_constant_logits_give_a_constant_prediction():
     def predict(variables, image):
         logits = jnp.broadcast_to(jnp.array([0.3, -1.0, 0.1]), (*image.shape[:-1], 3))

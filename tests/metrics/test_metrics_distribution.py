@@ -105,3 +105,11 @@ def test_agreement_by_hand():
     empty = jnp.zeros((2, 4), jnp.uint8)
     assert distribution.agreement(empty) == 1
     assert jnp.isnan(distribution.agreement(labels, rater_mask=jnp.arange(4) == 1))
+
+
+def test_collective_insight_is_of_what_any_rater_and_any_sample_marks():
+    samples = jnp.array([[1, 0, 0, 0], [0, 1, 0, 0]])
+    labels = jnp.array([[1, 1, 0, 0], [0, 1, 1, 0]])
+    # Two of three pixels are found, Dice 2/3 for both raters, and all variances are 1/2.
+    score = distribution.collective_insight(samples, labels)
+    np.testing.assert_allclose(score, 3 * (2 / 3) ** 2 / (2 / 3 + 2 / 3 + 1), rtol=1e-6)

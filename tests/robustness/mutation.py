@@ -71,7 +71,7 @@ class _Watch:
             item.session.shouldstop = "enough"
 
 
-def test_files(tree: pathlib.Path, module: str) -> list[str]:
+def _files_for(tree: pathlib.Path, module: str) -> list[str]:
     """The test file that mirrors a module; of one that has none, those of `_TESTED_BY`, or all.
 
     The files are those of the module's room.
@@ -153,7 +153,7 @@ def try_faults(faults: list[mutants.Fault], results: pathlib.Path) -> Iterator[d
                 untouched = (tree / fault.path).read_text(encoding="utf-8")
                 begun = time.monotonic()
                 _write(tree, fault.path, source)
-                found = run_tests(tree, ["-x", fault.path, *test_files(tree, fault.path)])
+                found = run_tests(tree, ["-x", fault.path, *_files_for(tree, fault.path)])
                 _write(tree, fault.path, untouched)
                 # No test at all notices nothing, and one that was interrupted had no failure.
                 facts["noticed"] = bool(found.get("failed")) or found.get("code") not in (0, 2, 5)
