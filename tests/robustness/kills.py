@@ -96,7 +96,7 @@ def train(folder: pathlib.Path, workdir: str = "run") -> None:
     """CM + trace with a U-Net, on a folder of two raters' cases of which one is damaged."""
     import folder_fakes
 
-    from configs import folder as folder_config
+    import configs.folder
     from noisyjax import train
     from noisyjax.train import config_fields
 
@@ -104,7 +104,7 @@ def train(folder: pathlib.Path, workdir: str = "run") -> None:
     if not root.exists():
         folder_fakes.make(root, 8, raters=("anna", "bert"), tests=2, shape=(8, 8), end=".png")
         os.truncate(root / "imagesTr" / "case_03_0000.png", 40)
-    config = folder_config.get_config("smoke")
+    config = configs.folder.get_config("smoke")
     with config.unlocked():
         config.method = "cm_trace"
         config_fields.choose(
