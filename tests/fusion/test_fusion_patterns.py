@@ -107,6 +107,7 @@ def test_many_raters_count_what_occurs():
 
 def test_more_raters_than_codes_hold_are_refused():
     assert patterns.encode_on_host(np.ones((39, 2), np.uint8), 2)[0] == (3**39 - 1) // 2
+    assert patterns.encode_on_host(np.ones((27, 2), np.uint8), 4)[0] == (5**27 - 1) // 4
     with pytest.raises(ValueError, match=r"labels: expected at most 2\^63 patterns.*3\^40"):
         patterns.encode_on_host(np.ones((40, 2), np.uint8), 2)
 

@@ -23,6 +23,7 @@ def test_when_worked_by_hand():
     fused = fusion.simple(labels, alpha=1.5)
     np.testing.assert_allclose(fused.probs[:, 1], [1, 1, 2 / 2.8, 0, 0], rtol=1e-5)
     assert fused.iterations == 2
+    assert fusion.simple(labels, max_iterations=1).iterations == 1
 
 
 def test_a_careless_rater_is_left_out_and_the_others_are_weighted():

@@ -76,6 +76,10 @@ def test_anchors_are_the_pixels_of_the_quantile_of_each_class():
     np.testing.assert_allclose(result[1], [0.2, 0.8, 1], rtol=1e-5)
     nobody = forward._anchors(jnp.asarray(first, jnp.float32), 1.0)
     np.testing.assert_allclose(nobody, [[0.99, 0.01, 1], [0, 0, 0]], atol=1e-6)
+    least = forward._anchors(jnp.asarray(first, jnp.float32), 0.0)
+    np.testing.assert_allclose(least[0], [0.52, 0.48, 1], atol=1e-6)
+    for quantile in (0, 1):
+        _build(quantile=quantile)
     sums = result + nobody
     np.testing.assert_allclose(forward._matrix(sums)[:, 1], [0.2, 0.8], rtol=1e-5)
     assert forward._matrix(nobody)[:, 1].tolist() == [0, 1]

@@ -126,7 +126,7 @@ def test_the_loss_by_hand(variables, monkeypatch):
     monkeypatch.setattr(pint, "_noisy_predictions", lambda *_: passes)
     method = _build(target="mean", warmup_steps=0, pixel_scale=1.0, image_scale=0.5)
     loss = jax.jit(method.loss_fn, compiler_options=QUICK)
-    losses = loss(variables, batch, KEY, jnp.int32(0))[1][1].losses
+    _, (count, aux) = loss(variables, batch, KEY, jnp.int32(0))
     own = {"params": variables["params"]["segmenter"]}
     network = models.build("unet", 2, widths=(3,), convs_per_level=1)
     logits = jax.jit(network.apply, compiler_options=QUICK)(own, batch["image"]).logits
@@ -136,7 +136,8 @@ def test_the_loss_by_hand(variables, monkeypatch):
     mixed = (1 - noise)[..., None] * labels + noise[..., None] * pseudo
     trust = pint.image_weight(noise, labels, pseudo, scale=0.5)
     expected = trust * entropy.soft_cross_entropy(logits, mixed).mean((1, 2))
-    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    np.testing.assert_allclose(aux.losses, expected, rtol=1e-5)
+    np.testing.assert_allclose(aux.metrics["label_noise"][0] / count, noise.mean(), rtol=1e-5)
     assert float(trust.min()) < 0.95
 
 
