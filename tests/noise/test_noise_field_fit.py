@@ -88,6 +88,8 @@ def test_too_few_masks_are_refused():
     one = np.asarray(_bean((40, 30)))[None]
     with pytest.raises(ValueError, match="labels: expected two masks that are neither empty"):
         gaussian_field.fit(one)
+    with pytest.raises(ValueError, match="shorter"):
+        gaussian_field.fit([np.repeat(one, 2, 0)] * 2, consensus=[one[0]])
     with pytest.raises(ValueError, match="labels: expected one mask and a consensus"):
         gaussian_field.fit(0 * one, consensus=one[0])
     with pytest.raises(ValueError, match="consensus: expected shape \\[40, 30\\] like labels"):
