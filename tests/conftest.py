@@ -5,16 +5,21 @@ import pathlib
 
 # The suite compiles much and runs what it has compiled on little: without LLVM's optimisation it
 # takes half as long. Notebooks and commands that tests start inherit it; 0 tests what users run.
-_QUICK = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
-if _QUICK:
-    # Nor with XLA's newer emitters, which compile for twice as long to the same numbers.
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Nor with XLA's newer emitters, which compile for twice as long.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_use_fusion_emitters=false"
+    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+    else "",
+)
 # The same program is compiled again and again, by one test after the other.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
 import pytest
 
+_QUICK = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
 jax.config.update("jax_disable_most_optimizations", _QUICK)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")

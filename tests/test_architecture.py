@@ -127,6 +127,7 @@ _ENTRANCES = {
     "noisyjax.metrics.risk": "docs/how_to/metric.md",
     "noisyjax.studies.study_fields": "configs/",
     "noisyjax.studies.figures.gaussian_noise": "colabs/gaussian_noise.ipynb",
+    "noisyjax.data.folder.prepare_part": "noisyjax.data.folder.workers",
 }
 
 

@@ -10,9 +10,10 @@ import os
 import pathlib
 import re
 import secrets
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ except ImportError:
     # Not a Unix.
     fcntl = None
 
-# The names of files that are being written.
+# The names of files and folders that are being written.
 _UNFINISHED = re.compile(r"\.noisyjax-[0-9a-f]{16}(\..*)?", re.DOTALL)
 _LONGEST_SUFFIX = 16
 
@@ -105,7 +106,7 @@ def _reserved(path: pathlib.Path) -> Iterator[pathlib.Path]:
         # Drawn, for containers may share a folder, the host's name and the number of the process.
         unfinished = path.with_name(f".noisyjax-{secrets.token_hex(8)}{suffix}")
         with open(unfinished, "xb") as file:
-            if not _locked(file, wait=True):
+            if not _locked(file.fileno(), wait=True):
                 file.close()
             elif not os.fstat(file.fileno()).st_nlink:
                 # It was swept before it had its lock.
@@ -117,8 +118,59 @@ def _reserved(path: pathlib.Path) -> Iterator[pathlib.Path]:
                 unfinished.unlink(missing_ok=True)
 
 
-def _locked(file: BinaryIO, *, wait: bool) -> bool:
-    """Locks a file; false where another process has the lock, or there are none."""
+@contextlib.contextmanager
+def replacing_folder(
+    path: str | os.PathLike, *, stays: Callable[[pathlib.Path], bool]
+) -> Iterator[pathlib.Path]:
+    """Gives a new folder beside a path to write into, which becomes that path at the end.
+
+    A reader never sees half of it. What processes that were killed left goes, as in `replacing`.
+
+    Args:
+      stays: tells of a folder that is there by then, of a process that was quicker or of before,
+        whether it stays in place of the new one.
+
+    Raises:
+      OSError: of the system's kind.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(os.path.abspath(path.parent))
+    with naming(path), _reserved_folder(path) as unfinished:
+        yield unfinished
+        while True:
+            try:
+                os.rename(unfinished, path)
+                return
+            except OSError:
+                if not path.is_dir():
+                    raise
+            if stays(path):
+                return
+            with _reserved_folder(path) as damaged, contextlib.suppress(FileNotFoundError):
+                os.rename(path, damaged / path.name)
+
+
+@contextlib.contextmanager
+def _reserved_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Makes a folder beside a path for the time of a ``with``, locked so that it is not swept."""
+    while True:
+        unfinished = path.with_name(f".noisyjax-{secrets.token_hex(8)}")
+        unfinished.mkdir()
+        held = os.open(unfinished, os.O_RDONLY)
+        try:
+            if _locked(held, wait=True) and not os.fstat(held).st_nlink:
+                # It was swept before it had its lock.
+                continue
+            yield unfinished
+            return
+        finally:
+            os.close(held)
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _locked(file: int, *, wait: bool) -> bool:
+    """Locks what is open; false where another process has the lock, or there are none."""
     if fcntl is None:
         return False
     try:
@@ -134,10 +186,19 @@ def _sweep(folder: str) -> None:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if _UNFINISHED.fullmatch(entry.name):
-                with contextlib.suppress(OSError), open(entry.path, "r+b") as file:
-                    # The lock of a process goes with it.
-                    if _locked(file, wait=False):
-                        os.unlink(entry.path)
+                with contextlib.suppress(OSError):
+                    _sweep_one(entry)
+
+
+def _sweep_one(entry: os.DirEntry) -> None:
+    """Removes a file or folder, but for one that a process is writing: its lock goes with it."""
+    folder = entry.is_dir(follow_symlinks=False)
+    held = os.open(entry.path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        if _locked(held, wait=False):
+            shutil.rmtree(entry.path) if folder else os.unlink(entry.path)
+    finally:
+        os.close(held)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -295,13 +295,16 @@ def augment_batch(
     """Augments a batch, for use inside the jitted step; each example is changed anew each epoch.
 
     The batch has ``image``, ``labels``, ``id``, ``epoch`` and possibly ``truth``, ``target``. What
-    an example becomes depends on (seed, id, epoch) alone.
+    an example becomes depends on (seed, id, epoch) alone, and on the number of the patch where it
+    has a ``draw``.
     """
     names = [name for name in ("image", "labels", "truth", "target") if name in batch]
     epochs = jnp.broadcast_to(batch["epoch"], batch["id"].shape) + 1
     key = rng.purpose_key(seed, "augment")
 
-    def one(example_id, epoch, example):
-        return transform(rng.example_key(key, example_id, epoch=epoch), example)
+    def one(example_id, epoch, draw, example):
+        own = rng.example_key(key, example_id, epoch=epoch)
+        return transform(own if draw is None else jax.random.fold_in(own, draw), example)
 
-    return {**batch, **jax.vmap(one)(batch["id"], epochs, {n: batch[n] for n in names})}
+    changed = jax.vmap(one)(batch["id"], epochs, batch.get("draw"), {n: batch[n] for n in names})
+    return {**batch, **changed}

@@ -9,6 +9,7 @@ import collections
 import csv
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -38,7 +39,7 @@ def find(data: source.Source, ids: Int[np.ndarray, "N"]) -> Errors:
             errors[example_id] = " ".join(str(error.__cause__).split())
             continue
         if np.isfinite(example["image"]).all():
-            forms[example_id] = {name: np.shape(array) for name, array in example.items()}
+            forms[example_id] = {n: _form(n, a, data.own_sizes) for n, a in example.items()}
         else:
             errors[example_id] = "image: expected finite intensities, got NaN or inf"
     common = collections.Counter(tuple(sorted(form.items())) for form in forms.values())
@@ -47,6 +48,16 @@ def find(data: source.Source, ids: Int[np.ndarray, "N"]) -> Errors:
         if form != usual:
             errors[example_id] = f"expected arrays of shapes {usual} like most cases, got {form}"
     return {example_id: errors[example_id] for example_id in map(int, ids) if example_id in errors}
+
+
+def _form(name: str, array: Any, own_sizes: bool) -> tuple[int | None, ...]:
+    """Returns the shape that is compared, without the sizes where each example has its own."""
+    shape = np.shape(array)
+    if not own_sizes or name not in ("image", "labels", "truth"):
+        return shape
+    leading, trailing = int(name == "labels"), int(name == "image")
+    axes = len(shape) - leading - trailing
+    return (*shape[:leading], *[None] * axes, *shape[len(shape) - trailing :])
 
 
 def without(

@@ -6,7 +6,7 @@ the examples are in its memory.
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grain
@@ -52,6 +52,7 @@ class _Batches:
     seed: int | None
     process_index: int
     process_count: int
+    draw: Callable[[np.ndarray, int], Batch] | None = None
 
     def __len__(self) -> int:
         return self.num_steps
@@ -68,8 +69,13 @@ class _Batches:
         positions %= size
         shuffled = self.seed is not None
         indices = _epoch_order(size, self.seed, epoch)[positions] if shuffled else positions
-        batch = source.take(self.examples, indices)
-        return {**batch, "weight": weight, "epoch": np.full(part, epoch, np.int32)}
+        if self.draw is None:
+            batch, count = source.take(self.examples, indices), 1
+        else:
+            batch = self.draw(indices, epoch)
+            count = len(batch["id"]) // part
+            weight = np.repeat(weight, count)
+        return {**batch, "weight": weight, "epoch": np.full(part * count, epoch, np.int32)}
 
     def __repr__(self) -> str:
         return f"{len(self)} batches of {self.batch_size} from {len(self.examples)} examples"
@@ -108,6 +114,7 @@ def train_batches(
     process_count: int = 1,
     threads: int = _THREADS,
     prefetch: int = _PREFETCH,
+    draw: Callable[[Int[np.ndarray, "B"], int], Batch] | None = None,
 ) -> Iterator[Batch]:
     """Yields the batches of a training run, from some step to its end.
 
@@ -124,6 +131,8 @@ def train_batches(
       process_count: how many processes share the run, P.
       threads: how many threads read ahead; 0 reads in the calling thread.
       prefetch: how many batches are read ahead at most.
+      draw: ``f(indices [B], epoch) -> batch`` of the same number of pieces of each example, in
+        place of the examples; those of one lie next to each other.
 
     Returns:
       An iterator of dicts of NumPy arrays: what the examples hold, stacked ``[B / P, ...]``, with
@@ -137,7 +146,7 @@ def train_batches(
     _check_processes(batch_size, process_index, process_count)
     if not 0 <= start_step <= num_steps:
         raise ValueError(f"start_step: expected one in 0..{num_steps}, got {start_step}")
-    batches = _Batches(examples, batch_size, num_steps, seed, process_index, process_count)
+    batches = _Batches(examples, batch_size, num_steps, seed, process_index, process_count, draw)
     return _iterate(batches, start_step, threads, prefetch)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer, Num
+from jaxtyping import Bool, Float, Int, Integer, Num
 
 Example = dict[str, Any]
 
@@ -27,6 +27,7 @@ class Examples(Protocol):
 
     They may have a method ``take(indices [B])`` that reads several at once; see `take`. And one,
     ``content(index)``, that returns the `Content` of an example in another way than `content`.
+    Those of files that differ in size have `OfFiles` as well.
     """
 
     def __len__(self) -> int:
@@ -34,6 +35,34 @@ class Examples(Protocol):
 
     def __getitem__(self, index: int) -> Example:
         """Returns one example."""
+
+
+@runtime_checkable
+class OfFiles(Protocol):
+    """Examples that are made of files, whose sizes differ and whose voxels may be others."""
+
+    def at_own_sizes(self) -> "OfFiles":
+        """Returns the examples, not fitted to one size."""
+
+    @property
+    def on_other_voxels(self) -> bool:
+        """Whether the voxels of an example are others than those of its file."""
+
+    @property
+    def cache(self) -> str:
+        """The folder that keeps the examples, "" for memory."""
+
+    def image(self, index: int) -> Any:
+        """Returns an image ``[*T, K]`` at its own size, in memory or of `store.chunked`."""
+
+    def darkest(self, index: int) -> Float[np.ndarray, "K"]:
+        """Returns what an image is filled up with beyond its border."""
+
+    def grid(self, index: int) -> Any:
+        """Returns the `preprocess.Grid` by which an example lies in its file."""
+
+    def on_file(self, index: int) -> Example:
+        """Returns what the files hold: ``truth``, ``labels`` and ``rater_mask``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +90,7 @@ class Source:
         values that JSON holds.
       drawn: whether the examples are computed and not read. Their last bits may then differ from
         machine to machine, and nobody can exchange them.
+      own_sizes: whether the examples have different sizes.
     """
 
     name: str
@@ -77,6 +107,7 @@ class Source:
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     drawn: bool = False
     truth_mask: Bool[np.ndarray, "N"] | None = None
+    own_sizes: bool = False
 
     def __post_init__(self):
         if len(self.class_names) != self.num_classes:
@@ -102,6 +133,22 @@ class Source:
         if self.case_names is not None:
             return self.case_names[example_id]
         return f"{self.name}[{example_id}]"
+
+
+def at_own_sizes(data: Source) -> Source:
+    """Returns a source whose examples keep their sizes, where they have any of their own."""
+    if not isinstance(data.examples, OfFiles):
+        return data
+    examples = data.examples.at_own_sizes()
+    return dataclasses.replace(data, examples=examples, own_sizes=examples is not data.examples)
+
+
+def judged_on_files(data: Source) -> bool:
+    """Returns whether examples are judged on the voxels of their files, which are others."""
+    examples = data.examples
+    if not isinstance(examples, OfFiles):
+        return False
+    return data.own_sizes or examples.on_other_voxels
 
 
 class Content(NamedTuple):

@@ -29,6 +29,8 @@ Image = Float[np.ndarray, "*S K"] | Float[Array, "*S K"]
 
 # Axes before the spatial ones, of what can be averaged over windows.
 _LEADING = {"probs": 1, "cms": 2, "rater_probs": 2}
+# And of draws, which cannot.
+_PARTS = {**_LEADING, "samples": 2}
 
 
 def _gaussian(size: int) -> np.ndarray:
@@ -96,30 +98,68 @@ def predict_windows(
 ) -> Float[np.ndarray, "*S L"]:
     """Predicts the class probabilities, float32, of one image of any size, window by window.
 
-    The windows are collected on the host, so that the device holds no more than two batches of
-    them, and images of all sizes share one compiled function, for as long as `predict` is the same
-    object.
+    Images of all sizes share one compiled function, for as long as `predict` is the same object.
 
     Args:
       predict: `base.Method.predict` of a method; it is jitted.
+      image, window, overlap, batch_size, blend: as in `predict_parts`.
+    """
+
+    def run(batch: np.ndarray) -> dict[str, Array]:
+        return {"probs": _probs(predict, variables, batch)}
+
+    options = {"window": window, "overlap": overlap, "batch_size": batch_size, "blend": blend}
+    return predict_parts(run, image, **options)["probs"]
+
+
+def predict_parts(
+    run: Callable[[Float[np.ndarray, "B *W K"]], dict[str, Array]],
+    image: Image,
+    *,
+    window: Sequence[int],
+    overlap: float | int = 0.5,
+    batch_size: int = 1,
+    blend: str = "gaussian",
+) -> dict[str, Float[np.ndarray, "..."]]:
+    """Predicts an image of any size window by window, all that can be averaged over windows.
+
+    The windows are collected on the host, so that the device holds no more than two batches of
+    them.
+
+    Args:
+      run: predicts a batch of windows: `parts` of a prediction.
       image: ``[*S, K]``, one to three spatial axes.
       window: voxels along each of them. Where the image has fewer, it lies in the middle of zeros.
       overlap: as in `layout`.
       batch_size: windows at once; the last batch is filled up.
       blend: as in `layout`.
+
+    Returns:
+      The parts of the image, without the batch axis; of an image of one window ``samples`` too.
     """
     checks.positive("batch_size", batch_size)
     image = np.asarray(image, np.float32)
     grid = _grid(image.shape[:-1], window, overlap, blend)
-    padded = np.pad(image, [*grid.padding, (0, 0)])
+    padded = np.pad(image, [*grid.padding, (0, 0)]) if any(map(any, grid.padding)) else image
     shape = (batch_size, *window, image.shape[-1])
-    spec = _probs.eval_shape(predict, variables, jax.ShapeDtypeStruct(shape, np.float32))
-    sums = np.zeros((*padded.shape[:-1], spec.shape[-1]), np.float32)
+    sums: dict[str, np.ndarray] = {}
 
-    def add(part: slice, probs: Array) -> None:
+    def add(part: slice, found: dict[str, Array]) -> None:
         rows = zip(*(axis[part] for axis in grid.rows), strict=True)
-        for start, weights, one in zip(grid.starts[part], rows, np.asarray(probs)):
-            sums[_slices(start, window)] += _product(weights) * one
+        each = {name: np.asarray(values) for name, values in found.items()}
+        for place, (start, weights) in enumerate(zip(grid.starts[part], rows, strict=True)):
+            for name, values in each.items():
+                one, leading = values[place], _LEADING[name] - 1
+                if one.shape[leading : leading + len(window)] != tuple(window):
+                    # The same everywhere in a window, as matrices of a rater may be.
+                    sums[name] = sums.get(name, 0) + one / len(grid.starts)
+                    continue
+                if name not in sums:
+                    whole = _with_sides(one.shape, padded.shape[:-1], leading)
+                    sums[name] = np.zeros(whole, np.float32)
+                trailing = one.ndim - leading - len(window)
+                weight = _product(weights).reshape(*window, *[1] * trailing)
+                sums[name][(slice(None),) * leading + _slices(start, window)] += weight * one
 
     # The device works on one batch while the host adds up the one before.
     waiting = None
@@ -127,12 +167,34 @@ def predict_windows(
         part, batch = slice(first, first + batch_size), np.zeros(shape, np.float32)
         for position, start in enumerate(grid.starts[part]):
             batch[position] = padded[_slices(start, window)]
-        probs = _probs(predict, variables, batch)
+        found = dict(run(batch))
+        samples = found.pop("samples", None)
         if waiting is not None:
             add(*waiting)
-        waiting = (part, probs)
+        waiting = (part, found)
     add(*waiting)
-    return sums[grid.crop]
+    # Draws of neighbouring windows do not belong together.
+    if samples is not None and len(grid.starts) == 1:
+        sums["samples"] = np.asarray(samples[0])
+    return {
+        name: _of_image(array, grid, padded.shape[:-1], _PARTS[name] - 1)
+        for name, array in sums.items()
+    }
+
+
+def _of_image(
+    array: np.ndarray, grid: "_Grid", padded: tuple[int, ...], leading: int
+) -> np.ndarray:
+    """Cuts off what the image was filled up with, where the array has its sides."""
+    if array.shape[leading : leading + len(padded)] != padded:
+        return array
+    return array[(slice(None),) * leading + grid.crop]
+
+
+def parts(prediction: base.Prediction) -> dict[str, Array]:
+    """Returns what can be averaged over windows, and the samples, of those that there are."""
+    found = {name: getattr(prediction, name) for name in _PARTS}
+    return {name: array for name, array in found.items() if array is not None}
 
 
 def wrap(
@@ -151,9 +213,9 @@ def wrap(
     for size in window:
         layout(size, size, overlap=overlap, blend=blend)
 
-    def parts(variables: base.Variables, image: Array) -> dict[str, Array]:
-        prediction = method.predict(variables, image)._asdict()
-        return {name: prediction[name] for name in _LEADING if prediction[name] is not None}
+    def averaged(variables: base.Variables, image: Array) -> dict[str, Array]:
+        found = parts(method.predict(variables, image))
+        return {name: array for name, array in found.items() if name in _LEADING}
 
     def predict(variables: base.Variables, image: Array) -> base.Prediction:
         grid = _grid(image.shape[1:-1], window, overlap, blend)
@@ -161,7 +223,7 @@ def wrap(
 
         def add(sums: dict[str, Array], here: tuple) -> tuple[dict[str, Array], None]:
             start, rows = here
-            weight, values = _product(rows), parts(variables, _cut(padded, start, window, 1))
+            weight, values = _product(rows), averaged(variables, _cut(padded, start, window, 1))
             return {
                 name: _added(total, values[name], weight, start, _LEADING[name])
                 for name, total in sums.items()
@@ -170,7 +232,7 @@ def wrap(
         first = _cut(padded, grid.starts[0], window, 1)
         sums = {
             name: jnp.zeros(_with_sides(one.shape, padded.shape[1:-1], _LEADING[name]), one.dtype)
-            for name, one in jax.eval_shape(parts, variables, first).items()
+            for name, one in jax.eval_shape(averaged, variables, first).items()
         }
         sums, _ = jax.lax.scan(add, sums, (grid.starts, grid.rows))
         return base.Prediction(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Num, UInt8
 
 from noisyjax.core import checks
+from noisyjax.data.folder import case_files
 from noisyjax.data.volumes import preprocess
 from noisyjax.methods import base, sliding_window
 from noisyjax.train import predict, saved_runs
@@ -106,11 +107,10 @@ class Run:
 
     def _output(self, parts: dict[str, np.ndarray], grid: preprocess.Grid | None = None) -> Output:
         decision = self._trained.config.evaluate.decisions[0]
-        mask = predict.segmented(parts["probs"], decision=decision)
         if grid is not None:
-            mask = preprocess.restore(preprocess.unfit(mask, grid.prepared), grid)
             parts = {name: _restored(part, grid) for name, part in parts.items()}
         probs = parts["probs"]
+        mask = predict.segmented(probs, decision=decision)
         entropy = -np.sum(probs * np.log(np.maximum(probs, np.finfo(np.float32).tiny)), axis=-1)
         return Output(probs, mask, entropy, parts.get("raters"), parts.get("samples"))
 
@@ -131,15 +131,9 @@ def _parts(
 
 def _restored(probs: np.ndarray, grid: preprocess.Grid) -> np.ndarray:
     """Brings probabilities ``[..., *T, L]`` to the image's voxels; outside is background."""
-    axes = len(grid.shape)
-    leading = probs.shape[: probs.ndim - axes - 1]
+    leading = probs.shape[: probs.ndim - len(grid.shape) - 1]
     flat = probs.reshape(-1, *probs.shape[len(leading) :])
-    whole = np.zeros((len(flat), *grid.shape, probs.shape[-1]), np.float32)
-    for one, target in zip(flat, whole, strict=True):
-        for label in range(1, probs.shape[-1]):
-            values = preprocess.unfit(one[..., label], grid.prepared)
-            target[..., label] = preprocess.restore(values, grid, linear=True)
-        target[..., 0] = 1 - target[..., 1:].sum(axis=-1)
+    whole = np.stack([case_files.probs_on_file(one, grid) for one in flat])
     return whole.reshape(*leading, *whole.shape[1:])
 
 

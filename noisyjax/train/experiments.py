@@ -16,19 +16,25 @@ from jaxtyping import Array, Int
 
 from noisyjax import methods, models
 from noisyjax.core import checks
-from noisyjax.data import augment, damaged, patches, pipeline, source, sources, splits
-from noisyjax.data.labels import assemble, frozen, replace
+from noisyjax.data import (
+    augment,
+    patch_batches,
+    patches,
+    pipeline,
+    source,
+    sources,
+    splits,
+)
+from noisyjax.data.labels import assemble, cache, frozen, labelled, replace
 from noisyjax.methods import adl, base, sliding_window
-from noisyjax.train import config_sections
+from noisyjax.train import config_sections, used_cases
 from noisyjax.train.devices import distributed
 from noisyjax.train.workdir import data_facts
 
 Config = ml_collections.ConfigDict
 Batch = dict[str, Array]
 
-SPLITS_FILE = "splits.json"
 REPLACED_FILE = "replaced.csv"
-SKIPPED_FILE = "skipped.csv"
 # The raters' labels are the truth.
 _TRUTH_AS_LABEL = ("good",)
 
@@ -43,6 +49,8 @@ class Experiment:
       rater_names: R different names.
       method: the method.
       transform: ``(batch, key) -> batch``, the part of the input pipeline that runs on the device.
+      pieces: how patches of training examples are drawn, or None for whole images.
+      window: by which images are predicted, () for all at once; see `evaluation.own_voxels`.
       parts: split to the ids of its cases, with those that are left out.
       contents: what each of these cases holds, by its id.
       skipped: split to the number of its cases that are left out because they cannot be used; None
@@ -50,18 +58,39 @@ class Experiment:
     """
 
     data: source.Source
-    examples: dict[str, assemble.Labelled]
+    examples: dict[str, labelled.Labelled]
     rater_names: tuple[str, ...]
     method: base.Method
     transform: Callable[[Batch, Array], Batch]
+    pieces: patches.Draw | None
+    seed: int
+    window: tuple[int, ...]
     parts: dict[str, Int[np.ndarray, "..."]]
     contents: dict[int, source.Content]
     skipped: dict[str, int] | None = None
 
+    @property
+    def draw(self) -> Callable[[np.ndarray, int], Batch] | None:
+        """Returns ``(indices, epoch) -> batch`` of patches of training examples, if it has some."""
+        if self.pieces is None:
+            return None
+        return functools.partial(
+            patch_batches.draw, self.examples["train"], self.pieces, seed=self.seed
+        )
+
     def example_batch(self) -> Batch:
-        """Returns a training batch of one, to take shapes from."""
-        batches = pipeline.eval_batches(self.examples["train"], batch_size=1, threads=0)
-        return jax.tree.map(jnp.asarray, next(batches))
+        """Returns a training batch of one example, to take shapes from."""
+        options = {"batch_size": 1, "threads": 0}
+        if self.draw is None:
+            batches = pipeline.eval_batches(self.examples["train"], **options)
+        else:
+            options |= {"seed": 0, "num_steps": 1, "draw": self.draw}
+            batches = pipeline.train_batches(self.examples["train"], **options)
+        batch = jax.tree.map(jnp.asarray, next(batches))
+        if self.pieces is None:
+            return batch
+        first = jax.tree.map(lambda array: array[:1], batch)
+        return patch_batches.without_margin(first, self.pieces)
 
     def facts(self) -> data_facts.DataFacts:
         """Returns what has to be known of the data where they are not."""
@@ -88,88 +117,13 @@ def keep(experiment: Experiment, folder: str | os.PathLike) -> None:
 
     A division that is there stays, but for one that does not say what its cases hold.
     """
-    path, data = pathlib.Path(folder) / SPLITS_FILE, experiment.data
+    path, data = pathlib.Path(folder) / used_cases.SPLITS_FILE, experiment.data
     if not path.exists() or splits.changes(path, data, experiment.contents) is None:
         splits.save(path, experiment.parts, data, contents=experiment.contents)
     train = experiment.examples["train"]
     if train.replacement is not None:
         replaced = path.with_name(REPLACED_FILE)
         replace.save(replaced, train.replacement, data=data, ids=train.ids)
-
-
-def _division(
-    config: Config, data: source.Source, folder: pathlib.Path | None
-) -> dict[str, Int[np.ndarray, "..."]]:
-    """Returns split to ids: those of the run's folder, of a file of its own, or new ones."""
-    path = folder / SPLITS_FILE if folder else None
-    if path and path.exists():
-        parts = splits.load(path, data, fold=config.data.fold)
-        if not len(parts.get("train", ())):
-            raise ValueError(f"{path}: train: expected cases, got none")
-        return parts
-    if config.data.split_file:
-        parts = splits.load(config.data.split_file, data, fold=config.data.fold)
-    else:
-        parts = splits.of_source(
-            data,
-            seed=config.seed if config.data.split_seed < 0 else config.data.split_seed,
-            fractions=tuple(config.data.splits),
-            folds=config.data.folds,
-            fold=config.data.fold,
-        )
-    for name, most in (("train", config.data.max_train), ("val", config.data.max_val)):
-        if most:
-            parts[name] = parts[name][:most]
-    return parts
-
-
-def _contents(
-    data: source.Source, parts: dict[str, np.ndarray], folder: pathlib.Path | None, *, strict: bool
-) -> dict[int, source.Content]:
-    """Returns what the cases of a division hold, and compares it with what a run began with.
-
-    Raises `ValueError` if they hold something else; unless strict, a warning will do where none
-    that was trained on tests.
-    """
-    contents = {}
-    for example_id in map(int, np.concatenate(list(parts.values()))):
-        try:
-            contents[example_id] = source.content(data, example_id)
-        except source.UnreadableCase:
-            # It is left out, or stops the run, when it is labelled.
-            contents[example_id] = source.Content("", "")
-    path = folder / SPLITS_FILE if folder else None
-    changed = splits.changes(path, data, contents) if path and path.exists() else None
-    if changed and any(changed):
-        got = f"{path}: expected the data that the run began with, got {changed}"
-        if strict or changed.trained:
-            raise ValueError(f"{got}; put them back, or choose another workdir")
-        logging.warning("%s: what is measured is of these", got)
-    return contents
-
-
-def _without_damaged(
-    data: source.Source,
-    parts: dict[str, np.ndarray],
-    folder: pathlib.Path | None,
-    *,
-    read_only: bool,
-) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """Leaves out the cases that cannot be used: those of the run's folder, or those found now.
-
-    Returns (split to the ids that are left, split to the number of those that are not).
-    """
-    path = folder / SKIPPED_FILE if folder else None
-    if path and path.exists():
-        errors = damaged.load(path, data)
-    else:
-        errors = damaged.find(data, np.concatenate(list(parts.values())))
-        if path and not read_only:
-            damaged.save(path, errors, parts, data)
-    for example_id, error in errors.items():
-        logging.warning("left out: %s: %s", data.case_name(example_id), error)
-    left = damaged.without(parts, errors)
-    return left, {split: len(ids) - len(left[split]) for split, ids in parts.items()}
 
 
 def _panel_names(config: Config) -> tuple[str, ...]:
@@ -209,9 +163,12 @@ def _label(
     parts: dict[str, np.ndarray],
     panel: frozen.Panel | None,
     method: base.Method,
-) -> dict[str, assemble.Labelled]:
+) -> dict[str, labelled.Labelled]:
     """Returns each split's labelled examples."""
     settings = config.data
+    # Where the cases are kept on the disk, so is what is made of them for parts.
+    parted = len(settings.patches.size) > 0
+    folder = getattr(data.examples, "cache", "") if parted else ""
     return assemble.assemble(
         data,
         parts,
@@ -224,21 +181,29 @@ def _label(
         target=method.target,
         replacement=settings.replacement.to_dict() if settings.replacement.share else None,
         train_truth=method.needs_truth or settings.resample or config.evaluate.train,
+        parts=parted,
+        kept_in=cache.OnDisk(os.path.join(folder, "labels"), len(data.spacing)) if folder else None,
+        drawn_by={"names": list(settings.panel), **settings.panel_options.to_dict()},
     )
 
 
 def _transform(
-    config: Config, panel: frozen.Panel | None, spacing: tuple[float, ...], method: base.Method
+    config: Config,
+    panel: frozen.Panel | None,
+    spacing: tuple[float, ...],
+    method: base.Method,
+    pieces: patches.Draw | None,
 ) -> Callable[[Batch, Array], Batch]:
-    """Returns what happens to a batch in the step: fresh labels, augmentation, then patches."""
+    """Returns what happens to a batch in the step: fresh labels, augmentation, margins cut off."""
     if config.data.resample and panel is None:
         raise ValueError("data.resample: a fresh draw of labels needs a panel of annotators")
     if config.data.resample and config.data.gold:
         raise ValueError("data.gold: a fresh draw of labels is made from the truth, got both")
     if config.data.resample and method.target:
         raise ValueError(f"data.resample: {config.method} fuses the labels once, before training")
+    if config.data.resample and pieces:
+        raise ValueError("data.resample: raters label whole images, expected no data.patches.size")
     change = augment.build({"spacing": spacing, **config.data.augment.to_dict()})
-    pieces = _patches(config)
 
     def transform(batch: Batch, key: Array) -> Batch:
         if config.data.resample:
@@ -246,22 +211,29 @@ def _transform(
         if not method.needs_truth:
             batch = {name: array for name, array in batch.items() if name != "truth"}
         batch = augment.augment_batch(batch, transform=change, seed=key) if change else batch
-        return patches.sample_batch(batch, seed=key, **pieces) if pieces else batch
+        return patch_batches.without_margin(batch, pieces) if pieces else batch
 
     return transform
 
 
-def _patches(config: Config) -> dict[str, Any]:
-    """Returns the options of `patches.sample_batch`, none if whole images are trained on."""
+def _patches(config: Config, spacing: tuple[float, ...]) -> patches.Draw | None:
+    """Returns how patches are drawn, None if whole images are trained on."""
     options = config.data.patches.to_dict()
     if not options["size"]:
-        return {}
+        return None
     if config.train.strategy != "none" and options["count"] != 1:
         raise ValueError(
             f"data.patches.count: the strategy {config.train.strategy} remembers one loss per "
             f"example, expected 1, got {options['count']}"
         )
-    return options
+    if len(options["size"]) != len(spacing):
+        raise ValueError(
+            f"data.patches.size: expected one for each of {len(spacing)} axes, "
+            f"got {tuple(options['size'])}"
+        )
+    moves = {n: v for n, v in config.data.augment.to_dict().items() if n in patches.MOVES}
+    margin = patches.reach(options["size"], spacing=spacing, **moves)
+    return patches.Draw(**{**options, "size": tuple(options["size"]), "margin": margin})
 
 
 def build_method(config: Config, *, num_raters: int, num_classes: int, **model: Any) -> base.Method:
@@ -341,6 +313,8 @@ def build(
     folder = pathlib.Path(folder) if folder else None
     options = config.data.options.to_dict()
     data = sources.load(config.data.name, skip_damaged=config.data.skip_damaged, **options)
+    if config.data.patches.size:
+        data = source.at_own_sizes(data)
     names = _rater_names(config, data)
     method = build_method(
         config, num_raters=len(names), num_classes=data.num_classes, axis_name=axis_name
@@ -351,18 +325,37 @@ def build(
         spacing=data.spacing,
         **config.data.panel_options.to_dict(),
     )
-    transform = _transform(config, panel, data.spacing, method)
-    parts = _division(config, data, folder)
-    contents = _contents(data, parts, folder, strict=not read_only)
+    pieces = _patches(config, data.spacing)
+    transform = _transform(config, panel, data.spacing, method, pieces)
+    parts = used_cases.division(config, data, folder)
+    contents = used_cases.contents_of(data, parts, folder, strict=not read_only)
     used, skipped = parts, None
     if config.data.skip_damaged:
         # Not before, for it leaves a file in the folder.
-        find = functools.partial(_without_damaged, data, parts, folder, read_only=read_only)
-        used, skipped = distributed.writer_first(find, SKIPPED_FILE)
+        find = functools.partial(
+            used_cases.without_damaged, data, parts, folder, read_only=read_only
+        )
+        used, skipped = distributed.writer_first(find, used_cases.SKIPPED_FILE)
     examples = _label(config, data, used, panel, method)
     method = with_strategy(config, method, num_examples=len(examples["train"]))
-    method = with_windows(config, method)
-    return Experiment(data, examples, names, method, transform, parts, contents, skipped)
+    window = tuple(config.evaluate.window)
+    if source.judged_on_files(data):
+        window = window or (pieces.size if pieces else examples["train"].extent(0))
+    else:
+        method, window = with_windows(config, method), ()
+    return Experiment(
+        data=data,
+        examples=examples,
+        rater_names=names,
+        method=method,
+        transform=transform,
+        pieces=pieces,
+        seed=config.seed,
+        window=window,
+        parts=parts,
+        contents=contents,
+        skipped=skipped,
+    )
 
 
 def warn_about_raters(experiment: Experiment, variables: Any, batch: Any) -> None:

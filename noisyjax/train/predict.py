@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from noisyjax.core import files, progress
 from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
-from noisyjax.data.volumes import read_write
+from noisyjax.data.volumes import preprocess, read_write
 from noisyjax.methods import base, sliding_window
 from noisyjax.train import saved_runs
 from noisyjax.train.workdir import config_and_summary, data_facts
@@ -111,10 +111,10 @@ def predict_folder(
             path = output / f"{case.name}{layout.ending}"
             try:
                 prepared = _prepare(case, layout, trained.facts)
-                probs = predict(prepared["image"])
+                grid = preprocess.Grid.from_array(prepared["grid"])
+                probs = case_files.probs_on_file(predict(prepared["image"]), grid)
                 for target, values in _results(probs, trained, path, probabilities):
-                    like = case.images[0]
-                    case_files.write(target, values, grid=prepared["grid"], like=like)
+                    case_files.write(target, values, like=case.images[0])
                 outcomes.append(Outcome(case.name, path))
             except (OSError, ValueError) as error:
                 outcomes.append(Outcome(case.name, None, str(error)))
@@ -179,13 +179,13 @@ def filled_up(image: Float[np.ndarray, "*T K"], window: Sequence[int]) -> Float[
             f"most {_MOST_TIMES} times the voxels of an image of {image.shape[:-1]}, got "
             f"{tuple(window)}"
         )
-    return case_files.fit(image, size)
+    return case_files.filled_up(image, window)
 
 
 def predictor(
     trained: saved_runs.Trained,
 ) -> Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S L"]]:
-    """Returns what gives the probabilities of a prepared image, which is `filled_up`.
+    """Returns what gives the probabilities of a prepared image, filled up to a window at least.
 
     Raises as `window_options`.
     """

@@ -76,6 +76,7 @@ class Run:
             start_step=start,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+            draw=self.experiment.draw,
         )
 
 
@@ -163,6 +164,7 @@ def set_up(
             decisions=config.evaluate.decisions,
             surface=config.evaluate.surface,
             tolerance=config.evaluate.tolerance,
+            overlap=config.evaluate.overlap,
         ),
         schedule=begin.schedule,
         steps_per_epoch=begin.steps_per_epoch,

@@ -161,6 +161,7 @@ def evaluate_run(
             decisions=tuple(decisions),
             surface=given.surface,
             tolerance=given.tolerance,
+            overlap=given.overlap,
         )
     result = evaluate_split(variables, split)
     target = target or run.folder / f"evaluations/{split}-{checkpoint}"

@@ -2,13 +2,12 @@
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from noisyjax.data import patches
+from noisyjax.data import augment, patches
 
 
 def test_inside_a_patch_is_a_slice_and_channels_go_along():
@@ -34,19 +33,32 @@ def test_centre_of_mass():
     assert patches.centre_of_mass(np.zeros((5, 6), bool)) == (2.0, 2.5)
 
 
-def _foreground():
-    mask = np.zeros((10, 13), bool)
-    mask[1:3, 9:12] = mask[7, 4] = True
-    return jnp.asarray(mask)
+@pytest.mark.parametrize("corner", [(1, 2), (-3, 5), (4, -9), (20, 0)])
+def test_a_part_is_cut_at_its_corner_and_filled_up(corner):
+    array = np.random.default_rng(0).normal(size=(2, 7, 8, 3)).astype(np.float32)
+    padded = np.pad(array, [(0, 0), (30, 30), (30, 30), (0, 0)], constant_values=np.nan)
+    first, second = (start + 30 for start in corner)
+    expected = padded[:, first : first + 5, second : second + 4]
+    fill = np.float32([-1, -2, -3])
+    expected = np.where(np.isnan(expected), fill, expected)
+    part = patches.cut(array, corner=corner, size=(5, 4), leading=1, fill=fill)
+    np.testing.assert_array_equal(part, expected)
+
+
+def _mask():
+    mask = np.zeros((10, 13), np.uint8)
+    mask[1:3, 9:12] = mask[7, 4] = 1
+    return mask
 
 
 @functools.cache
 def _drawn(share, count=4, draws=2000):
-    sample = functools.partial(
-        patches.sample_corners, size=(4, 5), count=count, foreground_share=share
-    )
-    keys = jax.random.split(jax.random.key(0), draws)
-    return np.asarray(jax.jit(jax.vmap(sample, in_axes=(0, None)))(keys, _foreground()))
+    draw = patches.Draw((4, 5), (0, 0), count, share)
+    positions = patches.sample_positions(_mask()[None], 2, most=100)
+    cases = range(draws)
+    return np.stack([
+        patches.corners(draw, (10, 13), positions, seed=0, example_id=i, epoch=3) for i in cases
+    ])  # fmt: skip
 
 
 def test_uniform_patches_begin_everywhere_within_the_volume_equally_often():
@@ -60,9 +72,7 @@ def test_uniform_patches_begin_everywhere_within_the_volume_equally_often():
 
 def test_patches_of_the_foreground_hold_it_and_lie_around_each_voxel_equally_often():
     corners = _drawn(1.0).reshape(-1, 2)
-    assert corners.min() >= 0
-    assert np.all(corners.max(axis=0) <= (6, 8))
-    mask = np.asarray(_foreground())
+    mask = _mask()
     assert all(mask[y : y + 4, x : x + 5].any() for y, x in corners[::50])
     wanted = np.clip(np.argwhere(mask) - (2, 2), 0, (6, 8))
     expected, times = np.unique(wanted, axis=0, return_counts=True)
@@ -73,71 +83,79 @@ def test_patches_of_the_foreground_hold_it_and_lie_around_each_voxel_equally_oft
 
 @pytest.mark.parametrize(("share", "count"), [(0.5, 4), (0.3, 4), (0.25, 1)])
 def test_the_share_of_patches_of_the_foreground(share, count):
-    mask, corners = np.asarray(_foreground()), _drawn(share, count)
-    windows = np.lib.stride_tricks.sliding_window_view(mask, (4, 5)).any(axis=(2, 3))
-    by_chance = windows.mean()
+    corners = _drawn(share, count)
+    windows = np.lib.stride_tricks.sliding_window_view(_mask(), (4, 5)).any(axis=(2, 3))
     holds = windows[tuple(np.moveaxis(corners, -1, 0))]
-    expected = share + (1 - share) * by_chance
+    expected = share + (1 - share) * windows.mean()
     assert holds.mean() == pytest.approx(expected, abs=4 * np.sqrt(0.25 / holds.size))
     # Never less than the share rounded down.
     assert holds.sum(axis=1).min() >= np.floor(share * count)
 
 
+def test_a_rare_class_is_drawn_as_often_as_a_common_one():
+    labels = np.zeros((1, 40, 40), np.uint8)
+    labels[0, :20, :20], labels[0, 30, 30] = 1, 2
+    positions = patches.sample_positions(labels, 3, most=50)
+    assert np.bincount(positions[:, 0]).tolist() == [0, 50, 1]
+    assert np.all(labels[0][tuple(positions[:, 1:].T)] == positions[:, 0])
+    draw = patches.Draw((3, 3), (0, 0), 500, 1.0)
+    corners = patches.corners(draw, (40, 40), positions, seed=0, example_id=0, epoch=0)
+    assert np.mean(np.all(corners == 29, axis=1)) == pytest.approx(0.5, abs=0.1)
+
+
 def test_without_foreground_patches_lie_anywhere():
-    draw = functools.partial(patches.sample_corners, size=(2, 2, 2), count=500, foreground_share=1)
-    corners = jax.jit(draw)(jax.random.key(0), jnp.zeros((3, 4, 5), bool))
-    assert len(np.unique(np.asarray(corners), axis=0)) == 2 * 3 * 4
+    draw = patches.Draw((2, 2, 2), (0, 0, 0), 500, 1.0)
+    nothing = patches.sample_positions(np.zeros((1, 3, 4, 5), np.uint8), 2, most=5)
+    corners = patches.corners(draw, (3, 4, 5), nothing, seed=0, example_id=0, epoch=0)
+    assert len(np.unique(corners, axis=0)) == 2 * 3 * 4
 
 
-def _batch():
-    draw = np.random.default_rng(0)
-    image = draw.normal(size=(3, 6, 7, 5, 2))
-    labels = (image[..., :1] > 0.5).astype(np.uint8)
-    return {
-        "image": jnp.asarray(image, jnp.float32),
-        "labels": jnp.asarray(np.moveaxis(np.concatenate([labels, 1 - labels], -1), -1, 1)),
-        "truth": jnp.asarray(labels[..., 0]),
-        "rater_mask": jnp.array([[True, False]] * 3),
-        "weight": jnp.array([1.0, 1.0, 0.0]),
-        "id": jnp.array([4, 9, 2], jnp.int32),
-        "epoch": jnp.zeros(3, jnp.int32),
-    }
+def test_what_is_smaller_than_a_patch_lies_in_its_middle():
+    draw = patches.Draw((8, 3), (0, 0), 2, 0.5)
+    positions = np.array([[1, 4, 4]], np.int32)
+    corners = patches.corners(draw, (5, 5), positions, seed=0, example_id=0, epoch=0)
+    np.testing.assert_array_equal(corners[:, 0], -2)
+    assert corners[:, 1].min() >= 0
+    assert corners[:, 1].max() <= 2
 
 
-def test_a_batch_becomes_patches_of_image_and_labels_at_the_same_corners():
-    batch, options = _batch(), {"size": (3, 4, 5), "count": 2, "foreground_share": 0.5}
-    sample = jax.jit(functools.partial(patches.sample_batch, seed=1, **options))
-    cut = sample(batch)
-    assert cut["image"].shape == (6, 3, 4, 5, 2)
-    assert cut["labels"].shape == (6, 2, 3, 4, 5)
-    np.testing.assert_array_equal(cut["id"], [4, 4, 9, 9, 2, 2])
-    np.testing.assert_array_equal(cut["weight"], [1, 1, 1, 1, 0, 0])
-    assert cut["rater_mask"].shape == (6, 2)
-    np.testing.assert_array_equal(cut["truth"], cut["image"][..., 0] > 0.5)
-    np.testing.assert_array_equal(cut["labels"][:, 0], cut["truth"])
-    np.testing.assert_array_equal(cut["labels"][:, 1], 1 - cut["truth"])
-    # Neither the company nor the order of the examples plays a part; the epoch does.
-    turned = sample(jax.tree.map(lambda x: x[::-1], batch))
-    np.testing.assert_array_equal(turned["image"][4:], cut["image"][:2])
-    later = sample({**batch, "epoch": batch["epoch"] + 1})
-    assert not np.array_equal(later["image"], cut["image"])
+def test_a_draw_depends_on_seed_id_and_epoch_alone():
+    draw = functools.partial(patches.corners, patches.Draw((4, 5), (0, 0), 3), (50, 60))
+    nothing = np.zeros((0, 3), np.int32)
+    one = draw(nothing, seed=1, example_id=2, epoch=3)
+    np.testing.assert_array_equal(one, draw(nothing, seed=1, example_id=2, epoch=3))
+    for other in ({"seed": 2}, {"example_id": 3}, {"epoch": 4}):
+        facts = {"seed": 1, "example_id": 2, "epoch": 3} | other
+        assert not np.array_equal(one, draw(nothing, **facts))
 
 
-def test_only_raters_who_are_there_make_foreground():
-    batch = _batch()
-    batch["labels"] = jnp.zeros_like(batch["labels"]).at[:, 0, 0, 0, 0].set(1).at[:, 1].set(1)
-    options = {"size": (2, 2, 2), "count": 3, "foreground_share": 1, "seed": 0}
-    cut = jax.jit(functools.partial(patches.sample_batch, **options))(batch)
-    assert np.all(cut["labels"][:, 0].sum(axis=(1, 2, 3)) == 1)
+def test_nothing_moves_into_a_patch_from_beyond_its_margin():
+    """What `augment.affine_displacement` reaches at the corners, turned in one plane."""
+    size, spacing, rotation, scale = (9, 12, 7), (1.0, 0.5, 2.0), 25.0, 0.2
+    reach = np.array(patches.reach(size, rotation=rotation, scale=scale, spacing=spacing))
+    furthest = np.zeros(3)
+    for plane in range(3):
+        for angle in (-rotation, rotation):
+            angles = jnp.zeros(3).at[plane].set(np.deg2rad(angle))
+            moved = augment.affine_displacement(
+                size, angles, jnp.zeros(3), jnp.float32(1 / (1 + scale)), spacing=spacing
+            )
+            places = np.indices(size) + np.asarray(moved)
+            ends = places.reshape(3, -1)
+            last = np.array(size) - 1
+            furthest = np.maximum(furthest, np.maximum(-ends.min(axis=1), ends.max(axis=1) - last))
+    assert np.all(reach >= furthest - 1e-4)
+    assert np.all(reach < furthest + 1)
 
 
 def test_patches_that_cannot_be():
-    draw = functools.partial(patches.sample_corners, jax.random.key(0), jnp.ones((4, 5), bool))
-    with pytest.raises(ValueError, match=r"size: expected one of 1 to \[4, 5\] .* got \[4, 6\]"):
-        draw(size=(4, 6), count=1)
-    with pytest.raises(ValueError, match="size: expected one of"):
-        draw(size=(4,), count=1)
-    with pytest.raises(ValueError, match="count: expected a number > 0, got 0"):
-        draw(size=(2, 2), count=0)
-    with pytest.raises(ValueError, match=r"foreground_share: expected .* \[0, 1\], got 1.5"):
-        draw(size=(2, 2), count=1, foreground_share=1.5)
+    for options, message in (
+        ({"size": (2, 0)}, "patches.size: expected a number > 0, got 0"),
+        ({"count": 0}, "patches.count: expected a number > 0, got 0"),
+        ({"foreground_share": 1.5}, r"foreground_share: expected .* \[0, 1\], got 1.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            patches.Draw(**{"size": (2, 2), "margin": (0, 0), **options})
+    draw, nothing = patches.Draw((2, 2), (0, 0)), np.zeros((0, 4), np.int32)
+    with pytest.raises(ValueError, match=r"size: expected one of 3 sides, got \[2, 2\]"):
+        patches.corners(draw, (4, 4, 4), nothing, seed=0, example_id=0, epoch=0)

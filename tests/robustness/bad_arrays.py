@@ -441,9 +441,9 @@ _CORE = [
         r"displacement: expected shape \[2, 4, 4\], got \[3, 4, 4\]",
     ),
     _row(
-        "a patch larger than the image",
-        lambda: patches.sample_corners(key(), zeros(4, 4, dtype=B), size=(8, 8), count=1),
-        r"size: expected one of 1 to \[4, 4\] voxels along each axis, got \[8, 8\]",
+        "a patch of nothing",
+        lambda: patches.Draw((8, 0), (0, 0)),
+        "patches.size: expected a number > 0, got 0",
     ),
     _row(
         "noise of NaN",

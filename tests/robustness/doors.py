@@ -305,7 +305,7 @@ def doors() -> list[Door]:
     """Returns all doors."""
     labels = ("data/labelsTr/*", "data/ratersTr/*/*", "data/dataset.json")
     made = (*(f"{place}/*.json" for place in _MADE), "fused/*.csv")
-    cached = ("cache/*.npy", "cache/*.json")
+    cached = ("cache/**/*",)
     run = {"make": _make_run, "sealed": _SEALED}
     return [
         *_of_folders(),

@@ -144,16 +144,6 @@ def other_process_holding(folder):
         process.stdin.close()
 
 
-CUT_OFF_WHILE_MAPPED = """
-import os, sys
-import numpy as np
-from noisyjax.data.volumes import store
-array = store.stored(sys.argv[1], "made", ("x",), lambda: {"x": np.ones(1_000_000)})["x"]
-os.truncate(array.filename, 4096)
-print(array.sum())
-"""
-
-
 class FileExamples:
     """Cases in a file each, which is read whenever it is asked for."""
 

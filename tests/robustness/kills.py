@@ -80,15 +80,15 @@ def files(folder: pathlib.Path) -> None:
     import numpy as np
 
     from noisyjax.core import files
-    from noisyjax.data.volumes import store
+    from noisyjax.data.store import kept
 
     files.write_text(folder / "out" / "table.csv", "case,dice\na,0.5\n")
     files.write_json(folder / "out" / "report.json", {"dice": 0.5})
-    arrays = store.stored(
-        folder / "cache", "0" * 32, ("image", "mask"),
-        lambda: {"image": np.arange(12.0).reshape(3, 4), "mask": np.ones(3, bool)},
+    arrays = kept.stored(
+        folder / "cache", "0" * 32, {"image": (0, 1)},
+        lambda: {"image": np.arange(1200.0).reshape(30, 40), "mask": np.ones(3, bool)},
     )  # fmt: skip
-    assert arrays["image"].sum() == 66
+    assert np.sum(arrays["image"]) == 1199 * 600
     assert arrays["mask"].all()
 
 
@@ -330,7 +330,7 @@ def prepare(run: str) -> Callable[[pathlib.Path], None]:
     """Returns a run by its name, and imports what it needs once for all of its processes."""
     sys.path.insert(0, os.fspath(ROOT / "tests" / "fakes"))
     importlib.import_module(
-        "noisyjax.data.volumes.store" if run == "files" else "noisyjax.studies.study"
+        "noisyjax.data.store.kept" if run == "files" else "noisyjax.studies.study"
     )
     return RUNS[run]
 

@@ -42,13 +42,6 @@ ARGUMENTS = {
         "labels_per_image": 1,
     },
     "data.patches.centre_of_mass": {"mask": MASK},
-    "data.patches.sample_corners": {
-        "key": KEY,
-        "foreground": MASK,
-        "size": (2, 2),
-        "count": 2,
-        "foreground_share": 1,
-    },
     "data.source.of_all": {"given": [IDS, IDS], "whose": RATER_MASK, "shape": (4, 4)},
     "data.volumes.preprocess.bounding_box": {"mask": MASK},
     "decisions.guarantees.dilations_to_cover": {"prediction": MASK, "truth": OTHER, "share": 1},
@@ -61,6 +54,7 @@ ARGUMENTS = {
     "fusion.patterns.check": FUSED,
     "fusion.patterns.ballots": FUSED | {"labels": LABELS.reshape(3, -1)},
     "fusion.patterns.encode_on_host": FUSED,
+    "fusion.patterns.of_image": FUSED,
     "fusion.pooled.staple": FUSED,
     "fusion.pooled.pooled_staple": {
         "labels": LABELS[None],

@@ -19,10 +19,10 @@ def _command(*arguments):
 
 
 def test_no_change_of_a_file_that_we_write_is_one_too_many_to_be_killed_at():
-    # At each of the thirty: five files that are opened, written, moved, and three folders.
+    # At each of the 32: five files that are opened, written, moved, and seven folders.
     told = _command("--run=files", "--kills=1000")
-    assert "files: 12, kills: 30, lost: 0" in told
-    assert "| cache/*.image.npy, unfinished | open, remove, write | 4 | 0 |" in told
+    assert "files: 14, kills: 32, lost: 0" in told
+    assert "image/c/0/0, unfinished | mkdir, open, rename, write | 5 | 0 |" in told
 
 
 def test_every_file_has_its_turn_before_one_has_another():

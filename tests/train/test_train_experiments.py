@@ -17,7 +17,6 @@ from noisyjax.data import sources
 from noisyjax.train import config_fields, experiments
 from noisyjax.train.workdir import checkpoints, config_and_summary
 
-
 pytestmark = pytest.mark.usefixtures("fakes")
 
 
@@ -409,11 +408,14 @@ def test_training_on_patches_of_the_images():
     options = {"size": (3, 4), "count": 2, "foreground_share": 0.5}
     changes = {"data.patches": ml_collections.ConfigDict(options)}
     experiment = experiments.build(train_fakes.config(**changes))
-    batch = experiment.example_batch()
-    after = jax.jit(experiment.transform)(batch, rng.root_key(0))
-    assert after["image"].shape == (2, 3, 4, 1)
-    assert after["labels"].shape == (2, 2, 3, 4)
-    np.testing.assert_array_equal(after["id"], np.repeat(batch["id"], 2))
+    assert experiment.example_batch()["image"].shape == (1, 3, 4, 1)
+    after = jax.jit(experiment.transform)(experiment.draw(np.array([4, 1]), 0), rng.root_key(0))
+    assert after["image"].shape == (4, 3, 4, 1)
+    assert after["labels"].shape == (4, 2, 3, 4)
+    ids = experiment.examples["train"].ids
+    np.testing.assert_array_equal(after["id"], np.repeat(ids[[4, 1]], 2))
+    with pytest.raises(ValueError, match=r"data.patches.size: expected one for each of 2 axes"):
+        experiments.build(train_fakes.config(**{"data.patches.size": (3, 4, 5)}))
     changes |= {"train.strategy": "adl"}
     with pytest.raises(ValueError, match=r"data.patches.count: .* expected 1, got 2"):
         experiments.build(train_fakes.config(**changes))

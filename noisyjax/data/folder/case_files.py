@@ -32,9 +32,15 @@ def prepare(
         ValueError that names the file.
 
     Returns:
-      ``image`` ``[*T, K]``, ``labels`` ``[G, *T]`` of those that there are, the truth first,
-      ``mask`` ``[1 + R]``, which of them these are, and ``grid``, of `preprocess.Grid`. A warning
-      names what of a label is too small for the new voxels.
+      ``image``: ``[*T, K]`` float32.
+      ``darkest``: of each channel, ``[K]``.
+      ``labels``: ``[G, *T]`` uint8 of those that there are, the truth first.
+      ``mask``: ``[1 + R]``, which of them these are.
+      ``foreground``: first index and end along each axis of what any of them marks, ``[n, 2]``.
+      ``grid``: of `preprocess.Grid`.
+      ``given``: the labels on the voxels of the file, ``[G, *F]``, where these are others.
+
+    A warning names what of a label is too small for the new voxels.
     """
     images = [read.volumes[path] for path in read.case.images]
     first = images[0]
@@ -54,7 +60,17 @@ def prepare(
         raise ValueError(f"{read.case.images[0]}: {error}") from error
     _warn_of_losses(whole, grid, filter(None, paths), layout.class_names)
     mask = np.array([path is not None for path in paths])
-    return {"image": image, "labels": labels, "mask": mask, "grid": grid.to_array()}
+    marked = (labels > 0).any(axis=0)
+    box = preprocess.bounding_box(marked) if marked.any() else ((0, 0),) * n
+    arrays = {
+        "image": image,
+        "darkest": image.min(axis=tuple(range(n))),
+        "labels": labels,
+        "mask": mask,
+        "foreground": np.array(box),
+        "grid": grid.to_array(),
+    }
+    return arrays if grid.is_files else {**arrays, "given": whole}
 
 
 def _warn_of_losses(
@@ -73,36 +89,81 @@ def _warn_of_losses(
             )
 
 
-def fit(image: Float[np.ndarray, "*T K"], size: Sequence[int]) -> Float[np.ndarray, "*S K"]:
+def fit(
+    image: Float[np.ndarray, "*T K"],
+    size: Sequence[int],
+    *,
+    darkest: Float[np.ndarray, "K"] | None = None,
+) -> Float[np.ndarray, "*S K"]:
     """Cuts an image ``[*T, K]`` to a size, or fills it up by the darkest value of each channel."""
-    darkest = image.min(axis=tuple(range(len(size))))
+    if darkest is None:
+        darkest = image.min(axis=tuple(range(len(size))))
     fitted = [
         preprocess.fit(image[..., k], size, fill=float(value)) for k, value in enumerate(darkest)
     ]
     return np.stack(fitted, axis=-1)
 
 
+def filled_up(
+    image: Float[np.ndarray, "*T K"],
+    window: Sequence[int],
+    *,
+    darkest: Float[np.ndarray, "K"] | None = None,
+) -> Float[np.ndarray, "*S K"]:
+    """Fills an image up to a window's size at least; `preprocess.unfit` takes it back."""
+    size = tuple(max(pair) for pair in zip(image.shape[:-1], window, strict=True))
+    return image if size == image.shape[:-1] else fit(image, size, darkest=darkest)
+
+
+def on_file(
+    values: Integer[np.ndarray, "*S"] | Float[np.ndarray, "*S"], grid: preprocess.Grid
+) -> Integer[np.ndarray, "*F"] | Float[np.ndarray, "*F"]:
+    """Brings what belongs to a prepared case, fitted or not, to the voxels of its file.
+
+    Class ids take the nearest voxel, numbers are interpolated. What had been cut away is 0. The
+    axes stay RAS.
+    """
+    if values.shape != grid.prepared:
+        values = preprocess.unfit(values, grid.prepared)
+    return (
+        values
+        if grid.is_files
+        else preprocess.restore(values, grid, linear=values.dtype.kind == "f")
+    )
+
+
+def probs_on_file(
+    probs: Float[np.ndarray, "*S L"], grid: preprocess.Grid
+) -> Float[np.ndarray, "*F L"]:
+    """Brings probabilities of classes to the voxels of the file, as `on_file`.
+
+    What had been cut away is background.
+    """
+    if grid.is_files and probs.shape[:-1] == grid.prepared:
+        return probs
+    whole = np.empty((*grid.shape, probs.shape[-1]), np.float32)
+    whole[..., 0] = 1
+    for label in range(1, probs.shape[-1]):
+        whole[..., label] = on_file(probs[..., label], grid)
+        whole[..., 0] -= whole[..., label]
+    return whole
+
+
 def write(
     path: str | pathlib.Path,
-    values: Integer[np.ndarray, "*S"] | Float[np.ndarray, "*S"],
+    values: Integer[np.ndarray, "*F"] | Float[np.ndarray, "*F"],
     *,
-    grid: Float[np.ndarray, "n 5"],
     like: str | pathlib.Path,
 ) -> None:
-    """Writes what was predicted of a fitted case on the voxels of its image, with its affine.
+    """Writes class ids, as uint8, or numbers, as float32, of the voxels of an image's file.
 
     Args:
       path: the file; its ending says the format.
-      values: class ids, written as uint8 of the nearest voxel, or numbers, as float32 interpolated
-        between voxels; ``[*S]``. What had been cut away is 0.
-      grid: of `prepare`.
-      like: a file of the image.
+      values: in RAS axes, ``[*F]``.
+      like: a file of the image, whose affine it gets.
 
     Raises:
       ValueError: if the format holds no such numbers.
     """
-    case_grid = preprocess.Grid.from_array(grid)
-    real = values.dtype.kind == "f"
-    values = preprocess.unfit(values.astype(np.float32 if real else np.uint8), case_grid.prepared)
-    restored = preprocess.restore(values, case_grid, linear=real)
-    read_write.write(path, read_write.from_ras(restored, like=read_write.peek(like)))
+    values = values.astype(np.float32 if values.dtype.kind == "f" else np.uint8)
+    read_write.write(path, read_write.from_ras(values, like=read_write.peek(like)))

@@ -10,8 +10,15 @@ from jaxtyping import Bool, Float, Integer
 
 from noisyjax import fusion
 from noisyjax.core import checks
+from noisyjax.fusion import patterns
 
 NAMES = tuple(fusion.FUSIONS)
+# Those that look at a voxel's votes alone, of counted patterns.
+_OF_PATTERNS = {
+    "staple": fusion.staple_of_patterns,
+    "simple": fusion.simple_of_patterns,
+    "jaccard_median": fusion.jaccard_median_of_patterns,
+}
 
 # Cases at once; one shape of chunk is one compilation.
 _CHUNK = 64
@@ -44,6 +51,29 @@ def map_cases(
 def by_name(name: str, *, num_classes: int) -> Callable[..., fusion.Fusion]:
     """Returns a fusion of `fusion.FUSIONS` for one case, ``f(labels [R, *S], rater_mask=[R])``."""
     return functools.partial(checks.lookup("fusion", name, fusion.FUSIONS), num_classes=num_classes)
+
+
+def targets_on_host(
+    name: str, num_classes: int
+) -> Callable[[Integer[np.ndarray, "B R *S"], Bool[np.ndarray, "B R"]], Float[Any, "B *S L"]]:
+    """Returns what fuses as `targets` does, by the patterns of the votes, which NumPy counts.
+
+    Nothing is compiled for the shape of a case. Where voxels with the same votes are not alike, it
+    is that of `targets`.
+    """
+    fuse = _OF_PATTERNS.get(name)
+    if fuse is None:
+        return targets(name, num_classes)
+
+    def one(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        # Of many raters a few may have labelled a case.
+        given, mask = (labels[mask], None) if mask.any() else (labels[:1], mask[:1])
+        codes = patterns.encode_on_host(given, num_classes, rater_mask=mask)
+        counted = patterns.tally([codes], num_raters=len(given), num_classes=num_classes)
+        probs = fuse(counted.votes, counted.counts, num_classes=num_classes).probs
+        return patterns.spread(np.asarray(probs, np.float32), counted, codes)
+
+    return lambda labels, masks: np.stack([one(*case) for case in zip(labels, masks, strict=True)])
 
 
 @functools.lru_cache(maxsize=8)

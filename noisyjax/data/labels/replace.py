@@ -66,6 +66,7 @@ def noise(
     kinds: Sequence[str],
     nested: bool = True,
     label_seed: int = -1,
+    own_sizes: bool = False,
 ) -> Noise:
     """Chooses the examples whose labels are replaced, and how (RAR-U-Net, section 2.4).
 
@@ -82,6 +83,7 @@ def noise(
         every share are drawn anew.
       label_seed: of what an example receives, so that it can be the same in runs with different
         seeds; -1 for the run's seed.
+      own_sizes: whether the examples have different sizes, so that each is drawn by itself.
     """
     _check(overlap=overlap, kinds=kinds, num_classes=num_classes)
     cases_key = rng.purpose_key(seed, "replaced_cases")
@@ -90,20 +92,26 @@ def noise(
     chosen = np.asarray(replacement.choose_cases(cases_key, ids, share=share))
     key = rng.purpose_key(seed if label_seed < 0 else label_seed, "replacement")
     one = _noisy(key, overlap=overlap, kinds=kinds, num_classes=num_classes)
-    return Noise(frozenset(ids[chosen].tolist()), _in_groups(one, ids[chosen], truths))
+    draw = _in_groups(one, ids[chosen], truths, 1 if own_sizes else 0)
+    return Noise(frozenset(ids[chosen].tolist()), draw)
 
 
 def _in_groups(
     one: Callable[[Array, Array], tuple[Array, Array]],
     chosen: Int[np.ndarray, "N"],
     truths: Callable[[np.ndarray], np.ndarray],
+    together: int,
 ) -> Callable[[int], tuple[np.ndarray, np.integer]]:
-    """Returns `Noise.draw`: always the same examples are drawn together, in one shape."""
+    """Returns `Noise.draw`: always the same examples are drawn together, in one shape.
+
+    `together` is how many, 0 for what their size allows.
+    """
     run, rows = jax.jit(jax.vmap(one)), {int(i): row for row, i in enumerate(chosen)}
 
     @functools.lru_cache(maxsize=1)
     def size() -> int:
-        return max(1, min(len(chosen), _CHUNK // math.prod(truths(chosen[:1]).shape)))
+        fit = together or _CHUNK // math.prod(truths(chosen[:1]).shape)
+        return max(1, min(len(chosen), fit))
 
     @functools.lru_cache(maxsize=2)
     def group(number: int) -> tuple[np.ndarray, np.ndarray]:

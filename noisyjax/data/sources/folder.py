@@ -1,27 +1,27 @@
 """A folder of one's own images and labels, in nnU-Net's raw layout with raters beside it.
 
 See `noisyjax.data.folder.nnunet_layout` for the layout, ``python -m noisyjax.cli.check_folder`` for
-what may be wrong with a folder. Every case is turned to RAS axes, normalised, resampled to one
-spacing and cut or filled up to one size around its middle.
+what may be wrong with a folder. Every case is turned to RAS axes, normalised and resampled to one
+spacing. It is cut or filled up to one size around its middle where whole images are learnt from;
+patches are drawn of cases that keep their sizes (`FolderExamples.at_own_sizes`).
 """
 
 import dataclasses
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Float, Integer
 
 from noisyjax.core import checks
 from noisyjax.data import source
-from noisyjax.data.folder import case_files, checker, division, nnunet_layout, problem_kinds
-from noisyjax.data.volumes import preprocess, read_write, store
+from noisyjax.data.folder import case_files, checker, division, nnunet_layout, prepared
+from noisyjax.data.store import chunked, kept
+from noisyjax.data.volumes import preprocess
 
 # Where labelsTr is all there is, it is what a network learns from as well.
 ONLY_RATER = "labels"
-
-_KEYS = ("image", "labels", "mask", "grid")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,184 +33,125 @@ class FolderExamples:
       layout: the folder's.
       prepared: of `case_files.prepare`, of a size T that differs from case to case. Or a text, what
         is wrong with a case that is kept to be left out.
-      size: S, of every example.
+      size: S, of every example; None for its own.
       spacing: of every example, in mm.
-      options: how cases were prepared, see `case_files.prepare`.
+      how: cases were prepared.
       contents: of the files as they are, whatever is made of them.
+      size_is_given: whether somebody asked for this size.
     """
 
     cases: tuple[nnunet_layout.Case, ...]
     layout: nnunet_layout.Layout
-    prepared: tuple[dict[str, np.ndarray] | str, ...]
-    size: tuple[int, ...]
+    prepared: tuple[kept.Arrays | str, ...]
+    size: tuple[int, ...] | None
     spacing: tuple[float, ...]
-    options: Mapping[str, Any]
+    how: prepared.How
     contents: tuple[source.Content, ...]
+    size_is_given: bool = False
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, index: int) -> source.Example:
         """Returns one example; the image is filled up by its darkest value."""
-        arrays = self.prepared[index]
-        if isinstance(arrays, str):
-            raise ValueError(arrays)
-        image = case_files.fit(arrays["image"], self.size)
-        mask = np.array(arrays["mask"])
-        given = [preprocess.fit(label, self.size) for label in arrays["labels"]]
-        labels = source.of_all(given, mask, shape=self.size)
+        arrays = self._arrays(index)
+        image = np.asarray(arrays["image"])
+        given = np.asarray(arrays["labels"])
+        size = self.size or image.shape[:-1]
+        if self.size:
+            image = case_files.fit(image, size, darkest=arrays["darkest"])
+            given = [preprocess.fit(label, size) for label in given]
+        labels, mask = source.of_all(given, arrays["mask"], shape=size), arrays["mask"]
         example = {"image": image, "id": np.int32(index)}
         if self.layout.has_truth:
             example["truth"] = labels[0]
-        if not self.layout.truth_trains:
-            return {**example, "labels": labels[1:], "rater_mask": mask[1:]}
-        # The truth as one rater more, where there is no other.
-        example["labels"] = np.concatenate([labels[1:], labels[:1]])
-        example["rater_mask"] = np.append(mask[1:], mask[0] and not mask[1:].any())
-        return example
+        return example | self._of_raters(labels, mask)
 
-    def content(self, index: int) -> source.Content:
-        """Returns the digests of a case's files."""
-        return self.contents[index]
+    def _of_raters(
+        self, labels: Integer[np.ndarray, "Q *S"], mask: Bool[np.ndarray, "Q"]
+    ) -> source.Example:
+        """Returns the raters' labels: the truth as one rater more, where there is no other."""
+        if not self.layout.truth_trains:
+            return {"labels": labels[1:], "rater_mask": mask[1:]}
+        own = np.append(mask[1:], mask[0] and not mask[1:].any())
+        return {"labels": np.concatenate([labels[1:], labels[:1]]), "rater_mask": own}
+
+    def _arrays(self, index: int) -> kept.Arrays:
+        arrays = self.prepared[index]
+        if isinstance(arrays, str):
+            raise ValueError(arrays)
+        return arrays
+
+    def image(self, index: int) -> Float[np.ndarray, "*T K"] | chunked.Chunked:
+        """Returns an image at its own size, which is on the disk if it is kept there."""
+        return self._arrays(index)["image"]
+
+    def darkest(self, index: int) -> Float[np.ndarray, "K"]:
+        """Returns what an image is filled up with."""
+        return self._arrays(index)["darkest"]
+
+    def at_own_sizes(self) -> "FolderExamples":
+        """Returns the examples at the sizes that they have, unless one for all was given."""
+        return self if self.size_is_given else dataclasses.replace(self, size=None)
 
     def write(
         self, index: int, labels: Integer[np.ndarray, "*S"], path: str | pathlib.Path
     ) -> None:
         """Writes a segmentation ``[*S]`` of an example on the voxels of its image, with its affine.
 
-        The ending of the path says the format. A shape that is not the examples' raises ValueError.
+        The ending of the path says the format. A shape that is not the example's raises ValueError.
         """
-        checks.shape("labels", labels, self.size, like="the examples")
-        like = self.cases[index].images[0]
-        case_files.write(path, labels, grid=self.prepared[index]["grid"], like=like)
+        grid = self.grid(index)
+        checks.shape("labels", labels, self.size or grid.prepared, like="the examples")
+        values = case_files.on_file(labels.astype(np.uint8), grid)
+        case_files.write(path, values, like=self.cases[index].images[0])
 
+    @property
+    def on_other_voxels(self) -> bool:
+        """Whether the voxels of an example are others than those of its file."""
+        usable = [arrays for arrays in self.prepared if not isinstance(arrays, str)]
+        grids = [preprocess.Grid.from_array(arrays["grid"]) for arrays in usable]
+        return any(not grid.is_files or self.size not in (None, grid.shape) for grid in grids)
 
-def _fatal(problems: Sequence[problem_kinds.Problem]) -> list[problem_kinds.Problem]:
-    return [problem for problem in problems if problem.kind not in problem_kinds.HARMLESS]
+    @property
+    def cache(self) -> str:
+        """The folder that keeps the examples, "" for memory."""
+        return self.how.cache
 
+    def grid(self, index: int) -> preprocess.Grid:
+        """Returns how an example lies in its file."""
+        return preprocess.Grid.from_array(self._arrays(index)["grid"])
 
-def _refuse(root: str | pathlib.Path, problems: Sequence[problem_kinds.Problem]) -> None:
-    """Raises for what a folder cannot be trained on."""
-    fatal = _fatal(problems)
-    if fatal:
-        listed = "\n  ".join(str(problem) for problem in fatal[:5])
-        more = f"\n  and {len(fatal) - 5} more" if len(fatal) > 5 else ""
-        raise ValueError(
-            f"{root}: expected a folder without problems, got\n  {listed}{more}\n"
-            f"All of them: python -m noisyjax.cli.check_folder --root={root}"
-        )
+    def on_file(self, index: int) -> source.Example:
+        """Returns what the files of an example hold, on their voxels: ``truth`` and ``labels``.
 
+        They are absent where an example has none; ``rater_mask`` tells whose labels these are.
+        """
+        arrays = self._arrays(index)
+        grid, mask = self.grid(index), arrays["mask"]
+        given = np.asarray(arrays["labels" if grid.is_files else "given"])
+        labels = source.of_all(given, mask, shape=grid.shape)
+        example = {"truth": labels[0]} if self.layout.has_truth and mask[0] else {}
+        return example | self._of_raters(labels, mask)
 
-def _prepare(
-    case: nnunet_layout.Case,
-    layout: nnunet_layout.Layout,
-    to: tuple[float, ...],
-    options: dict[str, Any],
-    cache: str,
-    tolerance: float | int,
-    *,
-    digests: Mapping[pathlib.Path, str],
-) -> dict[str, np.ndarray]:
-    """Reads, checks and prepares one case, or takes it from the folder of prepared ones."""
-
-    def make() -> dict[str, np.ndarray]:
-        read = checker.read_case(case, layout, tolerance=tolerance)
-        _refuse(layout.root, read.problems)
-        return case_files.prepare(read, layout, to=to, options=options)
-
-    if not (cache and digests):
-        return make()
-    made_by = {
-        **options,
-        "version": preprocess.VERSION,
-        "tolerance": float(tolerance),
-        "spacing": to,
-        "classes": len(layout.class_names),
-        "channels": len(case.images),
-        "truth": case.truth is not None,
-        "raters": layout.rater_names,
-        "own": sorted(case.raters),
-    }
-    return store.stored(cache, store.digest(digests.values(), made_by), _KEYS, make)
-
-
-def _digests(case: nnunet_layout.Case) -> dict[pathlib.Path, str]:
-    """Returns the digest of each file, none at all if one cannot be read."""
-    paths = [*case.paths, *filter(None, map(case.sidecar, case.paths))]
-    try:
-        return {path: store.of_file(path) for path in paths}
-    except OSError:
-        # Whoever reads the case says it better.
-        return {}
-
-
-def _content(case: nnunet_layout.Case, digests: Mapping[pathlib.Path, str]) -> source.Content:
-    """Returns what a case holds, by the digests of its files."""
-    if not digests:
-        return source.Content("", "")
-
-    def of(files: Mapping[str, pathlib.Path]) -> str:
-        parts = {name: digests[path] for name, path in files.items()}
-        beside = {f"{name}, beside it": case.sidecar(path) for name, path in files.items()}
-        parts |= {name: digests[path] for name, path in beside.items() if path}
-        return source.digest(parts)
-
-    labels = {f"rater {name}": path for name, path in case.raters.items()}
-    truth = {} if case.truth is None else {"truth": case.truth}
-    images = {f"channel {i}": path for i, path in enumerate(case.images)}
-    return source.Content(of(images), of(labels | truth))
-
-
-def _prepare_all(
-    layout: nnunet_layout.Layout,
-    errors: Mapping[str, str],
-    *how: Any,
-    skip_damaged: bool,
-) -> tuple[tuple[dict[str, np.ndarray] | str, ...], tuple[source.Content, ...]]:
-    """Returns each prepared case, or what is wrong with it if damaged ones are to be skipped.
-
-    And what the files hold, which are read for it once more just before.
-    """
-    prepared, contents = [], []
-    for case in layout.cases:
-        digests = _digests(case)
-        contents.append(_content(case, digests))
-        try:
-            prepared.append(errors.get(case.name) or _prepare(case, layout, *how, digests=digests))
-        except (OSError, ValueError) as error:
-            if not skip_damaged:
-                raise
-            prepared.append(str(error))
-    return tuple(prepared), tuple(contents)
-
-
-def _peek(case: nnunet_layout.Case, layout: nnunet_layout.Layout) -> read_write.Volume:
-    """Reads the header of a case's first channel."""
-    path = case.images[0]
-    sidecar = case.sidecar(path)
-    try:
-        return read_write.to_ras(read_write.peek(path, sidecar=sidecar))
-    except read_write.UnreadableError as error:
-        path = sidecar if error.fault == "sidecar" else path
-        file = path.relative_to(layout.root).as_posix()
-        got = str(error).removeprefix(f"{path}: ")
-        _refuse(layout.root, [problem_kinds.problem(error.fault, file=file, got=got)])
-        raise
+    def content(self, index: int) -> source.Content:
+        """Returns the digests of a case's files."""
+        return self.contents[index]
 
 
 def _damaged(layout: nnunet_layout.Layout) -> dict[str, str]:
     """Returns the cases that cannot be used, as far as names and headers tell, and why."""
     cases = {case.name: case for case in layout.cases}
     errors, rest = {}, []
-    for problem in _fatal(layout.problems):
+    for problem in prepared.fatal(layout.problems):
         if problem.case in cases:
             errors.setdefault(problem.case, str(problem))
         else:
             rest.append(problem)
-    _refuse(layout.root, rest)
+    prepared.refuse(layout.root, rest)
     for name, case in cases.items():
         try:
-            _peek(case, layout)
+            prepared.peek(case, layout)
         except (OSError, ValueError) as error:
             errors.setdefault(name, str(error))
     return errors
@@ -234,31 +175,31 @@ def _common_spacing(
     if len(spacing):
         return tuple(float(extent) for extent in spacing)
     cases = [case for case in layout.cases if case.name not in damaged]
-    headers = [_peek(case, layout) for case in cases]
+    headers = [prepared.peek(case, layout) for case in cases]
     facts = [(case, v.num_axes, 1, v.spacing) for case, v in zip(cases, headers, strict=True)]
-    _refuse(layout.root, list(checker.across(facts)))
+    prepared.refuse(layout.root, list(checker.across(facts)))
     # Rounded, for headers in float32 have a spacing of 0.99999994.
     return tuple(round(float(s), 5) for s in np.median([v.spacing for v in headers], axis=0))
 
 
 def _common_size(
     layout: nnunet_layout.Layout,
-    prepared: Sequence[dict[str, np.ndarray] | str],
+    arrays_of: Sequence[kept.Arrays | str],
     spacing: tuple[float, ...],
     size: Sequence[int],
 ) -> tuple[int, ...]:
     """Returns the size of all examples: the one that is given, or the largest along each axis."""
-    pairs = zip(layout.cases, prepared, strict=True)
+    pairs = zip(layout.cases, arrays_of, strict=True)
     usable = [
         (case, arrays["image"].shape) for case, arrays in pairs if not isinstance(arrays, str)
     ]
     if not usable:
         raise ValueError(
-            f"{layout.root}: expected a case that can be used, got none: {prepared[0]}"
+            f"{layout.root}: expected a case that can be used, got none: {arrays_of[0]}"
         )
     if len({(len(shape), shape[-1]) for _, shape in usable}) > 1:
         facts = [(case, len(shape) - 1, shape[-1], spacing) for case, shape in usable]
-        _refuse(layout.root, list(checker.across(facts)))
+        prepared.refuse(layout.root, list(checker.across(facts)))
     shapes = [shape for _, shape in usable]
     axes = len(shapes[0]) - 1
     if len(size) not in (0, axes):
@@ -266,6 +207,30 @@ def _common_size(
     for extent in size:
         checks.positive("size", extent)
     return tuple(int(n) for n in size) or tuple(int(n) for n in np.max(shapes, axis=0)[:-1])
+
+
+def _warn_of_cuts(
+    layout: nnunet_layout.Layout,
+    arrays_of: Sequence[kept.Arrays | str],
+    size: tuple[int, ...],
+) -> None:
+    """Says of which cases a part of the foreground lies outside of the common size."""
+    cut = []
+    for case, arrays in zip(layout.cases, arrays_of, strict=True):
+        if isinstance(arrays, str):
+            continue
+        starts = [(n - wanted) // 2 for n, wanted in zip(arrays["image"].shape, size)]
+        first, end = arrays["foreground"].T
+        if (end > first).all() and ((first < starts).any() or (end > np.add(starts, size)).any()):
+            cut.append(case.name)
+    if cut:
+        names = ", ".join(cut[:5]) + (f" and {len(cut) - 5} more" if len(cut) > 5 else "")
+        warnings.warn(
+            f"size: {size} cuts off a part of what is labelled in {len(cut)} of "
+            f"{len(layout.cases)} cases: {names}; it is not learnt; choose a larger size, or draw "
+            "patches of whole cases (data.patches.size)",
+            stacklevel=3,
+        )
 
 
 def load(
@@ -298,9 +263,9 @@ def load(
       box: what each case is cut to before it is fitted to the size: "" for nothing, ``"bright"`` or
         ``"labels"``, as in `preprocess.prepare`.
       margin: voxels around the box.
-      cache: a folder for the prepared cases, which are then mapped from the disk and made only
-        once; "" to keep them in memory. Its files are named by the content of what they are made
-        from and by these options; one that has changed since is made anew.
+      cache: a folder for the prepared cases, which are made only once and read in parts; "" for
+        memory, or where they take more than 1 GiB for ``noisyjax/cases`` in the user's cache. Cases
+        are named by the content of what they are made from and by these options.
       seed: of the division.
       fractions: of training, validation and test, where there is no labelsTs; else the cases of
         imagesTs test and the share of the test trains. Where dataset.json names patients, these are
@@ -325,11 +290,9 @@ def load(
     checks.positive("grid_tolerance", grid_tolerance, or_zero=True)
     layout = nnunet_layout.read(root)
     _check_classes(layout)
-    damaged: dict[str, str] = {}
-    if skip_damaged:
-        damaged = _damaged(layout)
-    else:
-        _refuse(root, layout.problems)
+    damaged = _damaged(layout) if skip_damaged else {}
+    if not skip_damaged:
+        prepared.refuse(root, layout.problems)
     to = _common_spacing(layout, spacing, damaged)
     options = {
         "normalisation": normalise,
@@ -338,10 +301,14 @@ def load(
         "box": box,
         "margin": margin,
     }
-    how = (to, options, cache, grid_tolerance)
-    prepared, contents = _prepare_all(layout, damaged, *how, skip_damaged=skip_damaged)
-    size = _common_size(layout, prepared, to, size)
-    examples = FolderExamples(layout.cases, layout, prepared, size, to, options, contents)
+    how = prepared.How(to, options, cache, grid_tolerance)
+    how = how._replace(cache=prepared.cache_folder(layout, how))
+    arrays_of, contents = prepared.all_cases(layout, damaged, how, skip_damaged=skip_damaged)
+    common = _common_size(layout, arrays_of, to, size)
+    _warn_of_cuts(layout, arrays_of, common)
+    examples = FolderExamples(
+        layout.cases, layout, arrays_of, common, to, how, contents, size_is_given=len(size) > 0
+    )
     patients = division.patients(layout)
     return source.Source(
         name="folder",

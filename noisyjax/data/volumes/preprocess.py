@@ -27,7 +27,7 @@ _MOST_TIMES = 1000
 _LARGE = 2**26
 
 # Counts up when what `prepare` returns changes, so that no older cache is read.
-VERSION = 2
+VERSION = 3
 
 
 def resampled_shape(
@@ -264,6 +264,11 @@ class Grid:
     def prepared(self) -> tuple[int, ...]:
         """The shape of the prepared case."""
         return tuple(end - start for start, end in self.box)
+
+    @property
+    def is_files(self) -> bool:
+        """Whether the voxels of the prepared case are those of its file."""
+        return self.to == self.spacing and self.prepared == self.shape
 
 
 def prepare(

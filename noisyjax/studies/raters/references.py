@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Integer
 from noisyjax import fusion, losses, train
 from noisyjax.core import checks
 from noisyjax.data import pipeline, source
-from noisyjax.data.labels import assemble, frozen, fuse
+from noisyjax.data.labels import assemble, frozen, fuse, labelled
 from noisyjax.metrics import confusion
 
 ESTIMATES = ("network", "posterior")
@@ -36,7 +36,7 @@ class Reference(NamedTuple):
 
     title: str
     estimate: str
-    examples: assemble.Labelled
+    examples: labelled.Labelled
     names: tuple[str, ...]
     truth: Integer[np.ndarray, "N *S"]
     cms: Float[np.ndarray, "R L L"] | None
@@ -154,26 +154,26 @@ def from_source(
     return Reference(whose, words[by], examples, names, truth, cms, persistent)
 
 
-def _known(examples: assemble.Labelled, num_classes: int):
+def _known(examples: labelled.Labelled, num_classes: int):
     del num_classes
     return source.take(examples, np.arange(len(examples)))["truth"], None
 
 
-def _majority(examples: assemble.Labelled, num_classes: int):
+def _majority(examples: labelled.Labelled, num_classes: int):
     def one(case: dict[str, Array]) -> Array:
         return fusion.majority(case["labels"], num_classes, rater_mask=case["rater_mask"])
 
     return _map_cases(one, examples), None
 
 
-def _staple(examples: assemble.Labelled, num_classes: int):
+def _staple(examples: labelled.Labelled, num_classes: int):
     given = _given(examples, np.arange(len(examples)))
     labels, mask = jnp.asarray(given["labels"]), jnp.asarray(given["rater_mask"])
     fused = fusion.pooled_staple(labels, num_classes, rater_mask=mask)
     return np.asarray(fused.probs.argmax(axis=-1)), np.asarray(fused.cms)
 
 
-def _spatial_staple(examples: assemble.Labelled, num_classes: int):
+def _spatial_staple(examples: labelled.Labelled, num_classes: int):
     def one(case: dict[str, Array]):
         mask = case["rater_mask"]
         fused = fusion.spatial_staple(case["labels"], num_classes, rater_mask=mask)
@@ -195,10 +195,10 @@ _FUSED: dict[str, Callable[..., Any]] = {
 }
 
 
-def _given(examples: assemble.Labelled, indices: np.ndarray) -> dict[str, np.ndarray]:
+def _given(examples: labelled.Labelled, indices: np.ndarray) -> dict[str, np.ndarray]:
     batch = examples.take(indices)
     return {name: batch[name] for name in ("labels", "rater_mask")}
 
 
-def _map_cases(f: Callable[[dict[str, Array]], Any], examples: assemble.Labelled) -> Any:
+def _map_cases(f: Callable[[dict[str, Array]], Any], examples: labelled.Labelled) -> Any:
     return fuse.map_cases(f, lambda indices: _given(examples, indices), len(examples))

@@ -4,7 +4,9 @@ At the end of a run whose method assesses annotations, ``quality.csv`` lists eve
 the one to look at again first.
 """
 
+import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,10 +16,11 @@ from absl import logging
 from jaxtyping import Integer
 
 from noisyjax.core import files
+from noisyjax.methods import sliding_window
 from noisyjax.metrics import confusion, overlap
 from noisyjax.train import experiments, runs, train_state
 from noisyjax.train.devices import distributed, parallelism
-from noisyjax.train.evaluation import map_examples
+from noisyjax.train.evaluation import known_truth, map_examples
 
 QUALITY_FILE = "quality.csv"
 SCORES = ("confidence", "agreement", "quality")
@@ -112,6 +115,9 @@ def _measure(
             values["dice"] = jax.vmap(dice)(batch["labels"], batch[_KNOWN], batch["rater_mask"])
         return values
 
+    if experiment.data.own_sizes:
+        return _measure_tiles(experiment, parallel, variables, parallel.map(assess))
+
     def with_truth(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         known = truths(experiment, batch)
         return {} if known is None else {_KNOWN: known}
@@ -123,3 +129,31 @@ def _measure(
         batch_size=batch_size,
         extend=with_truth,
     )
+
+
+def _measure_tiles(
+    experiment: experiments.Experiment,
+    parallel: parallelism.Parallel,
+    variables: Any,
+    assess: Callable[..., dict[str, jax.Array]],
+) -> dict[str, np.ndarray]:
+    """Assesses cases that differ in size tile by tile, of the size of a patch; means over them."""
+    examples, size = experiment.examples["train"], experiment.pieces.size
+    variables, num_classes = parallel.localise(variables), experiment.data.num_classes
+    own, rows = np.arange(jax.process_index(), len(examples), jax.process_count()), []
+    for index in map(int, own if len(own) else [0]):
+        sides = zip(examples.extent(index), size, strict=True)
+        starts = [sliding_window.layout(max(pair), pair[1], overlap=0).starts for pair in sides]
+        scores = []
+        for corner in itertools.product(*starts):
+            tile = {n: a[None] for n, a in examples.part(index, corner, size).items()}
+            scores.append(jax.device_get(assess(variables, tile)))
+        rows.append({name: np.mean([one[name][0] for one in scores]) for name in SCORES})
+        truth = examples.truths(np.array([index]))
+        if truth is not None:
+            whole = examples[index]
+            given = whole["labels"][whole["rater_mask"]]
+            each = [known_truth.dice(one, truth[0], num_classes).mean() for one in given]
+            rows[-1]["dice"] = np.mean(each) if each else np.nan
+    values = {name: np.array([row[name] for row in rows])[: len(own)] for name in rows[0]}
+    return distributed.gather(values, own)

@@ -17,11 +17,18 @@ from absl import logging
 from jaxtyping import Float
 
 from noisyjax.core import files
+from noisyjax.data import source
 from noisyjax.methods import base
 from noisyjax.metrics import confusion, tabulate
 from noisyjax.train import experiments
 from noisyjax.train.devices import distributed, parallelism
-from noisyjax.train.evaluation import case_metrics, known_truth, map_examples, surfaces
+from noisyjax.train.evaluation import (
+    case_metrics,
+    known_truth,
+    map_examples,
+    own_voxels,
+    surfaces,
+)
 
 
 class Evaluation(NamedTuple):
@@ -67,6 +74,7 @@ def build(
     decisions: Sequence[str] = ("argmax",),
     surface: bool = False,
     tolerance: float | int = 1.0,
+    overlap: float | int = 0.5,
 ) -> Callable[[Any, str], Evaluation]:
     """Returns ``f(variables, split) -> Evaluation``, compiled once for all splits.
 
@@ -76,6 +84,7 @@ def build(
       surface: whether the test split is also measured by the metrics with
         `case_metrics.Metric.surface`; not the others, which are evaluated again and again.
       tolerance: the distance that NSD allows, in mm.
+      overlap: of windows, where cases are judged on the voxels of their files.
     """
     data, raters = experiment.data, experiment.rater_names
     options = {"num_classes": data.num_classes, "decisions": tuple(decisions)}
@@ -96,9 +105,13 @@ def build(
             raise ValueError(f"split: expected one of {known}, got {split!r}")
         examples = experiment.examples[split]
         variables = parallel.localise(variables)
-        if surface and split == "test" and examples.has_truth:
-            options = {"batch_size": size, "finish": finish}
-            values = map_examples.collect(measure_surfaces, variables, examples, **options)
+        if source.judged_on_files(data):
+            how = {"overlap": overlap, "batch_size": batch_size, "tolerance": tolerance}
+            how["surface"] = surface and split == "test"
+            values = own_voxels.collect(experiment, parallel, variables, split, **how, **options)
+        elif surface and split == "test" and examples.has_truth:
+            how = {"batch_size": size, "finish": finish}
+            values = map_examples.collect(measure_surfaces, variables, examples, **how)
         else:
             values = map_examples.collect(measure, variables, examples, batch_size=size)
         values = known_truth.of_known(values, examples.truth_mask)

@@ -9,6 +9,7 @@ import numpy as np
 from noisyjax.data.labels import fuse
 from noisyjax.metrics import confusion, overlap
 from noisyjax.train import experiments, runs, train_state
+from noisyjax.train.evaluation import known_truth
 
 # Enough cases; a large data set is not fused a second time.
 _MAX_CASES = 1024
@@ -28,12 +29,15 @@ def measure(experiment: experiments.Experiment) -> dict[str, float]:
     Returns:
       "fused_dice", the mean over cases and classes of the foreground, and "fused_cm_rmse" (see
       `metrics.confusion.true_column_error`), of the raters whose labels were used; empty if the
-      method trains on no fused labels or the truth is not known.
+      method trains on no fused labels or the truth is not known. Of cases that differ in size the
+      first alone.
     """
     name, train = experiment.method.target, experiment.examples["train"]
     if not name or not train.truth_is_known:
         return {}
     num_classes = experiment.data.num_classes
+    if experiment.data.own_sizes:
+        return {"fused_dice": _dice_of_targets(experiment)}
     fuse_case = fuse.by_name(name, num_classes=num_classes)
 
     def one(case: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -53,3 +57,13 @@ def measure(experiment: experiments.Experiment) -> dict[str, float]:
     values = fuse.map_cases(one, take, min(len(train), _MAX_CASES))
     pooled = values["error"].sum(dtype=np.float64) / values["count"].sum(dtype=np.float64)
     return {"fused_dice": float(values["dice"].mean()), "fused_cm_rmse": math.sqrt(pooled)}
+
+
+def _dice_of_targets(experiment: experiments.Experiment) -> float:
+    train, num_classes = experiment.examples["train"], experiment.data.num_classes
+    means = []
+    for index in range(min(len(train), _MAX_CASES)):
+        fused = train[index]["target"].argmax(axis=-1)
+        truth = train.truths(np.array([index]))[0]
+        means.append(known_truth.dice(fused, truth, num_classes).mean())
+    return float(np.mean(means))

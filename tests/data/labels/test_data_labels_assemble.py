@@ -183,7 +183,7 @@ def test_of_many_raters_the_labels_that_they_gave_are_kept():
     data = _source(shape=(8, 8), raters=tuple(f"rater-{r}" for r in range(50)), masks=masks)
     # Of each image five labels of 64 voxels, and two masks of fifty raters: 420 bytes.
     kept = cache.Cache(10 * 420)
-    labelled = _annotate(data, np.arange(10), panel=None, include_truth=False, kept=kept)
+    labelled = _annotate(data, np.arange(10), panel=None, include_truth=False, kept_in=kept)
     assert not kept.overflowed
     assert kept.get((id(labelled.ids), 3)) is not None
     given = np.where(masks[..., None, None], data.examples.labels, 0)
@@ -265,7 +265,7 @@ def test_an_image_of_another_shape_is_named():
     examples = [data.examples[i] for i in range(10)]
     examples[8] = {**examples[8], "image": np.zeros((5, 4, 1), np.float32)}
     object.__setattr__(data, "examples", examples)
-    with pytest.raises(ValueError, match=r"case-8: image: expected shape \(4, 5, 1\)"):
+    with pytest.raises(ValueError, match=r"case-8: image: expected shape \[4, 5, 1\]"):
         _annotate(data, np.arange(10), chunk=4)
 
 

@@ -185,8 +185,7 @@ def test_of_many_raters_the_labels_that_they_gave_are_read_and_kept(tmp_path):
             read_write.read(root / f"ratersTr/{names[i + 4]}/case_{i:02d}.png")
         )
         np.testing.assert_array_equal(example["labels"][i + 4], given.array)
-    kept = [np.load(path) for path in (tmp_path / "cache").glob("*.labels.npy")]
-    assert [each.shape for each in kept] == [(10, 8, 9)] * 4
+    assert [arrays["labels"].shape for arrays in data.examples.prepared] == [(10, 8, 9)] * 4
 
 
 def test_the_class_ignore_is_not_learnt(tmp_path):
@@ -212,7 +211,9 @@ def test_cases_of_other_sizes_and_spacings_come_to_one(tmp_path):
     np.testing.assert_array_equal(example["image"][0], example["image"].min())
     np.testing.assert_array_equal(example["image"][1], example["image"][1].clip(pixels.min()))
     assert example["truth"].sum() == 6 * 6 * 6
-    finer = sources.load("folder", root=str(tmp_path), spacing=(0.5, 1.5, 2), size=(20, 4, 6))
+    options = {"spacing": (0.5, 1.5, 2), "size": (20, 4, 6)}
+    with pytest.warns(UserWarning, match=r"cuts off .* in 2 of 4 cases: case_01"):
+        finer = sources.load("folder", root=str(tmp_path), **options)
     assert finer.spacing == (0.5, 1.5, 2.0)
     assert finer.examples[0]["image"].shape == (20, 4, 6, 1)
     assert finer.examples[3]["truth"].sum() == 12 * 4 * 6

@@ -1,0 +1,1 @@
+"""Prepared cases on the disk, of which parts are read alone."""
