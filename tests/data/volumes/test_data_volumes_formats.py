@@ -192,6 +192,17 @@ def test_a_png_of_other_rows_than_it_says_is_not_filled_up(tmp_path, bits, inter
                 read_write.read(path)
 
 
+def test_numbered_colours_without_a_palette_are_refused(tmp_path):
+    path, content = (
+        tmp_path / "a.png",
+        picture_files.png(np.arange(20, dtype=np.uint8).reshape(4, 5)),
+    )
+    header = content[16:25] + b"\x03" + content[26:29]
+    path.write_bytes(content[:8] + picture_files.chunk(b"IHDR", header) + content[33:])
+    with pytest.raises(read_write.UnreadableError, match="numbered, and it has no palette"):
+        read_write.read(path)
+
+
 @pytest.mark.parametrize("true", [b"1e+30", b"t"])
 def test_voxels_that_are_said_to_be_deflated_and_are_not_are_refused(tmp_path, true):
     path = tmp_path / "a.mha"

@@ -9,6 +9,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BLOCK = 2**20
 # Colour type to the numbers of a pixel.
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_NUMBERED = 3
 # First row and column, and steps, of the passes of an interlaced one.
 _PASSES = (
     (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
@@ -29,6 +30,8 @@ def damage(path: str) -> str:
     and not kept.
     """
     pixels, unpacked, whole, last = zlib.decompressobj(), 0, 0, b""
+    # Pillow takes grey values for the colours that are not there.
+    lacking = False
     try:
         with open(path, "rb") as file:
             if file.read(8) != _SIGNATURE:
@@ -37,7 +40,9 @@ def damage(path: str) -> str:
                 length, last = struct.unpack(">I4s", file.read(8))
                 for block in _verified(file, last, length):
                     if last == b"IHDR":
-                        whole = _whole(block)
+                        whole, lacking = _whole(block), block[9] == _NUMBERED
+                    elif last == b"PLTE":
+                        lacking = False
                     elif last == b"IDAT":
                         unpacked += _unpacked(pixels, block)
                         if unpacked > whole:
@@ -46,6 +51,8 @@ def damage(path: str) -> str:
         return f"it ends within the chunk {_shown(last)}"
     except (ValueError, zlib.error) as error:
         return str(error)
+    if lacking:
+        return "its colours are numbered, and it has no palette"
     return "" if pixels.eof and unpacked == whole else "its pixels end too early"
 
 
