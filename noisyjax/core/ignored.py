@@ -7,7 +7,7 @@ and soft targets ``[*S, L]`` they are zeros.
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from noisyjax.core import checks
 
@@ -47,6 +47,17 @@ def counting_targets(
         return jnp.ones(targets.shape[:-1], bool) if where is None else where
     given = jnp.any(targets != 0, axis=-1)
     return given if where is None else given & where
+
+
+def argmax(probs: Float[Array | np.ndarray, "*S L"]) -> Int[Array | np.ndarray, "*S"]:
+    """Returns the most probable class, `IGNORE` where all probabilities are zeros, int32.
+
+    >>> argmax(jnp.array([[0.25, 0.75], [0.0, 0.0]])).tolist()
+    [1, 255]
+    """
+    host = np if isinstance(probs, np.ndarray) else jnp
+    ids = host.where((probs != 0).any(axis=-1), probs.argmax(axis=-1), IGNORE)
+    return ids.astype(np.int32)
 
 
 def given(

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Key, Num, Shaped
 
-from noisyjax.core import blur, rng, warp
+from noisyjax.core import blur, ignored, rng, warp
 
 Transform = Callable[[Array, dict[str, Array]], dict[str, Array]]
 
@@ -268,14 +268,17 @@ def build(options: Mapping[str, Any]) -> Transform | None:
 def _to_maps(example: dict[str, Array]) -> dict[str, Array]:
     """Returns everything that moves with the labels as maps ``[M, *S]`` of one dtype.
 
-    Of a fused target the probabilities of the foreground: what comes in from outside has none.
+    Of a fused target the probabilities of the foreground: what comes in from outside has none, and
+    what is left out has -1.
     """
     maps = {"labels": example["labels"]}
     if "truth" in example:
         maps["truth"] = example["truth"][None].astype(maps["labels"].dtype)
     if "target" in example:
         maps = {name: array.astype(jnp.float32) for name, array in maps.items()}
-        maps["target"] = jnp.moveaxis(example["target"][..., 1:], -1, 0)
+        target = example["target"]
+        known = ignored.counting_targets(target)[..., None]
+        maps["target"] = jnp.moveaxis(jnp.where(known, target[..., 1:], -1.0), -1, 0)
     return maps
 
 
@@ -284,8 +287,10 @@ def _from_maps(maps: dict[str, Array], example: dict[str, Array]) -> dict[str, A
     if "truth" in maps:
         fields["truth"] = maps["truth"][0].astype(example["truth"].dtype)
     if "target" in maps:
-        background = 1 - maps["target"].sum(axis=0, keepdims=True)
-        fields["target"] = jnp.moveaxis(jnp.concatenate([background, maps["target"]]), 0, -1)
+        foreground = maps["target"]
+        target = jnp.concatenate([1 - foreground.sum(axis=0, keepdims=True), foreground])
+        target = jnp.where(foreground[:1] < 0, 0.0, target)
+        fields["target"] = jnp.moveaxis(target, 0, -1)
     return fields
 
 

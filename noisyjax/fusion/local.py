@@ -54,7 +54,7 @@ def spatial_staple(
     votes of the voxels in dispute. Where a class has no mass in the window its column is that of
     the whole image, and where it has none there either, that of a perfect rater. Unanimous, empty
     and full labels, and those of a single rater, are returned as they are, with perfect raters;
-    voxels without any vote get 1/L each. A missing rater is no factor; its matrix is the identity.
+    voxels without any vote get zeros. A missing rater is no factor; its matrix is the identity.
 
     Mapped over images by vmap, they are fused one after the other on a CPU: each ends when it is
     done, and its sums stay in the cache.
@@ -147,7 +147,7 @@ def _fuse(ballots, *, num_classes, steps, bias, consensus, max_iterations, toler
     votes = _Votes(one_hot, ballots < num_classes)
     total = jnp.sum(one_hot, axis=0)
     cast = jnp.sum(total, axis=0)
-    start = jnp.where(cast[None] > 0, total / jnp.maximum(cast, 1)[None], 1 / num_classes)
+    start = total / jnp.maximum(cast, 1)[None]
     disputed = (jnp.max(start, axis=0) <= consensus) & (cast > 0)
     prior = rows.frequencies(total.T[:, None], disputed.astype(jnp.float32))
 

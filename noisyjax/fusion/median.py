@@ -49,7 +49,7 @@ def jaccard_median(
 
     With more than two classes there is a median of each class against the rest. A voxel in one of
     them has its class, in several that of most votes (the lowest of equals), in none class 0, the
-    background.
+    background. One without any vote has none: zeros.
 
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class is no vote.
@@ -113,10 +113,11 @@ def _of_patterns(votes, counts, num_classes, *, weights):
     find = functools.partial(_mask, votes, counts, weights, no_vote=num_classes)
     inside, flips = jax.vmap(find)(foreground)
     one_hot = jax.nn.one_hot(votes.T, num_classes, dtype=jnp.float32)
-    weighted = jnp.sum(rows.weigh_votes(one_hot, weights), axis=1)[:, 1:]
-    claims = jnp.where(inside.T, weighted, -1)
+    weighted = jnp.sum(rows.weigh_votes(one_hot, weights), axis=1)
+    claims = jnp.where(inside.T, weighted[:, 1:], -1)
     chosen = jnp.where(jnp.any(inside, axis=0), 1 + jnp.argmax(claims, axis=-1), 0)
     truth = jax.nn.one_hot(chosen, num_classes, dtype=jnp.float32)
+    truth *= jnp.any(weighted > 0, axis=1)[:, None]
     counted = rows.Rows(one_hot, counts, rows.frequencies(one_hot, counts))
     cms, log_likelihood = rows.estimate_matrices(counted, truth)
     return rows.Fusion(truth, cms, jnp.sum(flips), log_likelihood)

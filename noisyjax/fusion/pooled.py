@@ -62,16 +62,15 @@ def staple(
       and 1. All labels empty, or all full: likewise, where SimpleITK gives NaN.
     * A class nobody chose: its prior and posterior are 0, and its columns those of a perfect rater.
     * A rater who gives every voxel the same label: it carries no information and does not count.
-    * A missing rater: no factor; the matrix is the identity. No rater at all: 1/L everywhere.
-    * A voxel without any vote: the prior.
+    * A missing rater: no factor; the matrix is the identity.
+    * A voxel without any vote: zeros, as everywhere without any rater.
     * Two raters who disagree: nothing tells who is right; the start decides, and raters of equal
       marginals keep the mean vote.
     * The classes may be exchanged in the result if most raters are worse than chance; the start
       at the mean vote and the prior keep to the majority.
 
     Args:
-      labels: class ids, ``[R, *S]``; an id that is no class (an ignore label such as 255) is no
-        vote.
+      labels: class ids, ``[R, *S]``; an id that is no class (`ignored.IGNORE`, 255) is no vote.
       rater_mask: ``[R]``, who labelled the image; None: everyone.
       weights: ``[R]``, 0 or more; a rater of weight 2 counts like two of weight 1 with the same
         labels, one of weight 0 not at all, but has a matrix. None: 1 each.
@@ -268,4 +267,5 @@ def _maximise(
         tolerance=tolerance,
     )
     probs = jnp.where(agreed[:, None], jnp.max(voting, axis=1), probs)
+    probs = jnp.where(jnp.any(voting > 0, axis=(1, 2))[:, None], probs, 0)
     return rows.Fusion(probs, *rest)

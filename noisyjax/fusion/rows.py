@@ -58,10 +58,10 @@ def weigh_votes(
 
 
 def mean_vote(votes: Float[Array, "M R L"]) -> Float[Array, "M L"]:
-    """Returns the share of the votes for each class, 1/L each where nobody voted."""
+    """Returns the share of the votes for each class, zeros where nobody voted."""
     total = jnp.sum(votes, axis=1)
     cast = jnp.sum(total, axis=-1, keepdims=True)
-    return jnp.where(cast > 0, total / jnp.where(cast > 0, cast, 1), 1 / votes.shape[-1])
+    return total / jnp.where(cast > 0, cast, 1)
 
 
 def consensus(votes: Float[Array, "M R L"]) -> Bool[Array, "M"]:

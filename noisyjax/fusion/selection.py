@@ -41,8 +41,8 @@ def simple(
     The performance is the Dice over the voxels on which a rater voted; of more than two classes
     the mean over all but class 0; 1 for a class that neither has. Mean and standard deviation (the
     divisor is their number) are those of the raters who are left. Ties go to the lowest class. A
-    single rater's label, and empty ones, are returned as they are; 1/L each where none of those
-    left voted.
+    single rater's label, and empty ones, are returned as they are; zeros where none of those left
+    voted.
 
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class is no vote.

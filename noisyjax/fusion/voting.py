@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.fusion import patterns
 
 TIES = ("lowest", "random", "undecided")
@@ -38,11 +38,10 @@ def mean(
     rater_mask: Bool[Array, "R"] | None = None,
     weights: Float[Array, "R"] | None = None,
 ) -> Float[Array, "*S L"]:
-    """Returns the share of raters who chose each class, ``[*S, L]``; 1/L where nobody voted.
+    """Returns the share of raters who chose each class, ``[*S, L]``; zeros where nobody voted.
 
     Args:
-      labels: class ids, ``[R, *S]``; an id that is no class (an ignore label such as 255) is no
-        vote.
+      labels: class ids, ``[R, *S]``; an id that is no class (`ignored.IGNORE`, 255) is no vote.
       rater_mask: ``[R]``, who labelled the image; the others have no vote.
       weights: ``[R]``, 0 or more; a rater of weight 2 counts like two. None: 1 each.
 
@@ -52,7 +51,7 @@ def mean(
     """
     votes = _votes(labels, num_classes, rater_mask, weights)
     total = jnp.sum(votes, axis=-1, keepdims=True)
-    return jnp.where(total > 0, votes / jnp.where(total > 0, total, 1), 1 / num_classes)
+    return votes / jnp.where(total > 0, total, 1)
 
 
 def majority(
@@ -67,8 +66,8 @@ def majority(
 ) -> Int[Array, "*S"]:
     """Returns the class that most raters chose, ``[*S]`` int32.
 
-    Among classes with equally many votes, all of them where nobody voted, the rule for ties
-    decides, see `decide`.
+    Among classes with equally many votes the rule for ties decides, and says what is where nobody
+    voted, see `decide`.
 
     Args:
       labels: class ids, ``[R, *S]``; an id that is no class is no vote.
@@ -94,7 +93,8 @@ def decide(
     """Returns the most probable class at every voxel, ``[*S]`` int32, and says what ties become.
 
     Probabilities (or numbers of votes) that differ by no more than a millionth of the largest are a
-    tie: those of EM are not more exact.
+    tie: those of EM are not more exact. Where all are zeros it is `ignored.IGNORE`, 255, unless
+    they are "undecided".
 
     Args:
       probs: of each class, as a fusion gives them, ``[*S, L]``.
@@ -121,6 +121,7 @@ def decide(
     if key is not None:
         scores = jnp.where(tied, probs + 0.5 * jax.random.uniform(key, probs.shape), -jnp.inf)
     chosen = jnp.argmax(scores, axis=-1).astype(jnp.int32)
+    chosen = jnp.where(ignored.counting_targets(probs), chosen, ignored.IGNORE)
     if undecided is not None:
         chosen = jnp.where(jnp.sum(tied, axis=-1) > 1, undecided, chosen)
     return chosen

@@ -8,8 +8,8 @@ One rule for numbers that are none, here and in `noisyjax.metrics` where scores 
 
 * NaN that counts makes the result NaN. So does what cannot be: a probability outside of ``[0, 1]``
   (logits given by mistake), a label that is no class. A run stops at such a loss.
-* What is left out (`where`, `rater_mask`, ignored labels) changes neither value nor gradient,
-  whatever stands there.
+* What is left out (`where`, `rater_mask`; labels that are `core.ignored.IGNORE`, targets that are
+  zeros) changes neither value nor gradient, whatever stands there.
 * Finite numbers of any size have a finite gradient, and half-precision images of any size a finite
   loss: sums are float32 at least.
 """

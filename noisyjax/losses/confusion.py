@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.losses import entropy
 
 
@@ -53,13 +53,10 @@ def _check_cms(cms: Array, probs: tuple[int, ...], *, like: str) -> None:
     checks.shape("cms", cms, (None, *fits, classes, classes), like=like)
 
 
-def _kept(labels: Array, rater_mask: Array | None, where: Array | None = None) -> Array | None:
-    """Returns which labels count, ``[R, *S]``, or None for all of them."""
-    checks.masks(rater_mask=rater_mask, where=where)
-    if rater_mask is None:
-        return where
-    present = rater_mask.reshape((-1,) + (1,) * (labels.ndim - 1))
-    return jnp.broadcast_to(present, labels.shape) if where is None else present & where
+def _kept(labels: Array, rater_mask: Array | None, where: Array | None = None) -> Array:
+    """Returns which labels count, ``[R, *S]``."""
+    counting = ignored.counting(labels, where)
+    return counting if rater_mask is None else counting & ignored.given(labels, rater_mask)
 
 
 def mix(probs: Float[Array, "*S L"], cms: Float[Array, "R *#S L L"]) -> Float[Array, "R *S L"]:
@@ -94,7 +91,7 @@ def mixed_nll(
       cms: ``[R, *S, L, L]``, columns sum to one, or with spatial axes of 1.
       labels: class ids, ``[R, *S]``.
       rater_mask: who labelled this image, ``[R]``; the others give 0 and no gradient, whatever
-        their labels hold.
+        their labels hold, and so does label 255.
       where: the entries that count, ``[R, *S]``, for labels that cover a part of the image.
 
     Returns:
@@ -112,13 +109,12 @@ def mixed_nll(
     clean = entropy.clean_labels(labels, keep, logits.shape[-1])
     # Only the row of the given label is needed: L terms a pixel instead of L * L.
     rows = jnp.take_along_axis(cms, clean[..., None, None], axis=-2)[..., 0, :]
-    if keep is not None:
-        # NaN where nothing counts would reach the gradient.
-        rows = jnp.where(keep[..., None], rows, 1.0)
-        logits = jnp.where(keep.any(0)[..., None], logits, 0.0)
+    # NaN where nothing counts would reach the gradient.
+    rows = jnp.where(keep[..., None], rows, 1.0)
+    logits = jnp.where(keep.any(0)[..., None], logits, 0.0)
     log_probs = jax.nn.log_softmax(logits)[None]
     losses = -_log_weighted_sum(log_probs, rows)
-    return losses if keep is None else jnp.where(keep, losses, 0.0)
+    return jnp.where(keep, losses, 0.0)
 
 
 def log_likelihood(
@@ -137,7 +133,7 @@ def log_likelihood(
 
     Args:
       cms: ``[R, *S, L, L]``, columns sum to one, entries above 0, or with spatial axes of 1.
-      labels: class ids, ``[R, *S]``.
+      labels: class ids, ``[R, *S]``; 255 adds 0.
       rater_mask: who labelled this image, ``[R]``; the others add 0.
 
     >>> coin = jnp.array([[[0.75, 0.25], [0.25, 0.75]]])
@@ -150,7 +146,7 @@ def log_likelihood(
     keep = _kept(labels, rater_mask)
     given = jax.nn.one_hot(entropy.clean_labels(labels, keep, num_classes), num_classes)
     terms = (given[..., :, None] * jnp.log(cms)).sum(-2)
-    return (terms if keep is None else jnp.where(keep[..., None], terms, 0.0)).sum(0)
+    return jnp.where(keep[..., None], terms, 0.0).sum(0)
 
 
 def trace(cms: Float[Array, "R *S L L"]) -> Float[Array, "R *S"]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.losses import probabilities
 
 
@@ -29,35 +29,29 @@ def cross_entropy(
     labels: Integer[Array, "*S"],
     *,
     where: Bool[Array, "*S"] | None = None,
-    ignore: int | None = None,
 ) -> Float[Array, "*S"]:
     """Returns ``-log softmax(logits)[label]`` in nats at each pixel, ``[*S]``.
 
     Args:
       logits: unnormalised log-probabilities, ``[*S, L]``.
       labels: class ids, ``[*S]``; one that counts but is not in ``0..L-1`` gives NaN.
-      where: the pixels that count, ``[*S]``. The others give 0 and no gradient, whatever label
-        stands there.
-      ignore: a label, for example 255, whose pixels do not count either.
+      where: the pixels that count, ``[*S]``, but for those of label 255. The others give 0 and no
+        gradient, whatever label stands there.
 
     >>> logits = jnp.array([[0.0, 0.0], [0.0, 0.0], [50.0, 0.0]])
-    >>> cross_entropy(logits, jnp.array([1, 255, 0]), ignore=255).round(4)
+    >>> cross_entropy(logits, jnp.array([1, 255, 0])).round(4)
     Array([0.6931, 0.    , 0.    ], dtype=float32)
     """
     checks.ids("labels", labels)
     checks.masks(where=where)
     checks.shape("labels", labels, logits.shape[:-1], like="logits")
-    keep = where
-    if ignore is not None:
-        known = labels != ignore
-        keep = known if where is None else known & where
+    keep = ignored.counting(labels, where)
     # optax gives NaN for a label out of range and NaN times 0 stays NaN: clean before the gather.
-    if keep is not None:
-        logits = jnp.where(keep[..., None], logits, 0.0)
+    logits = jnp.where(keep[..., None], logits, 0.0)
     losses = optax.softmax_cross_entropy_with_integer_labels(
         logits, clean_labels(labels, keep, logits.shape[-1])
     )
-    return losses if keep is None else jnp.where(keep, losses, 0.0)
+    return jnp.where(keep, losses, 0.0)
 
 
 def soft_cross_entropy(
@@ -71,27 +65,39 @@ def soft_cross_entropy(
     Args:
       logits: unnormalised log-probabilities, ``[*S, L]``.
       targets: probabilities of the classes, for example the mean of several raters' labels,
-        ``[*S, L]``.
+        ``[*S, L]``; zeros are a pixel that does not count.
       where: the pixels that count, ``[*S]``. The others give 0 and no gradient.
 
     >>> soft_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.25, 0.75]])).round(4)
     Array([0.6931], dtype=float32)
     """
-    checks.shape("targets", targets, logits.shape, like="logits")
-    if where is not None:
-        logits, targets = _counting(logits, targets, where)
+    logits, targets, where = _counting(logits, targets, where)
     losses = optax.softmax_cross_entropy(_within_range(logits), targets)
     losses = probabilities.refuse_others(losses, targets)
-    return losses if where is None else jnp.where(where, losses, 0.0)
+    return jnp.where(where, losses, 0.0)
+
+
+def mean_soft_cross_entropy(
+    logits: Float[Array, "*S L"], targets: Float[Array, "*S L"]
+) -> Float[Array, ""]:
+    """Returns the mean of `soft_cross_entropy` over the pixels that count, 0 if none does."""
+    losses = soft_cross_entropy(logits, targets)
+    return ignored.mean(losses, ignored.counting_targets(targets))
 
 
 def _counting(
-    logits: Array, targets: Array, where: Array
-) -> tuple[Float[Array, "*S L"], Float[Array, "*S L"]]:
-    """Returns both, 0 where a pixel does not count: NaN there would reach the gradient."""
-    checks.masks(where=where)
-    checks.shape("where", where, logits.shape[:-1], like="logits")
-    return tuple(jnp.where(where[..., None], values, 0.0) for values in (logits, targets))
+    logits: Array, targets: Array, where: Array | None
+) -> tuple[Float[Array, "*S L"], Float[Array, "*S L"], Bool[Array, "*S"]]:
+    """Returns both, 0 where a pixel does not count, and which ones do.
+
+    NaN elsewhere would reach the gradient.
+    """
+    checks.shape("targets", targets, logits.shape, like="logits")
+    if where is not None:
+        checks.shape("where", where, logits.shape[:-1], like="logits")
+    where = ignored.counting_targets(targets, where)
+    kept = (jnp.where(where[..., None], values, 0.0) for values in (logits, targets))
+    return (*kept, where)
 
 
 def generalised_cross_entropy(
@@ -120,9 +126,7 @@ def generalised_cross_entropy(
     """
     if not 0 < q <= 1:
         raise ValueError(f"q: expected a number in (0, 1], got {q}")
-    checks.shape("targets", targets, logits.shape, like="logits")
-    if where is not None:
-        logits, targets = _counting(logits, targets, where)
+    logits, targets, _ = _counting(logits, targets, where)
     # By way of the logarithm, for the slope of p^q has no bound at 0.
     losses = jnp.sum(targets * -jnp.expm1(q * jax.nn.log_softmax(logits)), axis=-1) / q
     return probabilities.refuse_others(losses, targets)
@@ -157,9 +161,7 @@ def bootstrapped_cross_entropy(
     """
     if not 0 <= beta <= 1:
         raise ValueError(f"beta: expected a number in [0, 1], got {beta}")
-    checks.shape("targets", targets, logits.shape, like="logits")
-    if where is not None:
-        logits, targets = _counting(logits, targets, where)
+    logits, targets, where = _counting(logits, targets, where)
     own = jax.nn.softmax(logits)
     if hard:
         own = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=logits.dtype)

@@ -17,7 +17,6 @@ def ssn_nll(
     labels: Integer[Array, "*S"],
     *,
     where: Bool[Array, "*S"] | None = None,
-    ignore: int | None = None,
 ) -> Float[Array, ""]:
     r"""Returns the negative log-likelihood of a label under N drawn segmentations, in nats.
 
@@ -30,8 +29,7 @@ def ssn_nll(
       logits: eta of each draw, ``[N, *S, L]``.
       labels: y, class ids, ``[*S]``; one that counts but is not in ``0..L-1`` gives NaN. Several
         raters by `vmap` over the labels.
-      where: the pixels that count, ``[*S]``.
-      ignore: a label, for example 255, whose pixels do not count either.
+      where: the pixels that count, ``[*S]``, but for those of label 255.
 
     References:
       Monteiro et al., Stochastic segmentation networks, NeurIPS 2020.
@@ -46,7 +44,7 @@ def ssn_nll(
     logits = _at_least_float32(logits)
 
     def log_likelihood(draw: Array) -> Array:
-        return -jnp.sum(entropy.cross_entropy(draw, labels, where=where, ignore=ignore))
+        return -jnp.sum(entropy.cross_entropy(draw, labels, where=where))
 
     log_likelihoods = jax.vmap(log_likelihood)(logits)
     # Of draws that are all impossible, in float32, none is to be preferred.

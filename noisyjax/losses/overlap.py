@@ -1,9 +1,12 @@
-"""Losses on the overlap of two soft masks."""
+"""Losses on the overlap of two soft masks.
+
+Targets ``[*S, L]`` that are zeros, and a mask ``[*S]`` where it is 255, do not count.
+"""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.losses import probabilities
 
 SoftMask = Num[Array, "*S"] | Bool[Array, "*S"]
@@ -42,7 +45,7 @@ def soft_dice(
     >>> float(soft_dice(mask, mask)), float(soft_dice(mask[::-1], mask, smooth=0.0))
     (0.0, 1.0)
     """
-    checks.shape("targets", targets, probs.shape, like="probs")
+    probs, targets = _counting(probs, targets, where)
     if not include_background:
         if probs.shape[-1] < 2:
             raise ValueError(
@@ -50,7 +53,6 @@ def soft_dice(
                 f"got shape {probs.shape}"
             )
         probs, targets = probs[..., 1:], targets[..., 1:]
-    probs, targets = _counting(probs, targets, where)
     space = tuple(range(probs.ndim - 1))
     above = 2.0 * jnp.sum(probs * targets, axis=space) + smooth
     below = jnp.sum(probs**power, axis=space) + jnp.sum(targets**power, axis=space) + smooth
@@ -98,7 +100,6 @@ def noise_robust_dice(
     """
     if not 1 <= gamma <= 2:
         raise ValueError(f"gamma: expected a number in [1, 2], got {gamma}")
-    checks.shape("targets", targets, probs.shape, like="probs")
     probs, targets = _counting(probs, targets, where)
     space = tuple(range(probs.ndim - 1))
     above = jnp.sum(jnp.abs(probs - targets) ** gamma, axis=space)
@@ -110,12 +111,11 @@ def _counting(
     probs: Array, targets: Array, where: Array | None
 ) -> tuple[Float[Array, "*S L"], Float[Array, "*S L"]]:
     """Returns both, 0 where a pixel does not count, in float32 at least."""
-    checks.masks(where=where)
+    checks.shape("targets", targets, probs.shape, like="probs")
+    if where is not None:
+        checks.shape("where", where, probs.shape[:-1], like="probs")
+    where = ignored.counting_targets(targets, where)[..., None]
     probs, targets = probabilities.at_least_float32(probs, targets)
-    if where is None:
-        return probs, targets
-    checks.shape("where", where, probs.shape[:-1], like="probs")
-    where = where[..., None]
     return jnp.where(where, probs, 0.0), jnp.where(where, targets, 0.0)
 
 
@@ -190,11 +190,11 @@ def _sums(
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     """Returns ``sum(p + t)``, ``sum(p t)`` and ``sum(abs(p - t))``, in float32 at least."""
     checks.shape("targets", targets, probs.shape, like="probs")
-    checks.masks(where=where)
-    probs, targets = probabilities.at_least_float32(probs, targets)
     if where is not None:
         checks.shape("where", where, probs.shape, like="probs")
-        probs, targets = jnp.where(where, probs, 0.0), jnp.where(where, targets, 0.0)
+    where = ignored.counting(targets, where)
+    probs, targets = probabilities.at_least_float32(probs, targets)
+    probs, targets = jnp.where(where, probs, 0.0), jnp.where(where, targets, 0.0)
     sums = jnp.sum(probs + targets), jnp.sum(probs * targets), jnp.sum(jnp.abs(probs - targets))
     return tuple(probabilities.refuse_others(total, probs, targets) for total in sums)
 

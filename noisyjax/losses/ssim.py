@@ -2,9 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from noisyjax.core import blur, checks
+from noisyjax.core import blur, checks, ignored
 from noisyjax.losses import probabilities
 
 
@@ -65,6 +65,7 @@ def ssim_loss(
     window: int = 11,
     sigma: float | int = 1.5,
     include_background: bool = False,
+    where: Bool[Array, "*S"] | None = None,
 ) -> Float[Array, ""]:
     """Returns 1 minus the mean structural similarity of one example, in ``[0, 2]``: 0 is equality.
 
@@ -75,12 +76,18 @@ def ssim_loss(
       targets: one-hot labels or soft labels, ``[*S, L]``.
       window, sigma: see `ssim`.
       include_background: whether class 0 is part of the mean over classes.
+      where: the voxels that count, ``[*S]``, but for those of targets that are zeros. The others
+        lie outside of the image, for the windows too; without any the loss is 0.
 
     >>> mask = jnp.zeros((8, 8, 2)).at[2:6, 2:6, 1].set(1.0)
     >>> float(ssim_loss(mask, mask))
     0.0
     """
     checks.shape("targets", targets, probs.shape, like="probs")
+    if where is not None:
+        checks.shape("where", where, probs.shape[:-1], like="probs")
+    where = ignored.counting_targets(targets, where)
+    probs, targets = (jnp.where(where[..., None], maps, 0.0) for maps in (probs, targets))
     if not include_background:
         if probs.shape[-1] < 2:
             raise ValueError(
@@ -93,5 +100,7 @@ def ssim_loss(
         return ssim(p, t, window=window, sigma=sigma)
 
     probs, targets = probabilities.at_least_float32(probs, targets)
-    loss = 1.0 - jnp.mean(jax.vmap(of_class, in_axes=(-1, -1))(probs, targets))
+    similar = jax.vmap(of_class, in_axes=(-1, -1))(probs, targets)
+    similarity = ignored.mean(similar, jnp.broadcast_to(where[None], similar.shape))
+    loss = jnp.where(jnp.any(where), 1.0 - similarity, 0.0)
     return probabilities.refuse_others(loss, probs, targets)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.losses import probabilities
 
 # Beyond it the distribution is normal to the last digit of float32.
@@ -35,7 +35,8 @@ def t_loss(
       labels: y, 0 and 1, ``[*S]``.
       raw_nu: ``[]``, 1 at the start of the published training; above 40 it counts as 40.
       log_precision: ``log k``, ``[]``. The paper has 0, the published code 1.
-      where: the pixels that count, ``[*S]``; V is their number, and without any the loss is 0.
+      where: the pixels that count, ``[*S]``, but for those of label 255; V is their number, and
+        without any the loss is 0.
 
     References:
       Gonzalez-Jimenez et al., Robust T-Loss for medical image segmentation, MICCAI 2023.
@@ -44,16 +45,14 @@ def t_loss(
     1.8379
     """
     checks.shape("labels", labels, probs.shape, like="probs")
-    checks.masks(where=where)
-    dtype = jnp.promote_types(jnp.result_type(probs), jnp.float32)
-    probs, labels = probs.astype(dtype), labels.astype(dtype)
     if where is not None:
         checks.shape("where", where, probs.shape, like="probs")
-        probs, labels = jnp.where(where, probs, 0.0), jnp.where(where, labels, 0.0)
+    where = ignored.counting(labels, where)
+    dtype = jnp.promote_types(jnp.result_type(probs), jnp.float32)
+    probs, labels = probs.astype(dtype), labels.astype(dtype)
+    probs, labels = jnp.where(where, probs, 0.0), jnp.where(where, labels, 0.0)
     squares = jnp.square(labels - probs)
-    size = jnp.asarray(probs.size, dtype)
-    if where is not None:
-        size = jnp.sum(where, dtype=jnp.int32).astype(dtype)
+    size = jnp.sum(where, dtype=jnp.int32).astype(dtype)
     log_precision = jnp.asarray(log_precision, dtype)
     total = jnp.exp(log_precision) * jnp.sum(squares)
     nu = jnp.exp(jnp.minimum(jnp.asarray(raw_nu, dtype), _LARGEST_RAW_NU)) + _EPSILON

@@ -8,7 +8,9 @@ calibration map, a guess at the truth; the scores say how undecided the guesses 
 how much they contradict each other.
 
 Everything is binary: a class is a foreground of its own. Annotations that an image lacks are named
-by `rater_mask` and drop out of every mean.
+by `rater_mask` and drop out of every mean. It is ``[M]``, or ``[M, *S]`` where they lack a part: a
+mean over annotations is one of those that there are at a voxel, one over voxels is of those that
+have any. Labels that are 255 are lacking as well.
 
 References:
   Wang et al., UMA-Net: Learning robust medical image segmentation from multi-source annotations.
@@ -18,11 +20,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.losses import probabilities
 
 Labels = Integer[Array, "M *S"] | Bool[Array, "M *S"]
-RaterMask = Bool[Array, "M"] | None
+RaterMask = Bool[Array, "M"] | Bool[Array, "M *S"] | None
 
 
 def weighted_cross_entropy(
@@ -44,17 +46,17 @@ def weighted_cross_entropy(
         see `weighted_cross_entropy_of_logits`.
       labels: 0 or False is background, all else foreground, ``[M, *S]``.
       sigma: uncertainty of each annotation, in ``[0, 1]``, ``[M, *S]``.
-      rater_mask: which annotations the image has, ``[M]``; the others count for nothing, whatever
-        stands there.
+      rater_mask: which annotations the image has, ``[M]`` or ``[M, *S]``; the others count for
+        nothing, whatever stands there.
 
     >>> p, labels = jnp.array([0.5, 0.5]), jnp.array([[0, 1]])
     >>> weighted_cross_entropy(p, labels, jnp.zeros((1, 2))).round(4)
     Array(0.6931, dtype=float32)
     """
-    _check("p", p, labels, sigma, rater_mask)
+    p, given = _counting("p", p, labels, sigma, rater_mask)
     probability = jnp.where(_foreground(labels), p[None], 1 - p[None])
     losses = -jnp.log(jnp.maximum(probability, jnp.finfo(p.dtype).tiny))
-    return probabilities.refuse_others(_weighted_mean(losses, sigma, rater_mask), p)
+    return probabilities.refuse_others(_weighted_mean(losses, sigma, given), p)
 
 
 def weighted_cross_entropy_of_logits(
@@ -65,9 +67,9 @@ def weighted_cross_entropy_of_logits(
     rater_mask: RaterMask = None,
 ) -> Float[Array, ""]:
     """Returns `weighted_cross_entropy` of ``sigmoid(logits)``, exact for logits of any size."""
-    _check("logits", logits, labels, sigma, rater_mask)
+    logits, given = _counting("logits", logits, labels, sigma, rater_mask)
     losses = jax.nn.softplus(jnp.where(_foreground(labels), -logits[None], logits[None]))
-    return _weighted_mean(losses, sigma, rater_mask)
+    return _weighted_mean(losses, sigma, given)
 
 
 def weighted_dice(
@@ -86,13 +88,16 @@ def weighted_dice(
     annotation, and the quotient 0 if p and a label are both empty. The arguments are those of
     `weighted_cross_entropy`.
     """
-    _check("p", p, labels, sigma, rater_mask)
-    p, sigma = probabilities.at_least_float32(p, _cleaned(sigma, rater_mask))
-    targets = _foreground(labels).astype(p.dtype)
-    above = _total(jnp.exp(-sigma) * jnp.square(p[None] - targets))
-    below = jnp.sum(jnp.square(p)) + _total(targets)
-    losses = _ratio(above, below) + _total(sigma) / (2 * p.size)
-    return probabilities.refuse_others(_mean(losses, rater_mask), p)
+    p, given = _counting("p", p, labels, sigma, rater_mask)
+    p, sigma = probabilities.at_least_float32(p, _cleaned(sigma, given))
+    targets = (_foreground(labels) & given).astype(p.dtype)
+    # Of each annotation where it is.
+    own = jnp.where(given, p[None], 0.0)
+    above = _total(jnp.exp(-sigma) * jnp.square(own - targets))
+    below = _total(jnp.square(own)) + _total(targets)
+    scale = ignored.scale(given, tuple(range(1, given.ndim)))
+    losses = _ratio(above, below) + _total(sigma) / (2 * p.size) * scale
+    return probabilities.refuse_others(_mean(losses, given.reshape(len(given), -1).any(1)), p)
 
 
 def calibration_maps(labels: Labels, sigma: Float[Array, "M *S"]) -> Float[Array, "M *S"]:
@@ -112,9 +117,10 @@ def calibration_maps(labels: Labels, sigma: Float[Array, "M *S"]) -> Float[Array
 def consistency(maps: Float[Array, "M *S"], *, rater_mask: RaterMask = None) -> Float[Array, ""]:
     """Returns the mean squared distance of the calibration maps ``[M, *S]`` to their mean (Eq. 5).
 
-    It is in ``[0, 1/4]``. `rater_mask` tells which annotations the image has, ``[M]``.
+    It is in ``[0, 1/4]``. `rater_mask` tells which annotations the image has, ``[M]`` or
+    ``[M, *S]``.
     """
-    return jnp.mean(_variance(_cleaned(maps, rater_mask), rater_mask))
+    return _over_voxels(_variance(_cleaned(maps, rater_mask), rater_mask), rater_mask)
 
 
 def confidence_score(
@@ -130,7 +136,7 @@ def confidence_score(
     Args:
       maps: calibration maps, ``[M, *S]``.
       two_sided: whether ``-(1 - s) log(1 - s)`` is added above, the entropy of a binary variable.
-      rater_mask: which annotations the image has, ``[M]``.
+      rater_mask: which annotations the image has, ``[M]`` or ``[M, *S]``.
 
     Returns:
       The score, ``[]``; 0 is decided. An image whose maps are empty has none: 0, high quality.
@@ -157,7 +163,7 @@ def agreement_score(
       maps: calibration maps, ``[M, *S]``.
       normalised: whether to divide by the largest value, so that images with different numbers of
         annotations compare.
-      rater_mask: which annotations the image has, ``[M]``; M is their number.
+      rater_mask: which annotations the image has, ``[M]`` or ``[M, *S]``; M is their number.
 
     Returns:
       The score, ``[]``; 0 is agreement. An image whose maps are empty has none: 0, high quality.
@@ -171,26 +177,40 @@ def agreement_score(
     score = _ratio(4 * jnp.sum(_variance(maps, rater_mask)), jnp.sum(_mean(maps, rater_mask)))
     if not normalised:
         return score
-    present = _present(rater_mask, len(maps))
+    present = len(maps)
+    if rater_mask is not None:
+        present = jnp.sum(rater_mask.reshape(len(maps), -1).any(1))
     return _ratio(score, 4 * (1 - 1 / jnp.maximum(present, 1)))
 
 
-def _check(name: str, p: Array, labels: Labels, sigma: Array, rater_mask: RaterMask) -> None:
-    """Raises unless labels and uncertainties ``[M, *S]`` fit an image ``[*S]``."""
+def _counting(
+    name: str, p: Array, labels: Labels, sigma: Array, rater_mask: RaterMask
+) -> tuple[Float[Array, "*S"], Bool[Array, "M *S"]]:
+    """Returns p, 0 where nobody annotates, and where each annotation is.
+
+    Raises unless labels and uncertainties ``[M, *S]`` fit an image ``[*S]``.
+    """
     checks.ids("labels", labels, masks=True)
     checks.shape("labels", labels, (None, *p.shape), like=name)
     checks.shape("sigma", sigma, labels.shape, like="labels")
     checks.masks(rater_mask=rater_mask)
+    given = ignored.known(labels)
     if rater_mask is not None:
-        checks.shape("rater_mask", rater_mask, labels.shape[:1], like="labels")
+        shape = labels.shape[: rater_mask.ndim]
+        checks.shape("rater_mask", rater_mask, shape, like="labels")
+        given &= _per_voxel(rater_mask, labels)
+    return jnp.where(given.any(0), p, 0.0), given
 
 
 def _foreground(labels: Labels) -> Bool[Array, "M *S"]:
-    return labels != 0
+    return (labels != 0) & ignored.known(labels)
 
 
-def _present(rater_mask: RaterMask, raters: int) -> int | Integer[Array, ""]:
-    return raters if rater_mask is None else jnp.sum(rater_mask)
+def _per_voxel(rater_mask: Array, values: Array) -> Bool[Array, "M ..."]:
+    """Returns a mask of annotations that broadcasts against their values ``[M, ...]``."""
+    if rater_mask.ndim == values.ndim:
+        return rater_mask
+    return rater_mask.reshape(-1, *(1,) * (values.ndim - 1))
 
 
 def _cleaned(values: Float[Array, "M *S"], rater_mask: RaterMask) -> Float[Array, "M *S"]:
@@ -198,13 +218,22 @@ def _cleaned(values: Float[Array, "M *S"], rater_mask: RaterMask) -> Float[Array
     checks.masks(rater_mask=rater_mask)
     if rater_mask is None:
         return values
-    return jnp.where(rater_mask.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
+    return jnp.where(_per_voxel(rater_mask, values), values, 0.0)
 
 
 def _mean(values: Float[Array, "M *T"], rater_mask: RaterMask) -> Float[Array, "*T"]:
-    """The mean over the annotations that the image has, 0 if it has none."""
+    """The mean over the annotations that the image has, or a voxel of it, 0 if it has none."""
     total = jnp.sum(_cleaned(values, rater_mask), axis=0)
-    return total / jnp.maximum(_present(rater_mask, len(values)), 1)
+    if rater_mask is None:
+        return total / len(values)
+    return total / jnp.maximum(jnp.sum(rater_mask, axis=0), 1)
+
+
+def _over_voxels(values: Float[Array, "*S"], rater_mask: RaterMask) -> Float[Array, ""]:
+    """The mean over the voxels that have any annotation."""
+    if rater_mask is None or rater_mask.ndim == 1:
+        return jnp.mean(values)
+    return ignored.mean(values, rater_mask.any(0))
 
 
 def _variance(values: Float[Array, "M *S"], rater_mask: RaterMask) -> Float[Array, "*S"]:
@@ -215,7 +244,7 @@ def _weighted_mean(
     losses: Float[Array, "M *S"], sigma: Float[Array, "M *S"], rater_mask: RaterMask
 ) -> Float[Array, ""]:
     losses, sigma = probabilities.at_least_float32(losses, _cleaned(sigma, rater_mask))
-    return jnp.mean(_mean(jnp.exp(-sigma) * losses + sigma / 2, rater_mask))
+    return _over_voxels(_mean(jnp.exp(-sigma) * losses + sigma / 2, rater_mask), rater_mask)
 
 
 def _total(values: Float[Array, "M *S"]) -> Float[Array, "M"]:

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from noisyjax import fusion, models
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.losses import confusion, entropy
 from noisyjax.methods import base, dawid_skene, network
 
@@ -162,7 +162,7 @@ class _Setup(NamedTuple):
 
 
 class _Terms(NamedTuple):
-    """The parts of an example's loss, each a mean over pixels, ``[]``, and its joint counts."""
+    """The parts of an example's loss, each a mean over labelled pixels, and its joint counts."""
 
     nll: Array
     trace: Array
@@ -199,6 +199,8 @@ def _loss(setup: _Setup, variables, batch, key, step):
     examples = {name: batch[name] for name in ("labels", "rater_mask")}
     examples["logits"] = output.logits
     if "annotators" not in modules:
+        known = ignored.known(batch["truth"])[:, None]
+        examples["labels"] = jnp.where(known, batch["labels"], ignored.IGNORE)
         to_cms = functools.partial(confusion.one_hot_cms, num_classes=setup.num_classes)
         examples["cms"] = jax.vmap(to_cms)(batch["truth"], batch["labels"])
     for name, field in (("annotators", "cms"), ("coins", "consensus_cms")):
@@ -240,7 +242,8 @@ def _total(terms: _Terms, plan: _Plan, step: Array) -> Array:
 
 def _terms(example: dict[str, Array], *, plan: _Plan, step: Array) -> _Terms:
     logits, cms, labels, mask = (example[n] for n in ("logits", "cms", "labels", "rater_mask"))
-    present = mask.reshape(-1, *(1,) * (labels.ndim - 1))
+    given = ignored.given(labels, mask)
+    labelled = given.any(0)
     diagonal = jnp.diagonal(cms, axis1=-2, axis2=-1)
     surprise = -jnp.log(jnp.maximum(diagonal, jnp.finfo(cms.dtype).tiny)).sum(-1)
     mean = fusion.mean(labels, logits.shape[-1], rater_mask=mask)
@@ -248,6 +251,7 @@ def _terms(example: dict[str, Array], *, plan: _Plan, step: Array) -> _Terms:
     if "consensus_cms" in example:
         scores = _scores(example, plan, step)
         agreed = jax.nn.one_hot(jnp.argmax(scores, axis=-1), logits.shape[-1])
+        agreed *= labelled[..., None]
         target = jnp.where(step < plan.warmup_steps, mean, agreed)
         if plan.counted:
             posterior = jnp.where(step < _FIRST_STEPS, mean, jax.nn.softmax(scores))
@@ -259,13 +263,23 @@ def _terms(example: dict[str, Array], *, plan: _Plan, step: Array) -> _Terms:
             one_coin_nll = _one_coin_nll(logits, example["consensus_cms"], labels, mask)
     seen = stop_gradient_unless(logits, step >= plan.joint_from)
     return _Terms(
-        nll=confusion.mixed_nll(seen, cms, labels, rater_mask=mask).sum(0).mean(),
-        trace=(confusion.trace(cms) * present).sum(0).mean(),
-        identity=(surprise * present).sum(0).mean(),
-        consensus=entropy.soft_cross_entropy(logits, target).mean(),
+        nll=ignored.mean(confusion.mixed_nll(seen, cms, labels, rater_mask=mask).sum(0), labelled),
+        trace=_sum_of_raters(confusion.trace(cms), given),
+        identity=_sum_of_raters(surprise, given),
+        consensus=entropy.mean_soft_cross_entropy(logits, target),
         one_coin_nll=one_coin_nll,
         joint_counts=joint_counts,
     )
+
+
+def _sum_of_raters(values: Array, given: Array) -> Array:
+    """Adds what is of each rater, ``[R, *#S]``, where they labelled; mean over labelled pixels."""
+    labelled, space = given.any(0), tuple(range(1, given.ndim))
+    if values.shape == given.shape:
+        return ignored.mean(jnp.where(given, values, 0.0).sum(0), labelled)
+    # The same everywhere: it counts by how much of the labelled part a rater labelled.
+    share = given.sum(space) / jnp.maximum(labelled.sum(), 1)
+    return (values.reshape(-1) * share).sum()
 
 
 def stop_gradient_unless(x: Array, flag: Bool[Array, ""]) -> Array:
@@ -309,4 +323,4 @@ def _one_coin_nll(logits: Array, one_coin_matrices: Array, labels: Array, mask: 
     predicted = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])
     # Logits so far apart that the prediction counts as certain.
     nlls = confusion.mixed_nll(1e3 * predicted, one_coin_matrices, labels, rater_mask=mask)
-    return nlls.sum(0).mean()
+    return ignored.mean(nlls.sum(0), ignored.given(labels, mask).any(0))

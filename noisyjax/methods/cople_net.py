@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.losses import overlap
 from noisyjax.methods import base, fused, network
 
@@ -90,9 +90,9 @@ def build(
         targets = read(batch, key, step)
         own, better = compare(student.logits, targets), compare(teacher.logits, targets)
         is_taught = better < own
-        distance = squared_distance(student.logits, teacher.logits)
-        factor = consistency_weight * base.ramp(step, ramp_steps)
-        losses = own + factor * is_taught * distance
+        counting = ignored.counting_targets(targets)
+        distance = squared_distance(student.logits, teacher.logits, where=counting)
+        losses = own + consistency_weight * base.ramp(step, ramp_steps) * is_taught * distance
 
         loss = _batch_mean(own, weight, network.axis_name(segmenter))
         large = is_large(loss, kept["losses"], quantile)
@@ -131,11 +131,20 @@ def _batch_mean(losses: Array, weight: Array, axis_name: str | None) -> Array:
 
 
 def squared_distance(
-    logits: Float[Array, "B *S L"], others: Float[Array, "B *S L"]
+    logits: Float[Array, "B *S L"],
+    others: Float[Array, "B *S L"],
+    *,
+    where: Bool[Array, "B *S"] | None = None,
 ) -> Float[Array, "B"]:
-    """Mean squared distance of two networks' probabilities, by their logits ``[B, *S, L]``."""
+    """Mean squared distance of two networks' probabilities, by their logits ``[B, *S, L]``.
+
+    It is of the voxels that count, ``where [B, *S]``; 0 if none does.
+    """
+    checks.masks(where=where)
     squares = jnp.square(jax.nn.softmax(logits) - jax.nn.softmax(others))
-    return squares.mean(tuple(range(1, squares.ndim)))
+    where = jnp.ones(squares.shape[:-1], bool) if where is None else where
+    where = jnp.broadcast_to(where[..., None], squares.shape)
+    return jax.vmap(ignored.mean)(squares, where)
 
 
 def is_large(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.losses import confusion
 
 # Share of the counts that a batch replaces.
@@ -67,16 +67,17 @@ def log_likelihood(
 def joint_counts(
     labels: Integer[Array, "R *S"], posterior: Float[Array, "*S L"], rater_mask: Bool[Array, "R"]
 ) -> Float[Array, "R L L"]:
-    """What one image adds to the counts (the E-step's sums), as a mean over its voxels.
+    """What one image adds to the counts (the E-step's sums), as a mean over its labelled voxels.
 
     `posterior` is the probability of each true class given all labels. An id that is no class
     counts nowhere, and a rater who did not label the image has zeros.
     """
     checks.ids("labels", labels)
     checks.masks(rater_mask=rater_mask)
-    label = jax.nn.one_hot(labels, posterior.shape[-1])
-    label = label * rater_mask.reshape(-1, *(1,) * labels.ndim)
-    return jnp.einsum("r...i,...j->rij", label, posterior) / posterior[..., 0].size
+    given = ignored.given(labels, rater_mask)
+    label = jax.nn.one_hot(labels, posterior.shape[-1]) * given[..., None]
+    total = jnp.einsum("r...i,...j->rij", label, posterior)
+    return total / posterior[..., 0].size * ignored.scale(given.any(0))
 
 
 def update_counts(

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.methods import base, fused, network
 
 # Name of the collection of variables: "sums" [L, L + 1] and "matrix" [L, L].
@@ -78,12 +78,13 @@ def build(
         pixels = jax.vmap(corrected_cross_entropy, (0, 0, None))(
             output.logits, targets, kept["matrix"]
         )
-        losses = pixels.mean(tuple(range(1, pixels.ndim)))
+        counting = ignored.counting_targets(targets)
+        losses = jax.vmap(ignored.mean)(pixels, counting)
         trace = jnp.broadcast_to(jnp.trace(kept["matrix"]) / num_classes, losses.shape)
         total, (count, aux) = base.weighted(losses, weight, {"trace": trace}, state)
         sums = jax.lax.cond(
             (warmup_steps - estimate_steps <= step) & (step < warmup_steps),
-            lambda: _anchor_sums(output.logits, weight, quantile),
+            lambda: _anchor_sums(output.logits, counting, weight, quantile),
             lambda: jnp.zeros_like(kept["sums"]),
         )
         return total, (count, aux._replace(records=sums))
@@ -104,26 +105,27 @@ def corrected_cross_entropy(
     """Returns ``-sum_l targets_l log (A p)_l`` at each pixel in nats, p the softmax of the logits.
 
     `matrix` is ``A[i, j] = p(label = i | true = j)``, `targets` are one-hot or probabilities of the
-    labels (Patrini et al. 2017, Theorem 2).
+    labels (Patrini et al. 2017, Theorem 2); zeros are a pixel that does not count.
     """
+    logits = jnp.where(ignored.counting_targets(targets)[..., None], logits, 0.0)
     log_probs = jax.nn.log_softmax(logits)[..., None, :]
     log_matrix = jnp.log(jnp.maximum(matrix, _LEAST))
     log_matrix = log_matrix.reshape((1,) * (logits.ndim - 1) + matrix.shape)
     return -jnp.sum(targets * jax.nn.logsumexp(log_probs + log_matrix, axis=-1), axis=-1)
 
 
-def _anchor_sums(logits: Array, weight: Array, quantile: float | int) -> Array:
-    """The anchors of the examples that count, added, ``[L, L + 1]``."""
+def _anchor_sums(logits: Array, counting: Array, weight: Array, quantile: float | int) -> Array:
+    """The anchors of the examples that count, among pixels that do, added, ``[L, L + 1]``."""
     probs = jax.nn.softmax(jax.lax.stop_gradient(logits))
-    anchors = jax.vmap(lambda own: _anchors(own, quantile))(probs)
+    anchors = jax.vmap(lambda own, where: _anchors(own, where, quantile))(probs, counting)
     return (anchors * (weight > 0)[:, None, None]).sum(0)
 
 
-def _anchors(probs: Array, quantile: float | int) -> Array:
+def _anchors(probs: Array, counting: Array, quantile: float | int) -> Array:
     """Probabilities at the most confident pixel of each class, and whether there is one."""
     num_classes = probs.shape[-1]
     probs = probs.reshape(-1, num_classes)
-    chosen = jax.nn.one_hot(probs.argmax(-1), num_classes)
+    chosen = jax.nn.one_hot(probs.argmax(-1), num_classes) * counting.reshape(-1, 1)
     # The others have a confidence below any that can be.
     order = jnp.argsort(jnp.where(chosen > 0, probs, -1.0), axis=0)
     number = chosen.sum(0)

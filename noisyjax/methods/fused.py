@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from noisyjax import fusion
-from noisyjax.core import checks, rng
+from noisyjax.core import checks, ignored, rng
 from noisyjax.losses import entropy, overlap
 from noisyjax.methods import base, network
 
@@ -46,8 +46,12 @@ def _sampled(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array
     return fusion.mean(example["labels"], num_classes, rater_mask=example["sampled"])
 
 
+def _mean_of_counting(losses: jax.Array, target: jax.Array) -> jax.Array:
+    return ignored.mean(losses, ignored.counting_targets(target))
+
+
 def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
-    return entropy.soft_cross_entropy(logits, target).mean()
+    return entropy.mean_soft_cross_entropy(logits, target)
 
 
 def _soft_dice(logits: jax.Array, target: jax.Array) -> jax.Array:
@@ -64,16 +68,18 @@ def _both(logits: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def _generalised(logits: jax.Array, target: jax.Array) -> jax.Array:
-    return entropy.generalised_cross_entropy(logits, target).mean()
+    return _mean_of_counting(entropy.generalised_cross_entropy(logits, target), target)
 
 
 # With the weights of the labels that Reed et al. 2014 chose.
 def _soft_bootstrap(logits: jax.Array, target: jax.Array) -> jax.Array:
-    return entropy.bootstrapped_cross_entropy(logits, target, beta=0.95).mean()
+    losses = entropy.bootstrapped_cross_entropy(logits, target, beta=0.95)
+    return _mean_of_counting(losses, target)
 
 
 def _hard_bootstrap(logits: jax.Array, target: jax.Array) -> jax.Array:
-    return entropy.bootstrapped_cross_entropy(logits, target, beta=0.8, hard=True).mean()
+    losses = entropy.bootstrapped_cross_entropy(logits, target, beta=0.8, hard=True)
+    return _mean_of_counting(losses, target)
 
 
 TARGETS = {
@@ -103,7 +109,10 @@ _FIELDS = ("labels", "rater_mask", "truth", "target")
 def reader(
     target: str, num_classes: int
 ) -> Callable[[base.Batch, jax.Array, jax.Array], jax.Array]:
-    """Returns what reads a target of `TARGETS`: ``(batch, root key, step) -> [B, *S, L]``."""
+    """Returns what reads a target of `TARGETS`: ``(batch, root key, step) -> [B, *S, L]``.
+
+    It is zeros where a voxel is left out, see `core.ignored`.
+    """
     make = functools.partial(checks.lookup("target", target, TARGETS), num_classes=num_classes)
 
     def read(batch: base.Batch, key: jax.Array, step: jax.Array) -> jax.Array:

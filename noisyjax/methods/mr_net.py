@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from noisyjax.core import blur, checks, rng
+from noisyjax.core import blur, checks, ignored, rng
 from noisyjax.losses import entropy
 from noisyjax.methods import base, network
 from noisyjax.models import multi_rater
@@ -79,7 +79,7 @@ def build(
         shares = sample_expertness(key, batch["id"], present, step)
         coarse, raters, refined = heads(variables, output.features, shares)
         labels = jax.nn.one_hot(batch["labels"].astype(jnp.int32), num_classes)
-        mixed = jnp.einsum("br,br...->b...", shares, labels)
+        mixed = mixed_label(shares, labels)
         nll, first = _cross_entropy(refined, mixed), _cross_entropy(coarse, mixed)
         each = jax.vmap(_cross_entropy, (1, 1), 1)(raters, labels)
         again = (each * present).sum(1) / jnp.maximum(present.sum(1), 1)
@@ -94,6 +94,25 @@ def build(
         return base.Prediction(jax.nn.softmax(refined), rater_probs=jax.nn.softmax(raters))
 
     return base.Method(init, loss_fn, predict)
+
+
+def mixed_label(
+    shares: Float[Array, "B R"], labels: Float[Array, "B R *S L"]
+) -> Float[Array, "B *S L"]:
+    """Returns the raters' labels by their shares, ``[B, *S, L]``.
+
+    Where a rater's label is zeros the others have the share; zeros where nobody with a share has
+    one.
+
+    >>> labels = jnp.array([[[[1.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]]])
+    >>> mixed_label(jnp.array([[0.75, 0.25]]), labels).tolist()
+    [[[0.75, 0.25], [0.0, 1.0]]]
+    """
+    mixed = jnp.einsum("br,br...->b...", shares, labels)
+    missing = (~ignored.counting_targets(labels)).astype(mixed.dtype)
+    # Exactly 1 where nothing is missing.
+    left = 1 - jnp.einsum("br,br...->b...", shares, missing)
+    return mixed / jnp.maximum(left, jnp.finfo(mixed.dtype).eps)[..., None]
 
 
 def _run_heads(
@@ -155,4 +174,4 @@ def attention(
 
 def _cross_entropy(logits: Array, targets: Array) -> Array:
     """The mean over space, ``[B]``."""
-    return jax.vmap(lambda x, y: entropy.soft_cross_entropy(x, y).mean())(logits, targets)
+    return jax.vmap(entropy.mean_soft_cross_entropy)(logits, targets)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.methods import base, fused, network
 
 
@@ -69,13 +69,14 @@ def build(
         predictions = predict_noisy(jax.lax.stop_gradient(variables), batch, keys[:, 1:])
         warm = jnp.where(step < warmup_steps, 0.0, 1.0)
         pseudo = predictions.mean(0)
-        noise = warm * label_noise(predictions, scale=pixel_scale)
+        counting = ignored.counting_targets(labels)
+        noise = warm * jnp.where(counting, label_noise(predictions, scale=pixel_scale), 0.0)
         trust = image_weight(noise, labels, pseudo, scale=image_scale)
         targets = labels + noise[..., None] * (pseudo - labels)
         output, state = network.segment(segmenter, variables, batch, keys[:, 0])
         losses = trust * compare(output.logits, targets)
         metrics = {
-            "label_noise": noise.mean(tuple(range(1, noise.ndim))),
+            "label_noise": jax.vmap(ignored.mean)(noise, counting),
             "image_weight": trust,
             base.LEARNING: trust,
         }
@@ -132,7 +133,8 @@ def image_weight(
 
     The uncertainty u of an image is the sum of its pixels' noise over the size of its foreground
     (at least a pixel), the mean of that in the labels and that in the pseudo labels: a mean over
-    all pixels would say little but how large the background is.
+    all pixels would say little but how large the background is. A pixel whose label is zeros does
+    not count.
 
     >>> noise = jnp.array([[0.5, 0.0]])
     >>> labels = jnp.array([[[0.0, 1.0], [1.0, 0.0]]])
@@ -140,5 +142,7 @@ def image_weight(
     0.6065
     """
     space = tuple(range(1, noise.ndim))
-    foreground = (1 - (labels + pseudo)[..., 0] / 2).sum(space)
+    counting = ignored.counting_targets(labels)
+    foreground = jnp.where(counting, 1 - (labels + pseudo)[..., 0] / 2, 0.0).sum(space)
+    noise = jnp.where(counting, noise, 0.0)
     return jnp.exp(-scale * noise.sum(space) / jnp.maximum(foreground, 1.0))

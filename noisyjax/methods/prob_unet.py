@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from noisyjax import fusion
-from noisyjax.core import checks, rng
+from noisyjax.core import checks, ignored, rng
 from noisyjax.losses import entropy
 from noisyjax.methods import base, network
 from noisyjax.models import prob_unet
@@ -96,10 +96,11 @@ def _method(modules: dict[str, Any], *, beta: float | int, num_samples: int) -> 
         keys = rng.example_keys(rng.purpose_key(key, "latents"), ids, epoch=step + 1)
         latent = posterior.at(_normal(keys, latent_size))
         logits, _ = run("combiner", variables, output.features, latent)
-        surprise = jax.vmap(entropy.soft_cross_entropy)(logits, target)
-        nll = surprise.mean(tuple(range(1, surprise.ndim)))
+        nll = jax.vmap(entropy.mean_soft_cross_entropy)(logits, target)
         kl = prob_unet.kl_divergence(posterior, prior)
-        losses = nll + beta * kl / surprise[0].size
+        counting = ignored.counting_targets(target)
+        scale = ignored.scale(counting, tuple(range(1, counting.ndim)))
+        losses = nll + beta * kl / counting[0].size * scale
         state = network.merge(state, more, most)
         return base.weighted(losses, batch["weight"], {"nll": nll, "kl": kl}, state)
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.losses import ssim
 from noisyjax.methods import base, network
 from noisyjax.models import multi_rater
@@ -113,14 +113,22 @@ def build(
     return base.Method(init, loss_fn, predict)
 
 
-def _distance(log_probs: Array, targets: Array, *, window: int, weight: float | int) -> Array:
-    """Similarity and cross-entropy of one pair of maps ``[*S, L]``."""
-    similarity = ssim.ssim_loss(jnp.exp(log_probs), targets, window=window)
-    return similarity - weight * (targets * log_probs).sum(-1).mean()
+def _distance(
+    log_probs: Array,
+    targets: Array,
+    where: Array | None = None,
+    *,
+    window: int,
+    weight: float | int,
+) -> Array:
+    """Similarity and cross-entropy of one pair of maps ``[*S, L]``, of the voxels that count."""
+    where = ignored.counting_targets(targets, where)
+    similarity = ssim.ssim_loss(jnp.exp(log_probs), targets, window=window, where=where)
+    return similarity - weight * ignored.mean((targets * log_probs).sum(-1), where)
 
 
 def _loss_of_turn(
-    distance: Callable[[Array, Array], Array], turn: _Turn, labels: Array, present: Array
+    distance: Callable[..., Array], turn: _Turn, labels: Array, present: Array
 ) -> tuple[Array, Array, Array]:
     """Losses of one example's estimate, raters and weights."""
     estimate = jax.nn.log_softmax(turn.estimate)
@@ -129,7 +137,8 @@ def _loss_of_turn(
     each = jax.vmap(distance)(jax.nn.log_softmax(turn.raters), labels)
     diverging = (each * present).sum() / jnp.maximum(present.sum(), 1)
     fused = jnp.log(jnp.maximum(calibrated, _FLOOR))
-    weighing = distance(fused, jax.lax.stop_gradient(jnp.exp(estimate)))
+    counting = ignored.counting_targets(calibrated)
+    weighing = distance(fused, jax.lax.stop_gradient(jnp.exp(estimate)), counting)
     return converging, diverging, weighing
 
 
@@ -179,13 +188,15 @@ def calibrated_label(
 ) -> Float[Array, "*S L"]:
     """Returns the mean of the labels of the raters in the mask, weighted by ``exp(scores)``.
 
+    A rater whose label is zeros has none there; zeros where nobody has any.
+
     >>> labels = jnp.array([[[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 0.0]]])
     >>> scores = jnp.log(jnp.array([[3.0], [1.0], [5.0]]))
     >>> calibrated_label(scores, labels, jnp.array([True, True, False])).round(4)
     Array([[0.25, 0.75]], dtype=float32)
     """
     checks.masks(rater_mask=rater_mask)
-    known = rater_mask.reshape(-1, *(1,) * (scores.ndim - 1))
-    # A finite number, for an image without any rater.
-    weights = jax.nn.softmax(jnp.where(known, scores, -1e9), axis=0)
+    known = rater_mask.reshape(-1, *(1,) * (scores.ndim - 1)) & ignored.counting_targets(labels)
+    # A finite number, for a voxel without any rater.
+    weights = jnp.where(known, jax.nn.softmax(jnp.where(known, scores, -1e9), axis=0), 0.0)
     return (weights[..., None] * labels).sum(0)

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from noisyjax import models
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.losses import uncertainty
 from noisyjax.methods import base, network
 from noisyjax.models import blocks
@@ -185,25 +185,26 @@ def _uncertainties(setup: _Setup, variables: base.Variables, batch: base.Batch, 
 
 
 def _loss(setup: _Setup, variables, batch, key, step):
-    modules, weight, rater_mask = setup.modules, batch["weight"], batch["rater_mask"]
+    modules, weight = setup.modules, batch["weight"]
+    given = jax.vmap(ignored.given)(batch["labels"], batch["rater_mask"])
     keys = base.dropout_keys(key, batch["id"], step)
     output, state = network.segment(modules[_KEPT], variables, batch, keys)
     sigma = _uncertainties(setup, variables, batch, train=True, weight=weight)
     maps = calibration_maps(batch["labels"], sigma)
     is_high_quality = jnp.ones(sigma.shape[0])
     if setup.scored_from is not None:
-        scored = setup.scores(jax.lax.stop_gradient(maps), rater_mask)[-1]
+        scored = setup.scores(jax.lax.stop_gradient(maps), given)[-1]
         is_high_quality = jnp.where(step < setup.scored_from, is_high_quality, scored)
     other = None
     if "auxiliary" in modules:
         other, _ = network.run("auxiliary", modules["auxiliary"], variables, output.features)
     losses, nll, example_weight = setup.objective(
-        lambda logits: setup.compare(logits, batch["labels"], sigma, rater_mask),
+        lambda logits: setup.compare(logits, batch["labels"], sigma, given),
         output.logits,
         other,
         is_high_quality,
     )
-    distance = jax.vmap(_distance)(maps, rater_mask)
+    distance = jax.vmap(_distance)(maps, given)
     if setup.consistency_weight is not None:
         alpha = base.ramp(step, setup.ramp_steps)
         losses += example_weight * setup.consistency_weight * alpha * distance
@@ -216,7 +217,8 @@ def _loss(setup: _Setup, variables, batch, key, step):
 def _assess(setup: _Setup, variables: base.Variables, batch: base.Batch) -> base.Assessment:
     sigma = _uncertainties(setup, variables, batch)
     maps = calibration_maps(batch["labels"], sigma)
-    return base.Assessment(sigma, maps, *setup.scores(maps, batch["rater_mask"]))
+    given = jax.vmap(ignored.given)(batch["labels"], batch["rater_mask"])
+    return base.Assessment(sigma, maps, *setup.scores(maps, given))
 
 
 def calibration_maps(
@@ -230,7 +232,7 @@ def calibration_maps(
 
 def quality_scores(
     maps: Float[Array, "M *S C"],
-    rater_mask: Bool[Array, "M"],
+    rater_mask: Bool[Array, "M"] | Bool[Array, "M *S"],
     *,
     thresholds: tuple[float | int, float | int] = (0.2, 0.2),
     temperature: float | int = 0.0,
@@ -241,7 +243,8 @@ def quality_scores(
 
     Returns the confidence and the agreement score, each of the class that has the worst, and the
     weight of the image among those of high quality, in ``[0, 1]``. An image whose maps are empty
-    scores 0 and 0, which is the best. `thresholds` are tau_a and tau_b; the other options are those
+    scores 0 and 0, which is the best. `rater_mask` tells which annotations the image has, ``[M]``,
+    or where, ``[M, *S]``. `thresholds` are tau_a and tau_b; the other options are those
     of `build`.
 
     >>> maps = jnp.array([[[1.0], [1.0]], [[0.0], [1.0]]])

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.models import blocks, unet
 
 
@@ -15,7 +15,7 @@ class AUEM(unet.UNet):
     end. Ours are:
 
     * an annotation enters with one channel per foreground class, and one that says whether it is
-      there at all; one that is absent enters as zeros, whatever stands there;
+      there at all; where it is absent, or ignored, it enters as zeros, whatever stands there;
     * the first convolution, `stem`, is not normalised: instance normalisation would take away
       whatever is the same everywhere, as those last channels are;
     * the sizes, small because this is for training alone: one convolution a level;
@@ -68,8 +68,8 @@ class AUEM(unet.UNet):
 
 def _channels(labels: Array, rater_mask: Array, num_classes: int) -> Array:
     """Masks of the classes and presence of each annotation, ``[B, *S, M (C + 1)]``."""
-    present = jnp.expand_dims(rater_mask, range(2, labels.ndim))
+    present = jnp.expand_dims(rater_mask, range(2, labels.ndim)) & ignored.known(labels)
     masks = [(labels == c) & present for c in range(1, num_classes + 1)]
-    stacked = jnp.stack([*masks, jnp.broadcast_to(present, labels.shape)], -1)
+    stacked = jnp.stack([*masks, present], -1)
     moved = jnp.moveaxis(stacked, 1, -2)
     return moved.reshape(*moved.shape[:-2], -1)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Integer, Key, UInt8
 
-from noisyjax.core import arrays, checks, rng
+from noisyjax.core import arrays, checks, ignored, rng
 from noisyjax.noise import annotation, gaussian_field, morphology
 
 Truth = Integer[Array, "*S"]
@@ -156,7 +156,7 @@ def panel(
     Returns:
       ``f(key, truth [*S]) -> labels [R, *S]`` uint8, for one example, any number of spatial axes.
       Rater r draws from ``rng.rater_keys(key, R)[r]``. The function is pure: jit it, vmap it over
-      examples.
+      examples. Where the truth is 255 so are the labels; they are drawn as if it were background.
 
     Raises:
       ValueError: if a strength is negative or missing, or the target is no class of the foreground.
@@ -191,8 +191,10 @@ def panel(
 
     def draw(key: Key[Array, ""], truth: Truth) -> UInt8[Array, "R *S"]:
         shape = morphology.measure(truth == target)
+        known = ignored.known(truth)
+        seen = jnp.where(known, truth, arrays.BACKGROUND)
         labels = [
-            annotate(rater_key, truth, shape, settings)
+            jnp.where(known, annotate(rater_key, seen, shape, settings), truth)
             for annotate, rater_key in zip(annotators, rng.rater_keys(key, len(annotators)))
         ]
         return jnp.stack(labels).astype(jnp.uint8)

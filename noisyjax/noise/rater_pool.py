@@ -37,7 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
-from noisyjax.core import checks, rng
+from noisyjax.core import checks, ignored, rng
 from noisyjax.noise import gaussian_field, morphology, replacement
 
 Truth = Integer[Array, "*S"] | Bool[Array, "*S"]
@@ -114,7 +114,8 @@ def annotate(key: Key[Array, ""], truth: Truth, *, rater: int | Int[Array, ""]) 
     """Draws how a rater of the pool labels one case.
 
     Args:
-      truth: anything but 0 is the organ, ``[*S]``, two or three axes. If empty, it stays so.
+      truth: anything but 0 is the organ, ``[*S]``, two or three axes. If empty, it stays so; what
+        is 255 stays so as well, and is no organ.
       rater: an index of `RATERS`; may be traced.
 
     Returns:
@@ -125,7 +126,8 @@ def annotate(key: Key[Array, ""], truth: Truth, *, rater: int | Int[Array, ""]) 
         checks.one_of("rater", rater, range(len(RATERS)))
     habits = Rater(*jnp.array(RATERS, jnp.float32).T[:, rater])
     bend_key, side_key, extra_key, missing_key = jax.random.split(key, 4)
-    organ = truth != 0
+    known = ignored.known(truth)
+    organ = (truth != 0) & known
     volume = jnp.sum(organ)
 
     radius = morphology.measure(organ).radius
@@ -147,7 +149,7 @@ def annotate(key: Key[Array, ""], truth: Truth, *, rater: int | Int[Array, ""]) 
     end_key, missing_key = jax.random.split(missing_key)
     end = _direction(end_key, truth.shape)
     label &= ~_end(missing_key, label, end, habits.missing, habits.missing_size, volume)
-    return (label & jnp.any(organ)).astype(truth.dtype)
+    return jnp.where(known, (label & jnp.any(organ)).astype(truth.dtype), truth)
 
 
 def _size(key: Key[Array, ""], mean: Float[Array, ""]) -> Float[Array, ""]:

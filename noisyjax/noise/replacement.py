@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer, Key
 
-from noisyjax.core import arrays, blur, checks, distance, rng, warp
+from noisyjax.core import arrays, blur, checks, distance, ignored, rng, warp
 from noisyjax.noise import elastic
 
 Truth = Integer[Array, "*S"] | Bool[Array, "*S"]
@@ -115,7 +115,7 @@ def replace(
     Erosion and dilation come as near to the wanted Dice as one voxel more or less allows;
     displacements are bisected in their amplitude with the field as it is. Not every Dice can be
     reached on masks of a few voxels: look at the overlap that was reached. A truth without
-    foreground stays as it is, with an overlap of 1.
+    foreground stays as it is, with an overlap of 1. What is 255 stays so, and is background else.
 
     Args:
       truth: bool, or class ids ``[*S]`` with 0 the background. The noise acts on the foreground as
@@ -138,11 +138,13 @@ def replace(
     drawn = jax.random.randint(drawn_key, (), 0, len(kinds))
 
     def branch(name):
-        return lambda: KINDS[name](noise_key, truth, overlap, num_classes)
+        return lambda: KINDS[name](noise_key, seen, overlap, num_classes)
 
+    known = ignored.known(truth)
+    seen = jnp.where(known, truth, jnp.zeros_like(truth))
     label = jax.lax.switch(drawn, [branch(name) for name in kinds])
-    label = jnp.where(jnp.any(truth != arrays.BACKGROUND), label, truth)
-    return Replacement(label, numbers[drawn], _dice(label, truth))
+    label = jnp.where(known & jnp.any(seen != arrays.BACKGROUND), label, seen)
+    return Replacement(jnp.where(known, label, truth), numbers[drawn], _dice(label, seen))
 
 
 def check(*, overlap: Overlap, kinds: Sequence[str], num_classes: int) -> None:

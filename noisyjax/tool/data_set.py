@@ -6,12 +6,11 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 
 from noisyjax.core import checks, files
-from noisyjax.data.folder import nnunet_layout
+from noisyjax.data.folder import description, nnunet_layout
 from noisyjax.tool import folder, record
 
 # How images get there: as links that share the data with the old file, as copies, or not at all.
 IMAGES = ("link", "copy", "none")
-IGNORE = "ignore"
 
 # What the commands that make one write.
 MAKES = (
@@ -86,7 +85,7 @@ def describe(
     names = {name for name in cases if made_from.cases[name].part == "Tr"}
     labels = {name: number for number, name in enumerate(made_from.layout.class_names)}
     if with_ignore:
-        labels.setdefault(IGNORE, len(labels))
+        labels.setdefault(description.IGNORE, len(labels))
     content |= {"labels": labels, "file_ending": made_from.layout.ending, "numTraining": len(names)}
     if "patients" in content:
         made = set(cases)

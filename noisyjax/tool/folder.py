@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
-from noisyjax.core import checks
-from noisyjax.data.folder import checker, nnunet_layout, problem_kinds
+from noisyjax.core import checks, ignored
+from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
 from noisyjax.data.volumes import read_write
 
 # What stands for no label in the arrays; in the files it is the class named "ignore".
-NO_LABEL = 255
+NO_LABEL = ignored.IGNORE
 
 
 class FolderError(ValueError):
@@ -63,8 +63,7 @@ class Folder:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, the background first; "ignore" is none."""
-        names = self.layout.class_names
-        return names[:-1] if names[-1] == "ignore" else names
+        return self.layout.classes
 
     @property
     def num_classes(self) -> int:
@@ -98,7 +97,9 @@ class Folder:
         empty = np.full(shape, NO_LABEL, np.uint8)
 
         def ids(path: pathlib.Path | None) -> np.ndarray:
-            return empty if path is None else self._ids(read.volumes[path].array)
+            if path is None:
+                return empty
+            return case_files.class_ids(read.volumes[path].array, self.layout)
 
         given = [case.raters.get(rater) for rater in self.rater_names]
         return CaseLabels(
@@ -109,10 +110,6 @@ class Folder:
             spacing=read.volumes[like].spacing,
             like=like,
         )
-
-    def _ids(self, array: np.ndarray) -> np.ndarray:
-        ids = array.astype(np.uint8)
-        return np.where(ids < self.num_classes, ids, np.uint8(NO_LABEL))
 
     def write(
         self,

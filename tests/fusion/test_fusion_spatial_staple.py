@@ -146,7 +146,7 @@ def test_one_rater_is_believed_and_nobody_leaves_it_open():
     labels = _labels()
     for mask in ([False, False, True, False], [False] * 4):
         fused = _fuse(labels, jnp.array(mask))
-        expected = np.eye(3)[labels[2]] if any(mask) else np.full((*_SHAPE, 3), 1 / 3)
+        expected = np.eye(3)[labels[2]] if any(mask) else np.zeros((*_SHAPE, 3))
         np.testing.assert_allclose(fused.probs, expected, rtol=1e-6)
         np.testing.assert_allclose(
             fused.cms, np.broadcast_to(np.eye(3), fused.cms.shape), atol=1e-6

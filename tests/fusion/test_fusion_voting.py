@@ -41,12 +41,16 @@ def test_missing_raters_have_no_vote():
     assert voting.majority(LABELS, 3, rater_mask=alone).tolist() == LABELS[3].tolist()
 
 
-def test_no_rater_at_all_gives_every_class_the_same_chance():
+def test_no_rater_at_all_leaves_everything_out():
     nobody = jnp.zeros(5, bool)
-    np.testing.assert_allclose(voting.mean(LABELS, 3, rater_mask=nobody), 1 / 3, rtol=1e-6)
-    assert voting.majority(LABELS, 3, rater_mask=nobody).tolist() == [0, 0, 0, 0]
-    labels = jnp.zeros((5, 3000), jnp.uint8)
-    drawn = voting.majority(labels, 3, rater_mask=nobody, key=jax.random.key(0))
+    np.testing.assert_array_equal(voting.mean(LABELS, 3, rater_mask=nobody), np.zeros((4, 3)))
+    for ties in ({}, {"key": jax.random.key(0)}):
+        assert voting.majority(LABELS, 3, rater_mask=nobody, **ties).tolist() == [255] * 4
+
+
+def test_a_tie_of_all_classes_gives_each_the_same_chance():
+    labels = jnp.tile(jnp.arange(3, dtype=jnp.uint8)[:, None], (1, 3000))
+    drawn = voting.majority(labels, 3, key=jax.random.key(0))
     counts = np.bincount(drawn, minlength=3)
     assert stats.chisquare(counts).pvalue > 1e-3
 
@@ -54,8 +58,8 @@ def test_no_rater_at_all_gives_every_class_the_same_chance():
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int32])
 def test_an_ignore_label_is_no_vote(dtype):
     labels = jnp.array([[255, 255], [1, 255], [0, 255], [1, 255]], dtype)
-    np.testing.assert_allclose(voting.mean(labels, 2), [[1 / 3, 2 / 3], [0.5, 0.5]], rtol=1e-6)
-    assert voting.majority(labels, 2).tolist() == [1, 0]
+    np.testing.assert_allclose(voting.mean(labels, 2), [[1 / 3, 2 / 3], [0, 0]], rtol=1e-6)
+    assert voting.majority(labels, 2).tolist() == [1, 255]
 
 
 def test_the_key_breaks_ties_uniformly_and_decides_nothing_else():
@@ -139,7 +143,7 @@ def test_ties_are_undecided_also_of_weights_that_are_not_whole():
 
 def test_probabilities_within_rounding_are_a_tie():
     probs = jnp.array([[0.5, 0.5 + 2e-7], [0.5, 0.5001], [0.0, 0.0]])
-    assert voting.decide(probs, ties="lowest").tolist() == [0, 1, 0]
+    assert voting.decide(probs, ties="lowest").tolist() == [0, 1, 255]
     assert voting.decide(probs, undecided=2).tolist() == [2, 1, 2]
     drawn = voting.decide(jnp.tile(probs[:1], (1000, 1)), key=jax.random.key(0))
     assert 400 < int(drawn.sum()) < 600

@@ -9,7 +9,7 @@ from scipy import special
 from noisyjax.losses import entropy
 
 # One compilation per shape instead of one per operation; `test_jit_equals_eager_...` runs eagerly.
-_HARD = jax.jit(entropy.cross_entropy, static_argnames="ignore")
+_HARD = jax.jit(entropy.cross_entropy)
 _SOFT = jax.jit(entropy.soft_cross_entropy)
 
 
@@ -43,7 +43,7 @@ def test_ignored_labels_give_zero_and_no_gradient():
     labels = labels.at[1].set(-7)
 
     def total(logits):
-        return jnp.sum(_HARD(logits, labels, where=keep, ignore=255))
+        return jnp.sum(_HARD(logits, labels, where=keep))
 
     value, gradient = jax.jit(jax.value_and_grad(total))(logits)
     clean = _HARD(logits[2:], labels[2:])
@@ -52,7 +52,7 @@ def test_ignored_labels_give_zero_and_no_gradient():
     assert np.all(np.any(np.asarray(gradient[2:]) != 0, axis=-1))
 
 
-@pytest.mark.parametrize("wrong", [3, 255, -1])
+@pytest.mark.parametrize("wrong", [3, 254, -1])
 def test_cross_entropy_is_nan_when_a_label_that_counts_is_no_class(wrong):
     logits, labels = _example()
     losses = _HARD(logits, labels.at[0, 0].set(wrong))

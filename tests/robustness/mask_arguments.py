@@ -87,6 +87,7 @@ ARGUMENTS = {
     "losses.overlap.noise_robust_dice": {"probs": PROBS, "targets": ONE_HOT, **PIXELS},
     "losses.overlap.jml": {"probs": P, "targets": MASK, **PIXELS},
     "losses.overlap.dml": {"probs": P, "targets": MASK, **PIXELS},
+    "losses.ssim.ssim_loss": {"probs": PROBS, "targets": ONE_HOT, "window": 3, **PIXELS},
     "losses.student_t.t_loss": {"probs": P, "labels": MASK, "raw_nu": 1.0, **PIXELS},
     "losses.uncertainty.weighted_cross_entropy": {"p": P, **TRUSTED},
     "losses.uncertainty.weighted_cross_entropy_of_logits": {"logits": P, **TRUSTED},
@@ -101,6 +102,11 @@ ARGUMENTS = {
         "step": jnp.int32(0),
     },
     "methods.co_teaching.smallest": {"losses": SCORES, "present": RATER_MASK, "share": 0.5},
+    "methods.cople_net.squared_distance": {
+        "logits": PROBS[None],
+        "others": PROBS[None],
+        "where": OTHER[None],
+    },
     "methods.dawid_skene.log_likelihood": {"cms": CMS, "labels": LABELS, **RATERS},
     "methods.dawid_skene.joint_counts": {"labels": LABELS, "posterior": PROBS, **RATERS},
     "methods.mr_net.sample_expertness": {

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Integer, Num, UInt8
 
+from noisyjax.core import ignored
 from noisyjax.data.folder import checker, nnunet_layout
 from noisyjax.data.volumes import preprocess, read_write
 
@@ -15,6 +16,14 @@ from noisyjax.data.volumes import preprocess, read_write
 def _given(case: nnunet_layout.Case, layout: nnunet_layout.Layout) -> list[pathlib.Path | None]:
     """Returns the files of the truth and of each rater's label, None for those that are absent."""
     return [case.truth, *(case.raters.get(name) for name in layout.rater_names)]
+
+
+def class_ids(
+    array: Num[np.ndarray, "*S"], layout: nnunet_layout.Layout
+) -> UInt8[np.ndarray, "*S"]:
+    """Returns a label as class ids, `ignored.IGNORE` where a file has the class "ignore"."""
+    ids = array.astype(np.uint8)
+    return np.where(ids < len(layout.classes), ids, np.uint8(ignored.IGNORE))
 
 
 def prepare(
@@ -50,7 +59,8 @@ def prepare(
     channels = [v.array if v.array.ndim > n else v.array[..., np.newaxis] for v in images]
     paths = _given(read.case, layout)
     # Only these: of many raters a few may have labelled a case.
-    maps = [read.volumes[path].array.astype(np.uint8) for path in paths if path is not None]
+    given = [path for path in paths if path is not None]
+    maps = [class_ids(read.volumes[path].array, layout) for path in given]
     whole = np.stack(maps) if maps else np.zeros((0, *first.shape), np.uint8)
     try:
         image, labels, grid = preprocess.prepare(
@@ -58,9 +68,9 @@ def prepare(
         )
     except ValueError as error:
         raise ValueError(f"{read.case.images[0]}: {error}") from error
-    _warn_of_losses(whole, grid, filter(None, paths), layout.class_names)
+    _warn_of_losses(whole, grid, given, layout.class_names)
     mask = np.array([path is not None for path in paths])
-    marked = (labels > 0).any(axis=0)
+    marked = ((labels > 0) & ignored.known(labels)).any(axis=0)
     box = preprocess.bounding_box(marked) if marked.any() else ((0, 0),) * n
     arrays = {
         "image": image,

@@ -307,7 +307,7 @@ def check(
             facts.append((case, first.num_axes, read.num_channels, first.spacing))
     problems += across(facts)
     problems += _copies(layout)
-    for number, name in enumerate(layout.class_names):
+    for number, name in enumerate(layout.classes):
         if number and classes and number not in classes:
             problems.add("absent_class", file="dataset.json", got=f"{number}, {name}")
     return [problem for problem in problems if problem.kind not in ignore]

@@ -8,6 +8,9 @@ from noisyjax.core import files
 from noisyjax.data.folder import problem_kinds
 from noisyjax.data.volumes import read_write
 
+# The class, the last one, of voxels that are left out.
+IGNORE = "ignore"
+
 EXAMPLE = (
     '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "organ": 1}, '
     '"file_ending": ".nii.gz"}'
@@ -62,7 +65,13 @@ def read(
         problems.add("bad_dataset_json", file=name, got=error, want=EXAMPLE)
         return nothing
     classes = _numbered(content.get("labels"), names_first=True)
-    if classes is None or not 2 <= len(classes) <= 256 or len(set(classes)) < len(classes):
+    # Two classes, and then "ignore", if it is there.
+    if (
+        classes is None
+        or not 2 <= len(classes) <= 256
+        or len(set(classes)) < len(classes)
+        or IGNORE in classes[: max(2, len(classes) - 1)]
+    ):
         problems.add("bad_labels", file=name, got=f"got {content.get('labels')}")
         classes = ()
     # The Decathlon calls them modality.

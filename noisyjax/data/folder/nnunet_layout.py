@@ -9,6 +9,8 @@
 
 A case needs a truth or a rater's label; which of them it has may differ from case to case.
 
+The class "ignore", which has the highest number, is none: its voxels are left out.
+
 Where patients have several cases, dataset.json says whose they are, and no patient is divided
 between training and test: ``"patients": {"CASE": "PATIENT"}``. A case that is not named there is a
 patient of its own.
@@ -85,7 +87,7 @@ class Layout:
 
     Attributes:
       ending: of its files.
-      class_names: the background first.
+      class_names: the background first, "ignore" last if there is such a one.
       rater_names: in alphabetical order; empty if there are none.
       has_truth: whether there is a truth, of any case.
       cases: in alphabetical order, those of imagesTr first.
@@ -102,6 +104,11 @@ class Layout:
     cases: tuple[Case, ...]
     patients: dict[str, str]
     problems: tuple[problem_kinds.Problem, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, the background first; "ignore" is none."""
+        return tuple(name for name in self.class_names if name != description.IGNORE)
 
     @property
     def truth_trains(self) -> bool:

@@ -114,6 +114,7 @@ def name_of(
         "tolerance": float(how.tolerance),
         "spacing": how.to,
         "classes": len(layout.class_names),
+        **({"ignored": True} if layout.classes != layout.class_names else {}),
         "channels": len(case.images),
         "truth": case.truth is not None,
         "raters": layout.rater_names,

@@ -10,7 +10,8 @@ KINDS = {
     "bad_dataset_json": ("dataset.json: {got}", "write it like this: {want}"),
     "bad_labels": (
         "labels: {got}",
-        'give names to the numbers 0, 1, 2, ... like {{"background": 0, "organ": 1}}',
+        'give names to the numbers 0, 1, 2, ... like {{"background": 0, "organ": 1}}, the last to '
+        '"ignore" if there is such a one',
     ),
     "bad_file_ending": ("file_ending: got {got!r}", "use one of {want}, the one of your files"),
     "bad_channels": (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Integer
 
-from noisyjax.core import checks, files
+from noisyjax.core import checks, files, ignored
 from noisyjax.data import source
 from noisyjax.data.labels import cache, frozen, fuse, labelled, replace
 from noisyjax.data.store import kept
@@ -23,7 +23,7 @@ MEMORY = 2**30
 # Examples that are labelled at once, of about so many voxels and labels of voxels at most.
 _LARGEST, _VOXELS, _LABELS = 64, 2**23, 2**25
 # Counts up when what is made of the same labels changes.
-_VERSION = 1
+_VERSION = 2
 
 
 def _select(
@@ -54,7 +54,7 @@ def _check(data: source.Source, ids: np.ndarray, *, needs_truth: bool) -> None:
     if needs_truth and not known.all():
         case = f" of {data.case_name(int(ids[~known][0]))}" if data.has_truth else ""
         raise ValueError(f"{data.name}: the truth is asked for, but it is not known{case}")
-    if data.num_classes > 256:
+    if data.num_classes > ignored.IGNORE:
         raise ValueError(f"{data.name}: labels are uint8, got {data.num_classes} classes")
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.data import patches, source
 from noisyjax.data.labels import cache, replace
 from noisyjax.data.store import kept
@@ -38,7 +38,7 @@ class Steps(NamedTuple):
         made = given | self.draw(chunk)
         if self.gold is not None:
             fused = np.asarray(self.gold(made["labels"], made["available_raters"]))
-            made["truth"] = fused.argmax(axis=-1).astype(np.uint8)
+            made["truth"] = ignored.argmax(fused).astype(np.uint8)
         if self.noise is not None:
             if made["labels"].shape[1] != 1:
                 raise ValueError(
@@ -285,7 +285,8 @@ def _check_ids(data: source.Source, example: source.Example, case: str) -> None:
         checks.ids(f"{case}: {name}", example[name])
         checks.shape(f"{case}: {name}", example[name], (*axes, *space), like="image")
         voxels = tuple(range(len(axes), example[name].ndim))
-        ends = np.stack([example[name].min(axis=voxels), example[name].max(axis=voxels)])
+        ids = np.where(ignored.known(example[name]), example[name], 0)
+        ends = np.stack([ids.min(axis=voxels), ids.max(axis=voxels)])
         ends = ends[:, present] if axes else ends
         wrong = ends[(ends < 0) | (ends >= data.num_classes)]
         if wrong.size:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from noisyjax.core import arrays, files, rng
+from noisyjax.core import arrays, files, ignored, rng
 from noisyjax.data import source
 from noisyjax.noise import rater_pool, replacement
 
@@ -186,7 +186,8 @@ def _voxels(
     labels: Integer[np.ndarray, "N *S"], truths: Integer[np.ndarray, "N *S"]
 ) -> Int[np.ndarray, "N 3"]:
     """Counts the foreground of both, of the label only, and of the truth only."""
-    label, truth = labels != arrays.BACKGROUND, truths != arrays.BACKGROUND
+    known = ignored.known(truths)
+    label, truth = ((ids != arrays.BACKGROUND) & known for ids in (labels, truths))
     space = tuple(range(1, label.ndim))
     parts = (label & truth, label & ~truth, truth & ~label)
     return np.stack([part.sum(axis=space) for part in parts], axis=-1)

@@ -157,15 +157,6 @@ def _damaged(layout: nnunet_layout.Layout) -> dict[str, str]:
     return errors
 
 
-def _check_classes(layout: nnunet_layout.Layout) -> None:
-    if "ignore" in layout.class_names:
-        raise ValueError(
-            f"{layout.root}/dataset.json: labels: expected classes to learn, got 'ignore', which "
-            "training does not leave out yet; give its voxels a class in the labels, and take it "
-            "out here"
-        )
-
-
 def _common_spacing(
     layout: nnunet_layout.Layout, spacing: Sequence[float | int], damaged: Mapping[str, str]
 ) -> tuple[float, ...]:
@@ -289,7 +280,6 @@ def load(
     checks.one_of("normalise", normalise, preprocess.NORMALISATIONS)
     checks.positive("grid_tolerance", grid_tolerance, or_zero=True)
     layout = nnunet_layout.read(root)
-    _check_classes(layout)
     damaged = _damaged(layout) if skip_damaged else {}
     if not skip_damaged:
         prepared.refuse(root, layout.problems)
@@ -313,8 +303,8 @@ def load(
     return source.Source(
         name="folder",
         examples=examples,
-        num_classes=len(layout.class_names),
-        class_names=layout.class_names,
+        num_classes=len(layout.classes),
+        class_names=layout.classes,
         spacing=to,
         has_truth=layout.has_truth,
         truth_mask=np.array([case.truth is not None for case in layout.cases]),

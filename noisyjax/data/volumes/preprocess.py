@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, Num, Shaped
 from scipy import ndimage
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.data import patches
 
 Box = tuple[tuple[int, int], ...]
@@ -317,7 +317,7 @@ def prepare(
     shape = result.shape[:-1]
     kept = np.stack(maps) if maps else np.zeros((0, *shape), np.uint8)
     if box == "labels":
-        mask = (kept > 0).any(axis=0)
+        mask = ((kept > 0) & ignored.known(kept)).any(axis=0)
     else:
         mask = (result > result.min(axis=tuple(range(len(shape))), keepdims=True)).any(axis=-1)
     ends = bounding_box(mask, margin=margin) if box else tuple((0, n) for n in shape)
@@ -329,7 +329,7 @@ def lost(labels: Integer[np.ndarray, "*S"], grid: Grid) -> dict[int, tuple[int, 
     """Returns what of a label map ``[*S]`` has no voxel left in the prepared case.
 
     A mapping of classes to how many of their components are lost, and how many there are; voxels
-    of a component touch by a corner at least. Empty if nothing is lost.
+    of a component touch by a corner at least. Empty if nothing is lost. 255 is no class.
 
     >>> fine = Grid(shape=(6,), spacing=(1.0,), to=(3.0,), box=((0, 2),))
     >>> lost(np.array([0, 1, 0, 2, 0, 2]), fine)
@@ -341,7 +341,7 @@ def lost(labels: Integer[np.ndarray, "*S"], grid: Grid) -> dict[int, tuple[int, 
         return {}
     touching = np.ones((3,) * labels.ndim, bool)
     found = {}
-    for label in np.unique(labels[labels != 0]).tolist():
+    for label in np.unique(labels[(labels != 0) & ignored.known(labels)]).tolist():
         components, count = ndimage.label(labels == label, touching)
         kept = crop(resample(components, linear=False, **options), grid.box)
         if left := count - int(np.count_nonzero(np.unique(kept))):

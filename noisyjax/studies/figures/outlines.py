@@ -8,7 +8,7 @@ import matplotlib.patheffects
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Num
 
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.studies.figures import plots
 
 # The colour of the truth among the raters' colours, which are matplotlib's C0, C1, ...
@@ -125,7 +125,7 @@ def outline(
       effects: drawn with the lines, such as a rim.
       **style: options of `matplotlib.axes.Axes.contour`.
     """
-    classes = [c for c in np.unique(mask) if c != 0]
+    classes = [c for c in np.unique(mask) if c not in (0, ignored.IGNORE)]
     x, y = (np.arange(-1, size + 1) for size in mask.shape[::-1])
     for c in classes:
         # A frame of background closes the lines at the edge of the image.

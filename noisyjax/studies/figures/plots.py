@@ -11,7 +11,7 @@ import matplotlib.patches
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
-from noisyjax.core import files
+from noisyjax.core import files, ignored
 
 # Zhang et al. 2020, Figure 5: the colour of each joint outcome of the truth and the rater.
 COLOURS = {
@@ -52,6 +52,7 @@ def labels(
     rows, columns = len(images), 2 + len(names)
     figure = matplotlib.figure.Figure(figsize=(1.35 * columns, 1.45 * rows))
     axes = figure.subplots(rows, columns, squeeze=False)
+    truth, given = (np.where(ignored.known(ids), ids, 0) for ids in (truth, given))
     brightest = max(int(truth.max()), int(given.max()), 1)
     for n, image in enumerate(images):
         _show(axes[n, 0], _grey(scaled(image[..., 0])), "image")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Integer, Key
 
-from noisyjax.core import distance, rng
+from noisyjax.core import distance, ignored, rng
 from noisyjax.data import source
 from noisyjax.metrics import overlap
 from noisyjax.noise import gaussian_field
@@ -83,9 +83,9 @@ def _labels(data: source.Source, ids: Sequence[int]) -> Iterator[tuple[int, Arra
     """Yields (id, labels ``[R, *S]`` of 0 and 1) where at least two raters have foreground."""
     for i in ids:
         example = data.examples[int(i)]
-        masks = (example["labels"] > 0) & example["rater_mask"].reshape(
-            -1, *[1] * (example["labels"].ndim - 1)
-        )
+        labels = example["labels"][example["rater_mask"]]
+        # What one of them ignored is background for all.
+        masks = (labels > 0) & ignored.known(labels).all(axis=0)
         given = masks[masks.any(axis=tuple(range(1, masks.ndim)))]
         if len(given) > 1:
             yield int(i), jnp.asarray(given, jnp.uint8)

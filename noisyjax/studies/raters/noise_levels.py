@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Integer, Key
 
+from noisyjax.core import ignored
 from noisyjax.data import source
 from noisyjax.noise import annotation, severity
 
@@ -21,6 +22,10 @@ DICE = {"LN": 0.8, "HN": 0.7}
 _DRAWS = {
     "erode_or_dilate": 4, "shift": 4, "reverse_square": 16, "polygonise": 2, "erase": 64
 }  # fmt: skip
+
+
+def _foreground(truths: Integer[np.ndarray, "B *S"]) -> Integer[Array, "B *S"]:
+    return jnp.asarray((truths != 0) & ignored.known(truths), jnp.uint8)
 
 
 def truths(data: Sequence[source.Source], *, count: int) -> Integer[np.ndarray, "B *S"]:
@@ -57,7 +62,7 @@ def solve(
     Raises:
       ValueError: if a noise cannot be so strong.
     """
-    masks = jnp.asarray(truths != 0, jnp.uint8)
+    masks = _foreground(truths)
     return {
         name: severity.solve_severity(noise, masks, dice, key, draws=_DRAWS[name])
         for name, noise in annotation.NOISES.items()
@@ -73,7 +78,7 @@ def measure(
 
     A level holds the strength of every noise of `annotation.NOISES`.
     """
-    masks = jnp.asarray(truths != 0, jnp.uint8)
+    masks = _foreground(truths)
     means = {
         name: severity.mean_dice(
             annotation.NOISES[name], masks, [level[name] for level in levels], key, draws=draws

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from noisyjax import fusion, losses, train
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.data import pipeline, source
 from noisyjax.data.labels import assemble, frozen, fuse, labelled
 from noisyjax.metrics import confusion
@@ -110,10 +110,13 @@ def _estimate(prediction: Sequence[Array], example: dict[str, Array], *, estimat
     scores = jnp.log(jnp.maximum(probs, jnp.finfo(probs.dtype).tiny))
     if estimate == "posterior":
         safe = jnp.maximum(cms, jnp.finfo(cms.dtype).tiny)
-        mask = example["rater_mask"]
-        scores += losses.confusion.log_likelihood(safe, example["labels"], rater_mask=mask)
+        given = {"labels": example["labels"], "rater_mask": example["rater_mask"]}
+        scores += losses.confusion.log_likelihood(safe, **given)
     posterior = jax.nn.softmax(scores)
-    return posterior.argmax(axis=-1).astype(jnp.uint8), *confusion.cm_sums(cms, probs=posterior)
+    mask = example["rater_mask"]
+    labelled = ignored.given(example["labels"], mask).any(0) | ~mask.any()
+    sums = confusion.cm_sums(cms, probs=posterior, where=labelled)
+    return posterior.argmax(axis=-1).astype(jnp.uint8), *sums
 
 
 def from_source(
@@ -170,7 +173,7 @@ def _staple(examples: labelled.Labelled, num_classes: int):
     given = _given(examples, np.arange(len(examples)))
     labels, mask = jnp.asarray(given["labels"]), jnp.asarray(given["rater_mask"])
     fused = fusion.pooled_staple(labels, num_classes, rater_mask=mask)
-    return np.asarray(fused.probs.argmax(axis=-1)), np.asarray(fused.cms)
+    return ignored.argmax(np.asarray(fused.probs)), np.asarray(fused.cms)
 
 
 def _spatial_staple(examples: labelled.Labelled, num_classes: int):
@@ -180,7 +183,7 @@ def _spatial_staple(examples: labelled.Labelled, num_classes: int):
         sums, counts = confusion.cm_sums(fused.cms, probs=fused.probs)
         # The matrix of a rater who did not label the image does not count.
         counts = mask[:, None] * counts[None]
-        return fused.probs.argmax(axis=-1), sums * mask[:, None, None], counts
+        return ignored.argmax(fused.probs), sums * mask[:, None, None], counts
 
     truth, sums, counts = _map_cases(one, examples)
     counts = np.maximum(counts.sum(axis=0), np.finfo(np.float32).tiny)

@@ -50,8 +50,8 @@ def consensus(
 ) -> Consensus | fused_folder.Written:
     """Fuses the labels of several raters: of one case, or of every case of a folder.
 
-    A voxel that nobody labelled has no label in the consensus either, and 1/L (STAPLE: the prior)
-    as its probabilities.
+    A voxel that nobody labelled has no label in the consensus either, and zeros as its
+    probabilities.
 
     Args:
       labels: class ids ``[R, *S]``, or a folder (or its path) with ratersTr; an id that is no class

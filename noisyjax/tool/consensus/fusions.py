@@ -54,15 +54,15 @@ def shares(
     *,
     weights: Float[np.ndarray, "R"] | None = None,
 ) -> Float[np.ndarray, "K L"]:
-    """Returns the share of the votes for each class, ``[K, L]``; 1/L each where there is none.
+    """Returns the share of the votes for each class, ``[K, L]``; zeros where there is none.
 
     >>> shares(np.array([[0, 1, 1], [2, 2, 2]]), 2).round(2).tolist()
-    [[0.33, 0.67], [0.5, 0.5]]
+    [[0.33, 0.67], [0.0, 0.0]]
     """
     each = np.ones(votes.shape[1]) if weights is None else np.asarray(weights, np.float64)
     total = np.stack([(votes == k) @ each for k in range(num_classes)], axis=-1)
     cast = total.sum(axis=-1, keepdims=True)
-    return np.where(cast > 0, total / np.where(cast > 0, cast, 1), 1 / num_classes)
+    return total / np.where(cast > 0, cast, 1)
 
 
 def _mean(tally: patterns.Tally, num_classes: int, *, weights: Any = None) -> Fused:
@@ -71,8 +71,9 @@ def _mean(tally: patterns.Tally, num_classes: int, *, weights: Any = None) -> Fu
 
 def _majority(tally: patterns.Tally, num_classes: int, *, weights: Any = None) -> Fused:
     share = shares(tally.votes, num_classes, weights=weights)
-    most = share >= share.max(axis=-1, keepdims=True) - _EQUAL
-    return Fused((most / most.sum(axis=-1, keepdims=True)).astype(np.float32), None)
+    most = (share > 0) & (share >= share.max(axis=-1, keepdims=True) - _EQUAL)
+    number = np.maximum(most.sum(axis=-1, keepdims=True), 1)
+    return Fused((most / number).astype(np.float32), None)
 
 
 def _by_library(library: Callable[..., fusion.Fusion], *, pooled: bool = False) -> Method:

@@ -73,9 +73,9 @@ class Case:
 
     @property
     def labelled(self) -> Bool[Array, "*S"]:
-        """Which voxels have a label, of any rater; all of them where nobody labelled the case."""
-        mask = self.batch["rater_mask"]
-        return ignored.given(self.batch["labels"], mask).any(0) | ~mask.any()
+        """Which voxels have a label, of any rater; those of a case that nobody labelled as well."""
+        labels, mask = self.batch["labels"], self.batch["rater_mask"]
+        return ignored.given(labels, mask | ~mask.any()).any(0)
 
     @functools.cached_property
     def counts(self) -> overlap.Counts:

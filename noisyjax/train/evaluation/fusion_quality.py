@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from noisyjax.core import ignored
 from noisyjax.data.labels import fuse
 from noisyjax.metrics import confusion, overlap
 from noisyjax.train import experiments, runs, train_state
@@ -43,7 +44,7 @@ def measure(experiment: experiments.Experiment) -> dict[str, float]:
     def one(case: dict[str, jax.Array]) -> dict[str, jax.Array]:
         labels, truth, mask = case["labels"], case["truth"], case["rater_mask"]
         probs, cms, *_ = fuse_case(labels, rater_mask=mask)
-        counts = overlap.counts(probs.argmax(-1), truth, num_classes)
+        counts = overlap.counts(ignored.argmax(probs), truth, num_classes)
         space = cms.shape[1:-2] or (1,) * truth.ndim
         cms = cms.reshape(len(labels), *space, num_classes, num_classes)
         error, count = confusion.true_column_error(cms, truth, labels, rater_mask=mask)
@@ -63,7 +64,7 @@ def _dice_of_targets(experiment: experiments.Experiment) -> float:
     train, num_classes = experiment.examples["train"], experiment.data.num_classes
     means = []
     for index in range(min(len(train), _MAX_CASES)):
-        fused = train[index]["target"].argmax(axis=-1)
+        fused = ignored.argmax(train[index]["target"])
         truth = train.truths(np.array([index]))[0]
         means.append(known_truth.dice(fused, truth, num_classes).mean())
     return float(np.mean(means))

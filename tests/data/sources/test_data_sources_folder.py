@@ -7,6 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from noisyjax.core import ignored
 from noisyjax.data import sources
 from noisyjax.data.folder import checker
 from noisyjax.data.labels import assemble
@@ -188,13 +189,38 @@ def test_of_many_raters_the_labels_that_they_gave_are_read_and_kept(tmp_path):
     assert [arrays["labels"].shape for arrays in data.examples.prepared] == [(10, 8, 9)] * 4
 
 
-def test_the_class_ignore_is_not_learnt(tmp_path):
-    fakes.make(tmp_path, 3, end=".png", shape=(8, 9))
+def test_the_class_ignore_is_left_out(tmp_path):
+    root, cache = tmp_path / "data", str(tmp_path / "cache")
+    fakes.make(root, 3, end=".png", shape=(8, 9), raters=("anna",))
+    learnt = sources.load("folder", root=str(root), cache=cache)
+    assert learnt.num_classes == 3
     labels = {"background": 0, "organ": 1, "ignore": 2}
-    fakes.describe(tmp_path, end=".png", labels=labels)
-    with pytest.raises(
-        ValueError, match="dataset.json: labels: expected classes to learn, got 'ig"
-    ):
+    fakes.describe(root, end=".png", labels=labels)
+    # Of the same files, and not what was kept of them as a class.
+    loaded = sources.load("folder", root=str(root), cache=cache)
+    assert loaded.class_names == ("background", "organ")
+    stored = fakes.label(0, (8, 9))
+    expected = np.where(stored == 2, ignored.IGNORE, stored)
+    example = loaded.examples[0]
+    np.testing.assert_array_equal(example["truth"], expected)
+    np.testing.assert_array_equal(example["labels"][0], expected)
+
+
+def test_what_is_ignored_is_not_what_a_case_is_cut_to(tmp_path):
+    fakes.make(tmp_path, 3, end=".png", shape=(8, 9))
+    fakes.describe(tmp_path, end=".png", labels={"background": 0, "organ": 1, "ignore": 2})
+    marks = np.zeros((8, 9), np.uint8)
+    marks[0], marks[3:5, 3:6] = 2, 1
+    for case in range(3):
+        fakes.save(tmp_path / f"labelsTr/case_{case:02d}.png", marks)
+    loaded = sources.load("folder", root=str(tmp_path), box="labels", margin=1)
+    assert loaded.examples[0]["truth"].shape == (4, 5)
+
+
+def test_the_class_ignore_has_the_highest_number(tmp_path):
+    fakes.make(tmp_path, 1, end=".png", shape=(8, 9))
+    fakes.describe(tmp_path, end=".png", labels={"background": 0, "ignore": 1, "organ": 2})
+    with pytest.raises(ValueError, match='the last to "ignore"'):
         sources.load("folder", root=str(tmp_path))
 
 
