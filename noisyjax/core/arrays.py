@@ -23,6 +23,8 @@ key             shape           meaning
 ``truth``       [B, *S]         uint8; read by evaluation, and by methods with `needs_truth`
 ==============  ==============  ==================================================================
 
+Class ids of 255 are voxels that are left out, see `noisyjax.core.ignored`.
+
 Confusion matrices are ``cms[..., i, j] = p(noisy = i | true = j)``: columns (over axis -2) sum to
 one. The matrices of a batch are ``[B, R, *S, L, L]``.
 

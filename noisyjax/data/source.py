@@ -25,6 +25,8 @@ class Examples(Protocol):
     ``rater_mask``  [R]           bool, who labelled this image; stands and falls with ``labels``
     ==============  ============  ================================================================
 
+    Where truth or labels are `core.ignored.IGNORE`, 255, a voxel is left out.
+
     They may have a method ``take(indices [B])`` that reads several at once; see `take`. And one,
     ``content(index)``, that returns the `Content` of an example in another way than `content`.
     Those of files that differ in size have `OfFiles` as well.

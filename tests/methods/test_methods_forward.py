@@ -70,16 +70,20 @@ def test_anchors_are_the_pixels_of_the_quantile_of_each_class():
     confident = np.linspace(0.52, 0.99, 48)
     first = np.stack([confident, 1 - confident], -1)
     probs = np.random.default_rng(0).permutation(np.concatenate([first, [[0.2, 0.8]]]))
-    result = forward._anchors(jnp.asarray(probs.reshape(7, 7, 2), jnp.float32), 0.5)
+    probs = jnp.asarray(probs.reshape(7, 7, 2), jnp.float32)
+    result = forward._anchors(probs, jnp.ones((7, 7), bool), 0.5)
     # The upper median of the 48 pixels of the first class; the only one of the second.
     np.testing.assert_allclose(result[0], [confident[24], 1 - confident[24], 1], rtol=1e-5)
     np.testing.assert_allclose(result[1], [0.2, 0.8, 1], rtol=1e-5)
-    nobody = forward._anchors(jnp.asarray(first, jnp.float32), 1.0)
+    first = jnp.asarray(first, jnp.float32)
+    nobody = forward._anchors(first, jnp.ones(48, bool), 1.0)
     np.testing.assert_allclose(nobody, [[0.99, 0.01, 1], [0, 0, 0]], atol=1e-6)
-    least = forward._anchors(jnp.asarray(first, jnp.float32), 0.0)
+    least = forward._anchors(first, jnp.ones(48, bool), 0.0)
     np.testing.assert_allclose(least[0], [0.52, 0.48, 1], atol=1e-6)
     for quantile in (0, 1):
         _build(quantile=quantile)
+    ignored = forward._anchors(first, jnp.arange(48) < 40, 1.0)
+    np.testing.assert_allclose(ignored[0], [confident[39], 1 - confident[39], 1], rtol=1e-5)
     sums = result + nobody
     np.testing.assert_allclose(forward._matrix(sums)[:, 1], [0.2, 0.8], rtol=1e-5)
     assert forward._matrix(nobody)[:, 1].tolist() == [0, 1]

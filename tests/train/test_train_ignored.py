@@ -41,14 +41,16 @@ def test_a_folder_with_ignored_voxels_is_trained_on_judged_and_predicted(monkeyp
         options={"root": str(root)},
         **{"data.name": "folder", "data.splits": (), "train.epochs": 2, "method": "majority"},
         **{"train.warmup_steps": 0},
-        **{"data.augment": ml_collections.ConfigDict({"flip_axes": (0,)}), "data.input_noise": 0.1},
+        **{"data.augment": ml_collections.ConfigDict({"flip_axes": (0,)})},
     )
     with config.unlocked():
         config.model = ml_collections.ConfigDict({"name": "voxelwise"})
     run = tmp_path / "run"
     train.train_and_evaluate(config, run)
     summary = config_and_summary.read_summary(run)
-    assert all(np.isfinite(value) for name, value in summary.items() if name.startswith("test_"))
+    undefined = {n for n, value in summary.items() if n[:5] == "test_" and np.isnan(value)}
+    # There is one case to test.
+    assert {name for name in undefined if not name.endswith("_sd")} == set()
     (outcome,) = predict.predict_folder(run, root / "imagesTs", tmp_path / "out")
     written = read_write.read(outcome.path).array
     assert set(np.unique(written)) <= {0, 1}
