@@ -196,3 +196,8 @@ def test_divergences_batch():
     a = jnp.exp(means)
     loop = [latent.kl_dirichlet_flat(one) for one in a]
     np.testing.assert_allclose(jax.vmap(_DIRICHLET)(a), loop, rtol=1e-5, atol=1e-6)
+
+
+def test_no_draw_is_no_distribution():
+    with pytest.raises(ValueError, match="draws: expected at least 1"):
+        latent.ssn_nll(jnp.zeros((0, 2, 2)), jnp.array([0, 1]))

@@ -114,6 +114,12 @@ def test_examples_without_a_loss_do_not_count():
     assert not np.any(gaps.posterior[100:])
 
 
+def test_many_without_a_loss_change_nothing():
+    losses, _ = _losses(0.3, size=100)
+    estimate = _ESTIMATE(jnp.concatenate([losses, jnp.full(10_000, jnp.nan)]))
+    np.testing.assert_allclose(estimate.rate, _ESTIMATE(losses).rate, rtol=1e-4)
+
+
 def test_vmap_equals_loop():
     stacked = jnp.stack([_losses(0.2, size=50)[0], _losses(0.6, size=50, seed=2)[0]])
     estimate = jax.jit(jax.vmap(noise_rate.estimate_noise_rate))(stacked)

@@ -149,6 +149,10 @@ def test_batches_equal_loops_and_gradients_are_finite():
             "form: expected one of 'volume', 'rows', got 'script'",
         ),
         (
+            lambda: curvas.consensus_dice(_LABELS[0], _LABELS, 1),
+            "num_classes: expected at least 2",
+        ),
+        (
             lambda: curvas.consensus_dice(_LABELS[0], _LABELS, 2, form="rows"),
             r"segmentation: expected 2 or 3 axes, got shape \(4,\)",
         ),

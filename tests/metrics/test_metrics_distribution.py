@@ -10,7 +10,8 @@ import pytest
 from noisyjax.metrics import distribution
 
 _GED = jax.jit(
-    distribution.ged_squared, static_argnames=("distance", "num_classes", "include_background")
+    distribution.ged_squared,
+    static_argnames=("distance", "num_classes", "include_background", "estimator"),
 )
 
 _SETS = [
@@ -69,13 +70,15 @@ def test_zero_for_equal_sets_symmetric_and_not_negative(distance, shape):
         assert 0.0 <= ged(one, other) <= 2.0
 
 
-def test_missing_raters_are_left_out():
+@pytest.mark.parametrize("estimator", distribution.ESTIMATORS)
+def test_missing_raters_are_left_out(estimator):
     samples, labels = _maps(0, 3), _maps(1, 4)
     mask = jnp.array([True, False, True, False])
-    masked = _GED(samples, labels.at[1::2].set(255), num_classes=3, rater_mask=mask)
-    cut = _GED(samples, labels[::2], num_classes=3)
-    np.testing.assert_allclose(masked, cut, rtol=1e-5)
-    assert np.isnan(_GED(samples, labels, num_classes=3, rater_mask=jnp.zeros(4, bool)))
+    ged = functools.partial(_GED, num_classes=3, estimator=estimator)
+    cut = ged(samples, labels[::2])
+    for given in (labels, labels.at[1::2].set(255)):
+        np.testing.assert_allclose(ged(samples, given, rater_mask=mask), cut, rtol=1e-5)
+    assert np.isnan(ged(samples, labels, rater_mask=jnp.zeros(4, bool)))
 
 
 def test_an_unknown_distance_is_refused():

@@ -332,3 +332,9 @@ def test_errors_name_the_argument():
         surface.surface_metrics(one[0], one[0], convention="deepmind")
     with pytest.raises(ValueError, match="truths: expected 1 cases like preds, got 2"):
         surface.surface_metrics_of_cases([np.ones((2, 2), int)], [np.ones((2, 2), int)] * 2)
+
+
+def test_all_of_a_surface_is_within_its_largest_distance_whatever_weights_are_rounded_to():
+    # The running sum of ten tenths ends below their sum.
+    side = surface._Side(np.arange(10.0), np.full(10, 0.1))
+    assert surface._weighted_quantile(side, 1.0) == 9

@@ -1,8 +1,8 @@
 """Small faults in the package's own code: where they may be, and a fair draw of them.
 
 The changes are those of Cosmic Ray that look like slips (a sign, a bound, a constant one off), and
-names of functions that are easily taken for one another. What a type, a message or a decorator
-says is left alone.
+names of functions that are easily taken for one another. What a type, a message, a decorator, an
+assertion or the `strict` of a `zip` says is left alone.
 """
 
 import ast
@@ -90,7 +90,9 @@ def _is_code(node: Any) -> bool:
             or (kind == "funcdef" and inner is outer.annotation)
         )
         message = kind in ("power", "atom_expr") and outer.get_code().strip().startswith(_MESSAGES)
-        if kind in _NO_CODE or annotates or message:
+        # As `assert`, for what the code itself makes.
+        guards = kind == "argument" and outer.children[0] == "strict"
+        if kind in _NO_CODE or annotates or message or guards:
             return False
         inner, outer = outer, outer.parent
     return True

@@ -48,6 +48,7 @@ _TESTED_BY = {
     "methods/fused": ("methods",),
     "methods/network": ("methods", "methods_adl"),
     "metrics/mask_pairs": ("metrics_agreement", "metrics_distribution", "metrics_matching"),
+    "metrics/nearest": ("metrics_surface",),
     "metrics/surface_elements": ("metrics_surface",),
     "noise/field_units": ("noise_gaussian_field", "noise_annotators"),
 }
@@ -157,7 +158,8 @@ def try_faults(faults: list[mutants.Fault], results: pathlib.Path) -> Iterator[d
                 _write(tree, fault.path, untouched)
                 # No test at all notices nothing, and one that was interrupted had no failure.
                 facts["noticed"] = bool(found.get("failed")) or found.get("code") not in (0, 2, 5)
-                facts["by"] = (found.get("failed") or ["the import" if found else "time"])[0]
+                by = found.get("failed") or ["time" if not found else "the import"]
+                facts["by"] = by[0] if facts["noticed"] else ""
                 facts["seconds"] = round(time.monotonic() - begun, 1)
                 with open(results, "a", encoding="utf-8") as file:
                     file.write(json.dumps(facts) + "\n")

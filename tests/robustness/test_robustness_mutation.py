@@ -24,15 +24,15 @@ def test_faults_change_one_line_each_and_are_those_of_the_seed():
 def test_types_texts_and_messages_are_left_alone():
     pytest.importorskip("cosmic_ray")
     source = (
-        'def f(x: int | None, *, axis: int = 0) -> int | None:\n'
+        'def f(x: list | None, *, axis: int = 0) -> list | None:\n'
         '    """Adds 1."""\n'
         '    if x is None:\n'
         '        raise ValueError(f"x: expected {1 + 2}, got {x}")\n'
-        "    return x + axis\n"
+        "    return [y + axis for y, _ in zip(x, x, strict=True)]\n"
     )  # fmt: skip
     places = sorted(mutants._choices(source))
-    # The default, the condition and its operator, and the sum.
-    assert [line for line, _ in places] == [1, 3, 3, 5]
+    # The default, the condition and its operator, the sum and the loop.
+    assert [line for line, _ in places] == [1, 3, 3, 5, 5]
 
 
 def test_the_harmless_faults_are_of_lines_that_are_there():
