@@ -12,16 +12,18 @@ raters' labels fused. ``--config.method=cm_trace`` models the raters. The third 
 any size that have no labels, such as those of imagesTs; of the run it takes the folder
 ``runs/folder`` alone, on any machine.
 
-Data: `noisyjax.data.sources.folder`; its options are those of ``config.data.options``. Images stay
-whole: ``size`` cuts or fills each up around its middle, ``box`` and ``spacing`` come before it, and
-``cache`` names a folder that keeps what was prepared. ``normalise`` is "z_score" for MR and photos;
-CT wants "ct_window" with ``window``, or "bone" with ``cut``. Where whole images are too large to
-train on, ``--config.data.patches.size="(96, 96, 96)"`` draws patches, and
-``--config.evaluate.window="(96, 96, 96)"`` then predicts window by window.
+Data: `noisyjax.data.sources.folder`; its options are those of ``config.data.options``.
+``normalise`` is "z_score" for MR and photos; CT wants "ct_window" with ``window``, or "bone" with
+``cut``. Whole images come to one size: ``size`` cuts or fills each up around its middle, ``box``
+and ``spacing`` come before it. Cases of real size are learnt from by ``:patches``: they keep their
+own sizes, in a store of which no more is read than a patch (``cache`` names its folder), and
+images are predicted window by window.
 
 Variants:
-    :whole   the default
-    :smoke   a tiny network and two epochs, for tests
+    :whole     the default
+    :patches   two patches of 64 x 64 x 64 voxels at once, a third of them around labelled voxels,
+               one of each case in an epoch; three levels of 16, 32, 64 features
+    :smoke     a tiny network and two epochs, for tests
 """
 
 import ml_collections
@@ -31,6 +33,14 @@ from noisyjax.train import config_fields
 
 def _whole(config: ml_collections.ConfigDict) -> None:
     """The default as it is."""
+
+
+def _patches(config: ml_collections.ConfigDict) -> None:
+    config.data.patches.size = (64, 64, 64)
+    config.data.patches.foreground_share = 1 / 3
+    config.model.widths = (16, 32, 64)
+    config.train.epochs = 400
+    config.evaluate.every_epochs = 20
 
 
 def _smoke(config: ml_collections.ConfigDict) -> None:
@@ -43,7 +53,7 @@ def _smoke(config: ml_collections.ConfigDict) -> None:
     config.progress = False
 
 
-VARIANTS = {"whole": _whole, "smoke": _smoke}
+VARIANTS = {"whole": _whole, "patches": _patches, "smoke": _smoke}
 
 
 def get_config(variant: str = "whole") -> ml_collections.ConfigDict:
