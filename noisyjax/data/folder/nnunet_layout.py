@@ -23,6 +23,7 @@ Only the names of files are read here, and dataset.json.
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import re
@@ -110,7 +111,7 @@ class Layout:
         """Names of the classes, the background first; "ignore" is none."""
         return tuple(name for name in self.class_names if name != description.IGNORE)
 
-    @property
+    @functools.cached_property
     def truth_trains(self) -> bool:
         """Whether a network learns from the truth, for no rater labelled a case of imagesTr."""
         return not any(case.raters for case in self.cases if case.part == "Tr")

@@ -159,14 +159,13 @@ def all_cases(
     """
     cases = layout.cases
     of_files = [digests(case) for case in cases]
-    if how.cache:
-        _make_ahead(layout, errors, how, of_files)
+    there = _make_ahead(layout, errors, how, of_files) if how.cache else {}
     prepared = []
     name = f"preparing, kept in {how.cache}" if how.cache else "preparing"
     with progress.Progress(len(cases), name=name, shown=True, after=_QUIET) as bar:
         for case, own in zip(cases, of_files, strict=True):
             try:
-                known = errors.get(case.name)
+                known = errors.get(case.name) or there.get(len(prepared))
                 prepared.append(known or of_case(case, layout, how, of_files=own))
             except (OSError, ValueError) as error:
                 if not skip_damaged:
@@ -181,17 +180,22 @@ def _make_ahead(
     errors: Mapping[str, str],
     how: How,
     of_files: Sequence[Mapping[pathlib.Path, str]],
-) -> None:
-    """Lets several processes prepare what is not on the disk, if that is much."""
-    missing = [
-        case.name
-        for case, own in zip(layout.cases, of_files, strict=True)
-        if own
-        and case.name not in errors
-        and kept.read(pathlib.Path(how.cache) / name_of(case, layout, how, own)) is None
-    ]
+) -> dict[int, kept.Arrays]:
+    """Lets several processes prepare what is not on the disk, if that is much.
+
+    Returns what was there before, by the number of the case.
+    """
+    there, missing = {}, []
+    for number, (case, own) in enumerate(zip(layout.cases, of_files, strict=True)):
+        if own and case.name not in errors:
+            arrays = kept.read(pathlib.Path(how.cache) / name_of(case, layout, how, own))
+            if arrays is None:
+                missing.append(case.name)
+            else:
+                there[number] = arrays
     if missing:
         workers.prepare(layout.root, how._asdict(), missing, voxels=_largest(layout, how))
+    return there
 
 
 def _largest(layout: nnunet_layout.Layout, how: How) -> int:

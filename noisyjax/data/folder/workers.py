@@ -15,15 +15,16 @@ from typing import Any
 
 from noisyjax.core import progress
 
-# Fewer voxels of all cases are prepared before a process has started.
-_FEW = 2**24
+# Fewer voxels of all cases are prepared before a process has started; so many take as long as what
+# a case takes whatever its size.
+_FEW, _EACH = 2**24, 2**15
 # What preparing takes in memory, by voxel of the case, and how much of the machine's it may take.
 _BYTES, _SHARE = 24, 0.5
 
 
 def _number(cases: int, voxels: int) -> int:
     """Returns how many processes prepare cases of so many voxels at most."""
-    if cases * voxels < _FEW:
+    if cases * (voxels + _EACH) < _FEW:
         return 0
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     fitting = int(_SHARE * memory // max(_BYTES * voxels, 1))

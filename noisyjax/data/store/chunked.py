@@ -26,7 +26,7 @@ class Chunked:
     """An array on the disk, read when it is indexed; threads may share it.
 
     Attributes:
-      path: its folder.
+      path: its folder, absolute: TensorStore takes no other.
       shape: of the whole array.
       dtype: as NumPy names it.
       chunk: the shape of a chunk.
@@ -98,7 +98,7 @@ def of_json(path: str | os.PathLike, facts: Mapping[str, Any]) -> Chunked:
     )
     if not sides or len(shape) != len(chunk) or dtype.kind not in "biuf":
         raise ValueError(f"{path}: expected an array of numbers, got {dict(facts)}")
-    return Chunked(os.fspath(path), shape, str(dtype), chunk)
+    return Chunked(os.path.abspath(path), shape, str(dtype), chunk)
 
 
 def write(
@@ -114,7 +114,7 @@ def write(
         max(1, min(edge, size)) if axis in cut else max(1, size)
         for axis, size in enumerate(array.shape)
     )
-    made = Chunked(os.fspath(path), array.shape, str(array.dtype), chunk)
+    made = Chunked(os.path.abspath(path), array.shape, str(array.dtype), chunk)
     store = tensorstore.open(_spec(made), create=True).result()
     store.write(array).result()
     return made

@@ -61,6 +61,26 @@ def test_cases_are_made_once_and_read_back(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["x"]
 
 
+def test_a_folder_may_be_relative_to_the_current_one_and_that_may_change(tmp_path, monkeypatch):
+    for name in ("here", "elsewhere"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    arrays, _ = _stored("../there")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    np.testing.assert_array_equal(arrays["a"], _LARGE)
+    assert _stored("../there")[1] == 0
+
+
+def test_a_small_array_that_unpacks_to_more_is_no_record(tmp_path):
+    _stored(tmp_path)
+    path = tmp_path / "x" / kept.RECORD
+    record = json.loads(path.read_text())
+    del record["digest"]
+    record["small"]["small"]["values"] = kept._packed(np.zeros(10**6, np.float32))
+    path.write_text(json.dumps({**record, "digest": kept._digest(record)}))
+    assert kept.read(tmp_path / "x") is None
+
+
 def _data_file(folder):
     return max((p for p in (folder / "x" / "a").rglob("*") if p.is_file()), key=os.path.getsize)
 
