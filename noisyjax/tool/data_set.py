@@ -83,9 +83,9 @@ def describe(
     # Lists of files, as the Decathlon has them, would name other folders.
     content = {name: value for name, value in old.items() if name not in ("training", "test")}
     names = {name for name in cases if made_from.cases[name].part == "Tr"}
-    labels = {name: number for number, name in enumerate(made_from.layout.class_names)}
+    labels = dict(zip(made_from.layout.class_names, made_from.layout.class_ids, strict=True))
     if with_ignore:
-        labels.setdefault(description.IGNORE, len(labels))
+        labels.setdefault(description.IGNORE, made_from.class_ids[-1])
     content |= {"labels": labels, "file_ending": made_from.layout.ending, "numTraining": len(names)}
     if "patients" in content:
         made = set(cases)

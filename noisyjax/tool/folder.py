@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
 from noisyjax.core import checks, ignored
-from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
+from noisyjax.data.folder import case_files, checker, label_ids, nnunet_layout, problem_kinds
 from noisyjax.data.volumes import read_write
 
 # What stands for no label in the arrays; in the files it is the class named "ignore".
@@ -64,6 +64,12 @@ class Folder:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, the background first; "ignore" is none."""
         return self.layout.classes
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """What stands for the classes in files, then for "ignore", also where there is none yet."""
+        ids = self.layout.class_ids
+        return ids if len(ids) > self.num_classes else (*ids, ids[-1] + 1)
 
     @property
     def num_classes(self) -> int:
@@ -122,8 +128,9 @@ class Folder:
 
         Args:
           path: the file; its ending says the format.
-          values: class ids, written in the dtype of `like` (`NO_LABEL` as the class "ignore" if the
-            folder has one), or numbers, written as float32; ``[*S]`` in RAS axes.
+          values: numbers of classes, written as their ids in the dtype of `like` if that holds them
+            (L and `NO_LABEL` as the class "ignore" if the folder has one), or numbers, written as
+            float32; ``[*S]`` in RAS axes.
           like: a label file of the case (`CaseLabels.like`).
 
         Raises:
@@ -135,8 +142,9 @@ class Folder:
         else:
             if self.num_classes < len(self.layout.class_names):
                 values = np.where(values == NO_LABEL, np.uint8(self.num_classes), values)
-            kind = volume.array.dtype.kind
-            values = values.astype(volume.array.dtype if kind in "iu" else np.uint8)
+            values, kept = label_ids.of_file(values, self.class_ids), volume.array.dtype
+            if kept.kind in "iu" and self.class_ids[-1] <= np.iinfo(kept).max:
+                values = values.astype(kept)
         read_write.write(path, read_write.from_ras(values, like=volume))
 
 

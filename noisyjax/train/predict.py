@@ -63,7 +63,8 @@ def predict_folder(
       workdir: all that is needed of the run; nothing in it is changed.
       images: the folder, without labels: CASE_0000 and so on with the ending of the run's images,
         or CASE if there is one channel.
-      output: where ``CASE`` with the same ending goes: uint8, on the voxels of the image.
+      output: where ``CASE`` with the same ending goes: the ids of classes in dataset.json, on the
+        voxels of the image.
       checkpoint: "latest" or "best".
       probabilities: whether ``probabilities/CLASS/CASE`` are written too, float32, for every class
         but the background by its number.
@@ -101,6 +102,8 @@ def predict_folder(
         )
     files.check_writable(output)
     predict = predictor(trained)
+    # Runs of before there were gaps in them do not name them.
+    ids = about.get("class_ids", range(len(layout.class_names)))
     outcomes = [
         Outcome(problem.file, None, str(problem))
         for problem in layout.problems
@@ -114,7 +117,7 @@ def predict_folder(
                 grid = preprocess.Grid.from_array(prepared["grid"])
                 probs = case_files.probs_on_file(predict(prepared["image"]), grid)
                 for target, values in _results(probs, trained, path, probabilities):
-                    case_files.write(target, values, like=case.images[0])
+                    case_files.write(target, values, like=case.images[0], ids=ids)
                 outcomes.append(Outcome(case.name, path))
             except (OSError, ValueError) as error:
                 outcomes.append(Outcome(case.name, None, str(error)))

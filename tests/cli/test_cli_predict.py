@@ -284,6 +284,16 @@ def test_an_output_that_takes_no_file_is_named(thresholded, workdir, tmp_path, m
     assert "a.nii.gz" in outcomes[0].fault
 
 
+def test_classes_are_written_as_the_ids_of_the_files(thresholded, workdir, tmp_path, monkeypatch):
+    assert thresholded.facts.about["class_ids"] == [0, 1]
+    about = {**thresholded.facts.about, "class_ids": [0, 300]}
+    trained = thresholded._replace(facts=dataclasses.replace(thresholded.facts, about=about))
+    monkeypatch.setattr(saved_runs, "restore_without_data", lambda *_, **__: trained)
+    _save(tmp_path / "in/a.nii.gz", _ball(SHAPE, (1, 1, 1)), np.eye(4))
+    (outcome,) = predict.predict_folder(workdir, tmp_path / "in", tmp_path / "out")
+    assert np.unique(read_write.read(outcome.path).array).tolist() == [0, 300]
+
+
 def test_what_cannot_be_predicted_is_refused(thresholded, workdir, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"expected images, got none(?s:.*)put images in it"):

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Integer, Num, UInt8
 
 from noisyjax.core import ignored
-from noisyjax.data.folder import checker, nnunet_layout
+from noisyjax.data.folder import checker, label_ids, nnunet_layout
 from noisyjax.data.volumes import preprocess, read_write
 
 
@@ -164,16 +164,19 @@ def write(
     values: Integer[np.ndarray, "*F"] | Float[np.ndarray, "*F"],
     *,
     like: str | pathlib.Path,
+    ids: Sequence[int],
 ) -> None:
-    """Writes class ids, as uint8, or numbers, as float32, of the voxels of an image's file.
+    """Writes classes, in uint8 or uint16, or numbers, in float32, of the voxels of an image's file.
 
     Args:
       path: the file; its ending says the format.
       values: in RAS axes, ``[*F]``.
+      ids: what stands for the classes in files.
       like: a file of the image, whose affine it gets.
 
     Raises:
       ValueError: if the format holds no such numbers.
     """
-    values = values.astype(np.float32 if values.dtype.kind == "f" else np.uint8)
+    is_map = values.dtype.kind != "f"
+    values = label_ids.of_file(values, ids) if is_map else values.astype(np.float32)
     read_write.write(path, read_write.from_ras(values, like=read_write.peek(like)))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from noisyjax.core import checks
-from noisyjax.data.folder import nnunet_layout, problem_kinds
+from noisyjax.data.folder import label_ids, nnunet_layout, problem_kinds
 from noisyjax.data.volumes import read_write
 
 # How far a corner may be from another file's, in voxels: within half a voxel the nearest one is the
@@ -33,9 +33,10 @@ class Read:
     """A case that was read.
 
     Attributes:
-      volumes: file to volume in RAS axes, without those that cannot be read.
+      volumes: file to volume in RAS axes, without those that cannot be read; labels are numbers of
+        classes, as in `label_ids`.
       problems: what is wrong with its files.
-      classes: the values of its labels.
+      classes: the numbers of those of its labels.
     """
 
     case: nnunet_layout.Case
@@ -148,12 +149,13 @@ def _about_label(
     label: read_write.Volume,
     image: read_write.Volume,
     like: pathlib.Path,
-    count: int,
+    ids: tuple[int, ...],
     tolerance: float | int,
-) -> None:
+) -> read_write.Volume:
+    """Notes what is wrong with a label; returns it as numbers of classes if its values are in order."""
     if label.array.ndim != label.num_axes:
         notes.add("label_colours", path)
-        return
+        return label
     if label.shape != image.shape:
         notes.add("shape", path, got=label.shape, want=f"{like.name}, has {image.shape}")
     elif away := elsewhere(label, image, tolerance=tolerance):
@@ -162,14 +164,17 @@ def _about_label(
     whole = np.isfinite(values) & (values == np.round(values))
     if not whole.all():
         notes.add("not_whole", path, got=values[~whole][0])
-        return
-    others = values[(values < 0) | (values >= count)] if count else values[:0]
-    if others.size:
-        shown = [int(value) for value in others[:5]]
-        notes.add("outside_classes", path, got=shown, want=f"0 to {count - 1}")
+        return label
+    known = np.isin(values, ids)
+    if ids and not known.all():
+        shown = [int(value) for value in values[~known][:5]]
+        notes.add("outside_classes", path, got=shown, want=label_ids.shown(ids))
     if not values.any():
         notes.add("empty_mask", path)
-    notes.classes.update(int(value) for value in values)
+    notes.classes.update(label_ids.numbers(values[known], ids).tolist())
+    if not known.all():
+        return label
+    return dataclasses.replace(label, array=label_ids.numbers(label.array, ids))
 
 
 def read_case(
@@ -202,7 +207,7 @@ def read_case(
     for path in case.paths[len(case.images) :]:
         if path in read and images:
             first = read[images[0]], images[0]
-            _about_label(notes, path, read[path], *first, len(layout.class_names), tolerance)
+            read[path] = _about_label(notes, path, read[path], *first, layout.class_ids, tolerance)
     return Read(case, read, tuple(notes.problems), frozenset(notes.classes))
 
 
@@ -222,10 +227,9 @@ def read_labels(
     volumes = {} if image is None else {case.images[0]: image}
     for path in case.paths[len(case.images) :]:
         if (label := notes.read(path, max_bytes)) is not None:
-            volumes[path] = label
             # A label whose image cannot be read has to lie on the first label.
-            on, like = next(iter(volumes.items()))
-            _about_label(notes, path, label, like, on, len(layout.class_names), tolerance)
+            on, like = next(iter(volumes.items()), (path, label))
+            volumes[path] = _about_label(notes, path, label, like, on, layout.class_ids, tolerance)
     return Read(case, volumes, tuple(notes.problems), frozenset(notes.classes))
 
 
@@ -309,5 +313,6 @@ def check(
     problems += _copies(layout)
     for number, name in enumerate(layout.classes):
         if number and classes and number not in classes:
-            problems.add("absent_class", file="dataset.json", got=f"{number}, {name}")
+            got = f"{layout.class_ids[number]}, {name}"
+            problems.add("absent_class", file="dataset.json", got=got)
     return [problem for problem in problems if problem.kind not in ignore]

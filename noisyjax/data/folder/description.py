@@ -2,10 +2,10 @@
 
 import pathlib
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from noisyjax.core import files
-from noisyjax.data.folder import problem_kinds
+from noisyjax.data.folder import label_ids, problem_kinds
 from noisyjax.data.volumes import read_write
 
 # The class, the last one, of voxels that are left out.
@@ -20,18 +20,57 @@ EXAMPLE = (
 _MOST_JSON = 2**24
 
 
-def _numbered(content: Any, *, names_first: bool) -> tuple[str, ...] | None:
-    """Returns the names of the numbers 0, 1, ... from a mapping, or None if it is no such one."""
-    if not isinstance(content, dict) or not content:
-        return None
+class Description(NamedTuple):
+    """What dataset.json says; a part that is wrong is empty.
+
+    Attributes:
+      content: all of it.
+      class_names: the background first, in the order of their ids.
+      class_ids: what stands for them in the files.
+      channel_names: of channels 0, 1, ...
+      ending: of the files.
+    """
+
+    content: dict[str, Any]
+    class_names: tuple[str, ...]
+    class_ids: tuple[int, ...]
+    channel_names: tuple[str, ...]
+    ending: str
+
+
+def _by_number(content: Any, *, names_first: bool) -> dict[int, str]:
+    """Returns number to name, ascending, from a mapping; nothing if it is no such one."""
+    if not isinstance(content, dict):
+        return {}
     pairs = [pair if names_first else pair[::-1] for pair in content.items()]
     try:
         numbers = {int(number): str(name) for name, number in pairs if type(number) in (int, str)}
     except ValueError:
-        return None
-    if sorted(numbers) != list(range(len(pairs))):
-        return None
-    return tuple(numbers[i] for i in range(len(pairs)))
+        return {}
+    return dict(sorted(numbers.items())) if len(numbers) == len(pairs) else {}
+
+
+def _is_old(labels: Any) -> bool:
+    """Whether labels are number to name, as those of nnU-Net's first version."""
+    return bool(_by_number(labels, names_first=False)) and not _by_number(labels, names_first=True)
+
+
+def _classes(content: dict[str, Any], problems: problem_kinds.Problems) -> dict[int, str]:
+    """Returns id to name of the classes; nothing, and a problem, if they are not in order."""
+    labels = content.get("labels")
+    classes = _by_number(labels, names_first=not _is_old(labels))
+    names = list(classes.values())
+    # Two classes, and then "ignore", if it is there.
+    usable = (
+        2 <= len(classes) <= 256
+        and min(classes) == 0
+        and max(classes) <= label_ids.MOST
+        and len(set(names)) == len(names)
+        and IGNORE not in names[: max(2, len(names) - 1)]
+    )
+    if not usable:
+        problems.add("bad_labels", file="dataset.json", got=f"got {labels}")
+    return classes if usable else {}
 
 
 def _paths_within(content: Any) -> list[str]:
@@ -46,16 +85,11 @@ def _paths_within(content: Any) -> list[str]:
     return texts[::-1]
 
 
-def read(
-    root: pathlib.Path, problems: problem_kinds.Problems
-) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...], str]:
-    """Returns the content of dataset.json, classes, channels and the ending of the files.
-
-    What is wrong with it is added to the problems; then the part, or the ending, is empty.
-    """
+def read(root: pathlib.Path, problems: problem_kinds.Problems) -> Description:
+    """Reads dataset.json; what is wrong with it is added to the problems."""
     name = "dataset.json"
     path = root / name
-    nothing = ({}, (), (), "")
+    nothing = Description({}, (), (), (), "")
     if not path.is_file():
         problems.add("no_dataset_json", file=name, want=EXAMPLE)
         return nothing
@@ -64,21 +98,20 @@ def read(
     except ValueError as error:
         problems.add("bad_dataset_json", file=name, got=error, want=EXAMPLE)
         return nothing
-    classes = _numbered(content.get("labels"), names_first=True)
-    # Two classes, and then "ignore", if it is there.
-    if (
-        classes is None
-        or not 2 <= len(classes) <= 256
-        or len(set(classes)) < len(classes)
-        or IGNORE in classes[: max(2, len(classes) - 1)]
-    ):
-        problems.add("bad_labels", file=name, got=f"got {content.get('labels')}")
-        classes = ()
-    # The Decathlon calls them modality.
+    classes = _classes(content, problems)
+    # nnU-Net's first version and the Decathlon call them modality.
+    old = {
+        "modality for channel_names": "channel_names" not in content and "modality" in content,
+        "labels as number to name": _is_old(content.get("labels")),
+    }
+    if any(old.values()):
+        got = " and ".join(what for what, is_so in old.items() if is_so)
+        problems.add("old_dataset_json", file=name, got=got)
     named = content.get("channel_names", content.get("modality"))
-    channels = _numbered(named, names_first=False)
-    if channels is None:
+    channels = _by_number(named, names_first=False)
+    if not channels or list(channels) != list(range(len(channels))):
         problems.add("bad_channels", file=name, got=f"got {named}")
+        channels = {}
     end = content.get("file_ending", ".nii.gz")
     if not isinstance(end, str) or end not in read_write.FORMATS:
         want = ", ".join(read_write.FORMATS)
@@ -88,4 +121,5 @@ def read(
         for text in _paths_within(content.get(key)):
             if text.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", text):
                 problems.add("unsafe_path", file=name, got=text)
-    return content, classes, channels or (), end
+    channel_names = tuple(channels.values())
+    return Description(content, tuple(classes.values()), tuple(classes), channel_names, end)

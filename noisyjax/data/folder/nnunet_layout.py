@@ -9,7 +9,8 @@
 
 A case needs a truth or a rater's label; which of them it has may differ from case to case.
 
-The class "ignore", which has the highest number, is none: its voxels are left out.
+Numbers of classes may have gaps, {"background": 0, "liver": 2}; in arrays they are 0, 1, ... in
+their order. The class "ignore", which has the highest number, is none: its voxels are left out.
 
 Where patients have several cases, dataset.json says whose they are, and no patient is divided
 between training and test: ``"patients": {"CASE": "PATIENT"}``. A case that is not named there is a
@@ -89,6 +90,7 @@ class Layout:
     Attributes:
       ending: of its files.
       class_names: the background first, "ignore" last if there is such a one.
+      class_ids: what stands for them in the files, ascending.
       rater_names: in alphabetical order; empty if there are none.
       has_truth: whether there is a truth, of any case.
       cases: in alphabetical order, those of imagesTr first.
@@ -99,6 +101,7 @@ class Layout:
     root: pathlib.Path
     ending: str
     class_names: tuple[str, ...]
+    class_ids: tuple[int, ...]
     channel_names: tuple[str, ...]
     rater_names: tuple[str, ...]
     has_truth: bool
@@ -264,12 +267,12 @@ def read(root: str | pathlib.Path) -> Layout:
     """
     root = pathlib.Path(root)
     problems = problem_kinds.Problems()
-    nothing = Layout(root, "", (), (), (), False, (), {}, ())
+    nothing = Layout(root, "", (), (), (), (), False, (), {}, ())
     if not root.is_dir() or not (root / "imagesTr").is_dir():
         want = str(root / "imagesTr") if root.is_dir() else str(root)
         problems.add("no_folder", file=want, want=want)
         return dataclasses.replace(nothing, problems=tuple(problems))
-    content, classes, channels, end = description.read(root, problems)
+    content, classes, class_ids, channels, end = description.read(root, problems)
     if not end:
         return dataclasses.replace(nothing, problems=tuple(problems))
     cases, rater_names, names = [], set(), set()
@@ -298,6 +301,7 @@ def read(root: str | pathlib.Path) -> Layout:
         root=root,
         ending=end,
         class_names=classes,
+        class_ids=class_ids,
         channel_names=channels,
         rater_names=tuple(sorted(rater_names)),
         has_truth=has_truth,
@@ -334,6 +338,7 @@ def read_images(
         root=folder.parent,
         ending=ending,
         class_names=tuple(class_names),
+        class_ids=tuple(range(len(class_names))),
         channel_names=tuple(channel_names),
         rater_names=(),
         has_truth=False,

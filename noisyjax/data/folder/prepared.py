@@ -114,6 +114,7 @@ def name_of(
         "tolerance": float(how.tolerance),
         "spacing": how.to,
         "classes": len(layout.class_names),
+        **({"ids": layout.class_ids} if layout.class_ids[-1] >= len(layout.class_ids) else {}),
         **({"ignored": True} if layout.classes != layout.class_names else {}),
         "channels": len(case.images),
         "truth": case.truth is not None,

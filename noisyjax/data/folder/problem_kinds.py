@@ -10,8 +10,13 @@ KINDS = {
     "bad_dataset_json": ("dataset.json: {got}", "write it like this: {want}"),
     "bad_labels": (
         "labels: {got}",
-        'give names to the numbers 0, 1, 2, ... like {{"background": 0, "organ": 1}}, the last to '
-        '"ignore" if there is such a one',
+        "give names to 2 to 256 whole numbers up to 65534, 0 for the background, like "
+        '{{"background": 0, "organ": 1}}, the highest to "ignore" if there is such a one',
+    ),
+    "old_dataset_json": (
+        "it is of nnU-Net's first version: {got}",
+        'it is read as it is; nnU-Net 2 wants {{"channel_names": {{"0": "CT"}}, "labels": '
+        '{{"background": 0, "organ": 1}}}}',
     ),
     "bad_file_ending": ("file_ending: got {got!r}", "use one of {want}, the one of your files"),
     "bad_channels": (
@@ -163,6 +168,7 @@ KINDS = {
 
 # What a folder can be trained on all the same.
 HARMLESS = (
+    "old_dataset_json",
     "count",
     "unknown_file",
     "truth_alone",

@@ -104,7 +104,8 @@ class FolderExamples:
         grid = self.grid(index)
         checks.shape("labels", labels, self.size or grid.prepared, like="the examples")
         values = case_files.on_file(labels.astype(np.uint8), grid)
-        case_files.write(path, values, like=self.cases[index].images[0])
+        like, ids = self.cases[index].images[0], self.layout.class_ids
+        case_files.write(path, values, like=like, ids=ids)
 
     @property
     def on_other_voxels(self) -> bool:
@@ -315,6 +316,7 @@ def load(
         about={
             "file_ending": layout.ending,
             "channel_names": layout.channel_names,
+            "class_ids": layout.class_ids[: len(layout.classes)],
             "preparation": options,
             "grid_tolerance": float(grid_tolerance),
         },

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from noisyjax.data.folder import checker
+from noisyjax.data.folder import checker, label_ids
 from noisyjax.data.sources import archive
 from noisyjax.data.volumes import read_write
 from noisyjax.tool import folder
@@ -177,13 +177,13 @@ def _labels(folder_path: pathlib.Path, grid: _Grid) -> np.ndarray | None:
     if path is None:
         return None
     array = checker.rounded(grid.read(path))
-    count = grid.opened.num_classes
+    ids = grid.opened.class_ids[: grid.opened.num_classes]
     values = np.unique(array)
-    known = np.isfinite(values) & (values == np.round(values)) & (values >= 0) & (values < count)
+    known = np.isin(values, ids)
     if not known.all():
         others = [float(value) for value in values[~known][:5]]
-        raise _error(path, f"expected class ids 0 to {count - 1}, got {others}")
-    return array.astype(np.uint8)
+        raise _error(path, f"expected class ids {label_ids.shown(ids)}, got {others}")
+    return label_ids.numbers(array, ids)
 
 
 def _read_one(

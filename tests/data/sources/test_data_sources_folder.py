@@ -220,7 +220,7 @@ def test_what_is_ignored_is_not_what_a_case_is_cut_to(tmp_path):
 def test_the_class_ignore_has_the_highest_number(tmp_path):
     fakes.make(tmp_path, 1, end=".png", shape=(8, 9))
     fakes.describe(tmp_path, end=".png", labels={"background": 0, "ignore": 1, "organ": 2})
-    with pytest.raises(ValueError, match='the last to "ignore"'):
+    with pytest.raises(ValueError, match='the highest to "ignore"'):
         sources.load("folder", root=str(tmp_path))
 
 
