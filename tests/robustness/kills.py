@@ -245,11 +245,15 @@ def differences(folder: pathlib.Path, alone: pathlib.Path) -> list[str]:
     return sorted(found)
 
 
-def choose(changes: Sequence[Change], count: int, *, seed: int) -> list[int]:
-    """Draws the numbers of so many changes, from 1, of each file in turn."""
+def choose(changes: Sequence[Change], count: int, *, seed: int, only: str = "") -> list[int]:
+    """Draws the numbers of so many changes, from 1, of each file in turn.
+
+    Those are left out in whose kind and file the pattern `only` is not found.
+    """
     draw, by_file = random.Random(seed), collections.defaultdict(list)
     for number, change in enumerate(changes, 1):
-        by_file[change.file].append(number)
+        if re.search(only, f"{change.kind} {change.file}"):
+            by_file[change.file].append(number)
     for numbers in by_file.values():
         draw.shuffle(numbers)
     turns = max(map(len, by_file.values()))
@@ -264,13 +268,17 @@ def kill_everywhere(
     *,
     kills: int,
     seed: int,
+    only: str = "",
 ) -> list[tuple[Change, list[str]]]:
-    """Kills a run so often; returns the change it was killed at and what differs, each time."""
+    """Kills a run so often, at changes that a pattern is found in alone.
+
+    Returns the change that it was killed at, and what differs, each time.
+    """
     here, alone = folder / "here", folder / "alone"
     changes = start(run, here, library)
     here.rename(alone)
     outcomes = []
-    for at in choose(changes, kills, seed=seed):
+    for at in choose(changes, kills, seed=seed, only=only):
         killed = start(run, here, library, at=at)
         while len(killed) < at:
             # Threads of Orbax write now more, now less: as far from the end of this one.
@@ -341,6 +349,7 @@ def main() -> None:
     parser.add_argument("--run", choices=RUNS, default="train", help="what is run")
     parser.add_argument("--kills", type=int, default=100, help="how often it is killed, at most")
     parser.add_argument("--seed", type=int, default=0, help="of the changes at which it is killed")
+    parser.add_argument("--only", default="", help="a pattern: 'remove .*checkpoints/N/'")
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if not given.folder:
@@ -348,7 +357,9 @@ def main() -> None:
             with_library("tests.robustness.kills", folder)
     folder, run = pathlib.Path(given.folder), prepare(given.run)
     begun = time.monotonic()
-    outcomes = kill_everywhere(run, folder, folder / LIBRARY, kills=given.kills, seed=given.seed)
+    outcomes = kill_everywhere(
+        run, folder, folder / LIBRARY, kills=given.kills, seed=given.seed, only=given.only
+    )
     print(table(outcomes))
     print(f"{time.monotonic() - begun:.0f} s")
     sys.exit(any(wrong for _, wrong in outcomes))

@@ -35,6 +35,8 @@ FOLDER = "checkpoints"
 DAMAGED_FOLDER = "damaged"
 
 _SCORE = "score"
+# Where checkpoints go that are not kept: moved there at once, none is ever there by half.
+_REMOVED = "removed"
 # How often a reader begins again whose checkpoint a run replaces by a newer one.
 _TRIES = 20
 
@@ -120,6 +122,7 @@ class Checkpoints:
             return
         if not read_only:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._clear()
         # Orbax's own "keep the best n" deletes the newest when it is not among the best.
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
@@ -136,6 +139,7 @@ class Checkpoints:
             multiprocessing_options=_alone(),
             # What a process left behind that ended while it was writing.
             cleanup_tmp_directories=not read_only,
+            todelete_subdir=None if read_only else _REMOVED,
         )
         # A reader chooses by itself.
         score = (lambda _: None) if read_only else self._score
@@ -154,6 +158,18 @@ class Checkpoints:
         if self._manager is not None:
             with self._close, files.naming(self._folder):
                 self._manager.close()
+                self._clear()
+                if not self._read_only:
+                    with contextlib.suppress(OSError):
+                        (self._folder / _REMOVED).rmdir()
+
+    def _clear(self) -> None:
+        """Deletes the checkpoints that are not kept, which Orbax has moved out of the way."""
+        removed = self._folder / _REMOVED
+        if not self._read_only and removed.is_dir():
+            # Not their folder, into which the next may be on its way.
+            for path in removed.iterdir():
+                shutil.rmtree(path, ignore_errors=True)
 
     def steps(self) -> list[int]:
         """Returns the steps with a checkpoint, oldest first; only the writer knows them."""
@@ -171,6 +187,7 @@ class Checkpoints:
         with files.naming(self._folder):
             if self._manager is not None and step not in self.steps():
                 lock.check(self._folder.parent)
+                self._clear()
                 leaves = _leaves(state)
                 about = {"config": self._config, "arrays": checkpoint_digests.of_arrays(leaves)}
                 known = score is not None and not math.isnan(score)

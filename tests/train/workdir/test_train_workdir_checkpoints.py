@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 import tempfile
 
 import jax
@@ -95,6 +96,26 @@ def test_the_latest_and_the_best_are_kept_across_runs(tmp_path):
         assert store.steps() == [2, 6, 7]
         assert int(store.restore(state_at(0)).step) == 7
         assert int(store.restore(state_at(0), which="best").step) == 2
+
+
+def test_what_is_not_kept_is_never_there_by_half(tmp_path, monkeypatch):
+    fill(tmp_path, {1: None, 2: None})
+    deleted, delete = [], shutil.rmtree
+
+    def killed(path, **options):
+        deleted.append(pathlib.Path(path).relative_to(tmp_path).as_posix())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with reopen(tmp_path) as store:
+            store.save(3, state_at(3), wait=True)
+            store.save(4, state_at(4), wait=True)
+            assert store.steps() == [3, 4]
+            # As a process leaves it that is killed while it deletes.
+            delete(tmp_path / "removed" / "1" / "state")
+            patch.setattr(shutil, "rmtree", delete)
+    assert deleted[0] == "removed/1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "4"]
 
 
 def test_best_needs_a_score(tmp_path):
