@@ -271,3 +271,10 @@ def test_label_nll_by_hand():
     shared = calibration.label_nll(probs[:1], labels, jnp.array([True, True]))
     np.testing.assert_allclose(shared, -np.log([0.9, 0.8, 0.9, 0.8]).mean(), rtol=1e-6)
     assert np.isnan(calibration.label_nll(probs, labels, jnp.array([False, False])))
+
+
+def test_groups_of_two_and_of_one_by_hand():
+    p, truth = jnp.array([0.1, 0.3, 0.5, 0.6, 0.9]), jnp.array([0, 1, 0, 1, 1])
+    # The groups are the first two and each of the others: gaps .3, .5, .4 and .1.
+    error = calibration.adaptive_ece(p, truth, num_groups=4)
+    np.testing.assert_allclose(error, (2 * 0.3 + 0.5 + 0.4 + 0.1) / 5, rtol=1e-5)

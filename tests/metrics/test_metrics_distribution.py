@@ -110,6 +110,11 @@ def test_agreement_by_hand():
     assert jnp.isnan(distribution.agreement(labels, rater_mask=jnp.arange(4) == 1))
 
 
+def test_samples_that_find_what_nobody_marked_have_no_insight():
+    samples = jnp.array([[0, 0], [1, 0]])
+    assert distribution.collective_insight(samples, jnp.zeros((2, 2), jnp.uint8)) == 0
+
+
 def test_collective_insight_is_of_what_any_rater_and_any_sample_marks():
     samples = jnp.array([[1, 0, 0, 0], [0, 1, 0, 0]])
     labels = jnp.array([[1, 1, 0, 0], [0, 1, 1, 0]])

@@ -39,18 +39,24 @@ _IMPORTED = (
     *("scipy.stats", "sklearn.metrics", "beartype", "_pytest.doctest"),
 )
 
-# The tests of what other modules are made of.
+# Modules that no test file mirrors, and that of those who are made of them.
 _TESTED_BY = {
-    "fusion/local": ("fusion_spatial_staple",),
-    "fusion/pooled": ("fusion_staple", "fusion_peers"),
-    "fusion/rows": ("fusion_voting", "fusion_staple", "fusion_spatial_staple"),
-    "methods/base": ("methods",),
-    "methods/fused": ("methods",),
-    "methods/network": ("methods", "methods_adl"),
-    "metrics/mask_pairs": ("metrics_agreement", "metrics_distribution", "metrics_matching"),
-    "metrics/nearest": ("metrics_surface",),
-    "metrics/surface_elements": ("metrics_surface",),
-    "noise/field_units": ("noise_gaussian_field", "noise_annotators"),
+    f"noisyjax/{module}.py": tuple(f"tests/{n.partition('_')[0]}/test_{n}.py" for n in names)
+    for module, names in {
+        "core/arrays": ("noise_replacement",),
+        "core/ignored": ("losses_ignored", "fusion_ignored", "metrics_ignored"),
+        "core/memory": ("train_out_of_memory",),
+        "fusion/local": ("fusion_spatial_staple",),
+        "fusion/pooled": ("fusion_staple",),
+        "fusion/rows": ("fusion_voting", "fusion_staple"),
+        "methods/base": ("methods",),
+        "methods/fused": ("methods",),
+        "methods/network": ("methods", "methods_adl"),
+        "metrics/mask_pairs": ("metrics_agreement", "metrics_matching", "metrics_distribution"),
+        "metrics/nearest": ("metrics_surface",),
+        "metrics/surface_elements": ("metrics_surface",),
+        "noise/field_units": ("noise_gaussian_field", "noise_annotators"),
+    }.items()
 }
 
 
@@ -72,17 +78,28 @@ class _Watch:
             item.session.shouldstop = "enough"
 
 
-def _files_for(tree: pathlib.Path, module: str) -> list[str]:
-    """The test file that mirrors a module; of one that has none, those of `_TESTED_BY`, or all.
+def _modules(tree: pathlib.Path, room: str) -> list[pathlib.Path]:
+    return sorted((tree / "noisyjax" / room).rglob("*.py"))
 
-    The files are those of the module's room.
-    """
+
+def _mirror(module: str) -> str:
+    """The test file of a module, there or not."""
     parts = pathlib.PurePosixPath(module).with_suffix("").parts[1:]
-    names = _TESTED_BY.get("/".join(parts), ("_".join(parts),))
-    files = [tree.joinpath("tests", *parts[:-1]) / f"test_{name}.py" for name in names]
-    if not all(file.exists() for file in files):
-        files = sorted((tree / "tests" / parts[0]).glob("test_*.py"))
-    return [file.relative_to(tree).as_posix() for file in files]
+    return "/".join(["tests", *parts[:-1], f"test_{'_'.join(parts)}.py"])
+
+
+def _files_for(tree: pathlib.Path, module: str) -> list[str]:
+    """The test files of a module: that which mirrors it, then those of its room that mirror none.
+
+    Of a module that no file mirrors those of `_TESTED_BY` come first.
+    """
+    room = pathlib.PurePosixPath(module).parts[1]
+    own = _TESTED_BY.get(module, (_mirror(module),))
+    mirrors = {_mirror(path.relative_to(tree).as_posix()) for path in _modules(tree, room)}
+    paths = sorted((tree / "tests" / room).rglob("test_*.py"))
+    others = [path.relative_to(tree).as_posix() for path in paths]
+    files = [*own, *(file for file in others if file not in mirrors)]
+    return [file for file in dict.fromkeys(files) if (tree / file).exists()]
 
 
 def _in_child(tree: pathlib.Path, arguments: list[str], watch: _Watch, answer: pathlib.Path):
