@@ -168,7 +168,7 @@ def _label(
     settings = config.data
     # Where the cases are kept on the disk, so is what is made of them for parts.
     parted = len(settings.patches.size) > 0
-    folder = getattr(data.examples, "cache", "") if parted else ""
+    folder = data.examples.cache if parted and isinstance(data.examples, source.OfFiles) else ""
     return assemble.assemble(
         data,
         parts,

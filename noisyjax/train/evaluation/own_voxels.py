@@ -97,10 +97,12 @@ def predict(
     filled = case_files.filled_up(image, window, darkest=examples.darkest(example_id))
     parts = sliding_window.predict_parts(run, filled, window=window, **layout)
     grid = examples.grid(example_id)
-    found = {"probs": case_files.probs_on_file(parts["probs"], grid)}
+    # Of a large case what is no longer needed goes.
+    found = {"probs": case_files.probs_on_file(parts.pop("probs"), grid)}
     for name in ("rater_probs", "samples"):
         if name in parts:
-            found[name] = np.stack([case_files.probs_on_file(one, grid) for one in parts[name]])
+            each = parts.pop(name)
+            found[name] = np.stack([case_files.probs_on_file(one, grid) for one in each])
     if "cms" in parts:
         cms = _matrices_on_file(parts["cms"], grid, case=data.case_name(example_id))
         found |= {} if cms is None else {"cms": cms}
@@ -162,11 +164,12 @@ def _measure(
     decisions: tuple[str, ...],
     surface: bool,
 ) -> dict[str, np.ndarray]:
-    """Measures one case on the device, and its surfaces on the host."""
+    """Measures one case on the device, and its surfaces on the host; the parts are used up."""
     surface = surface and "truth" in batch
     sides = tuple(_side(n) for n in grid.shape)
+    truth = batch.get("truth")
     arrays = [
-        {name: _filled(name, array, grid.shape, sides) for name, array in each.items()}
+        {name: _filled(name, each.pop(name), grid.shape, sides) for name in list(each)}
         for each in (parts, batch)
     ]
     values = jax.device_get(_compiled(num_classes, decisions, surface)(*arrays))
@@ -178,7 +181,7 @@ def _measure(
         for name, array in values.items()
     }
     options = {"num_classes": num_classes, "spacing": grid.spacing, "tolerance": tolerance}
-    measured = surfaces.measure(each, batch["truth"][None], **options)
+    measured = surfaces.measure(each, truth[None], **options)
     return {name: array[0] for name, array in measured.items()}
 
 
