@@ -9,7 +9,14 @@ import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
 from noisyjax.core import checks, ignored
-from noisyjax.data.folder import case_files, checker, label_ids, nnunet_layout, problem_kinds
+from noisyjax.data.folder import (
+    case_files,
+    checker,
+    label_ids,
+    nnunet_layout,
+    problem_kinds,
+    segments,
+)
 from noisyjax.data.volumes import read_write
 
 # What stands for no label in the arrays; in the files it is the class named "ignore".
@@ -33,7 +40,7 @@ class CaseLabels:
       rater_mask: who labelled the case, ``[R]``.
       truth: class ids ``[*S]`` of labelsTr or labelsTs, or None.
       spacing: of the voxels, in mm.
-      like: a label file of the case, whose axes, dtype and affine a result gets.
+      like: a label file of the case, or its image, whose axes, dtype and affine a result gets.
     """
 
     name: str
@@ -99,6 +106,8 @@ class Folder:
         if faults:
             raise FolderError(faults)
         like = case.truth or next(case.raters[r] for r in self.rater_names if r in case.raters)
+        # Layers, or a part of the image, are no label's.
+        like = case.images[0] if segments.is_one(like) else like
         shape = read.volumes[like].shape
         empty = np.full(shape, NO_LABEL, np.uint8)
 
@@ -131,7 +140,7 @@ class Folder:
           values: numbers of classes, written as their ids in the dtype of `like` if that holds them
             (L and `NO_LABEL` as the class "ignore" if the folder has one), or numbers, written as
             float32; ``[*S]`` in RAS axes.
-          like: a label file of the case (`CaseLabels.like`).
+          like: a file of the case (`CaseLabels.like`).
 
         Raises:
           ValueError: if the format holds no such numbers.

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from noisyjax.core import checks
-from noisyjax.data.folder import label_ids, nnunet_layout, problem_kinds
+from noisyjax.data.folder import label_ids, nnunet_layout, problem_kinds, segments
 from noisyjax.data.volumes import read_write
 
 # How far a corner may be from another file's, in voxels: within half a voxel the nearest one is the
@@ -59,7 +59,7 @@ class _Notes:
     """What is wrong with one case, and the classes of its labels."""
 
     def __init__(self, case: nnunet_layout.Case, layout: nnunet_layout.Layout):
-        self._case, self._root = case, layout.root
+        self._case, self._root, self._layout = case, layout.root, layout
         self.problems: list[problem_kinds.Problem] = []
         self.classes: set[int] = set()
 
@@ -80,13 +80,23 @@ class _Notes:
             volume = read_write.to_ras(read(path, max_bytes=max_bytes, sidecar=sidecar))
             # Of a label map the numbers are the classes, of an image they stand for colours.
             of_image = path in self._case.images and not header
-            return read_write.in_colours(volume) if of_image else self._rounded(path, volume)
+            return read_write.in_colours(volume) if of_image else self._label(path, volume)
         except read_write.UnreadableError as error:
             file = sidecar if error.fault == "sidecar" else path
             self.add(error.fault, file, got=str(error).removeprefix(f"{file}: "))
         except ValueError as error:
             self.add("format", path, got=error)
         return None
+
+    def _label(self, path: pathlib.Path, volume: read_write.Volume) -> read_write.Volume:
+        """Returns a label map of class ids."""
+        if volume.segments is None:
+            return self._rounded(path, volume)
+        layout = self._layout
+        label, faults = segments.to_ids(volume, layout.class_names, layout.class_ids)
+        for kind, got in faults:
+            self.add(kind, path, got=got, want=", ".join(layout.class_names))
+        return label
 
     def _rounded(self, path: pathlib.Path, volume: read_write.Volume) -> read_write.Volume:
         """Returns a label map of whole numbers, where all that differ do so by their rounding."""
@@ -152,10 +162,12 @@ def _about_label(
     ids: tuple[int, ...],
     tolerance: float | int,
 ) -> read_write.Volume:
-    """Notes what is wrong with a label; returns it as numbers of classes if its values are in order."""
+    """Notes what is wrong with a label; returns it as numbers of classes if its values are ids."""
     if label.array.ndim != label.num_axes:
         notes.add("label_colours", path)
         return label
+    if label.shape != image.shape and segments.is_one(path):
+        label = segments.placed(label, image)
     if label.shape != image.shape:
         notes.add("shape", path, got=label.shape, want=f"{like.name}, has {image.shape}")
     elif away := elsewhere(label, image, tolerance=tolerance):

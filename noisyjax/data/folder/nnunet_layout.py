@@ -20,6 +20,9 @@ Pictures in colours may have one file each, CASE_0000, for all of "channel_names
 "G", "2": "B"}. A TIFF has voxels of 1 mm, or as CASE.json beside it says, {"spacing": [5, 0.5,
 0.5]}, like nnU-Net's; a label without that file has the voxels of its image.
 
+Labels may be segmentations of Slicer, CASE.seg.nrrd, whatever the ending of the images; their
+segments have the names of classes.
+
 Only the names of files are read here, and dataset.json.
 """
 
@@ -32,7 +35,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from noisyjax.data.folder import description, problem_kinds
+from noisyjax.data.folder import description, problem_kinds, segments
 from noisyjax.data.volumes import read_write
 
 PARTS = ("Tr", "Ts")
@@ -144,9 +147,18 @@ def _sidecar_names(paths: Sequence[pathlib.Path], end: str) -> set[str]:
 
 
 def _listed(
-    root: pathlib.Path, folder: str, end: str, form: str, problems: problem_kinds.Problems
+    root: pathlib.Path,
+    folder: str,
+    end: str,
+    form: str,
+    problems: problem_kinds.Problems,
+    *,
+    further: str = "",
 ) -> dict[str, pathlib.Path]:
-    """Returns the files of a folder by their names without the ending, in the form NFC."""
+    """Returns the files of a folder by their names without the ending, in the form NFC.
+
+    Their ending is `end`, or a further one.
+    """
     paths, seen = {}, {}
     if not (root / folder).is_dir():
         return paths
@@ -157,8 +169,9 @@ def _listed(
         if path.name.startswith(".") or path.name == "Thumbs.db" or path.name in sidecars:
             continue
         file = f"{folder}/{path.name}"
-        stem = path.name[: -len(end)]
-        if path.is_dir() or not path.name.endswith(end):
+        own = further if further and path.name.endswith(further) else end
+        stem = path.name[: -len(own)]
+        if path.is_dir() or not path.name.endswith(own):
             kind = "misnamed" if read_write.ending(path) else "unknown_file"
             problems.add(kind, file=file, want=form + end)
         elif not is_safe(stem):
@@ -167,7 +180,8 @@ def _listed(
             name = unicodedata.normalize("NFC", stem)
             # On other systems, and in archives, both are the same file.
             if (same := seen.setdefault(name.casefold(), path)) != path:
-                problems.add("same_name", file=file, got=same.name)
+                kind = "two_files" if name in paths else "same_name"
+                problems.add(kind, file=file, got=same.name)
             else:
                 paths[name] = path
     return paths
@@ -228,7 +242,7 @@ def _channels(
 def _labels(
     root: pathlib.Path, folder: str, end: str, images: dict, problems: problem_kinds.Problems
 ) -> dict[str, pathlib.Path]:
-    labels = _listed(root, folder, end, "CASE", problems)
+    labels = _listed(root, folder, end, "CASE", problems, further=segments.ENDING)
     part = folder.split("/")[0][-2:]
     for name in sorted(set(labels) - set(images)):
         file = f"{folder}/{labels[name].name}"

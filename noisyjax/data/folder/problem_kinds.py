@@ -59,7 +59,7 @@ KINDS = {
         "add the channel to channel_names, or take the file out",
     ),
     "two_files": (
-        "the channel is in {got} too",
+        "what is in it is in {got} too",
         "keep one of them",
     ),
     "missing_label": (
@@ -143,6 +143,14 @@ KINDS = {
         "the label has values {got}, dataset.json has {want}",
         "add the classes to dataset.json, or set these voxels to a class (255 often is 1)",
     ),
+    "unknown_segment": (
+        "the segment {got} is no class of dataset.json, which has {want}",
+        "give the segment the name of a class, or take it out",
+    ),
+    "overlap": (
+        "{got} voxels are in segments of several classes; the later segment was taken",
+        "let segments of different classes not overlap; --ignore=overlap if it is meant",
+    ),
     "empty_mask": (
         "the label marks nothing",
         "see whether it was saved empty by mistake; --ignore=empty_mask if it is meant",
@@ -175,6 +183,7 @@ HARMLESS = (
     "empty_rater",
     "same_image",
     "rounded",
+    "overlap",
     "empty_mask",
     "absent_class",
     "constant",

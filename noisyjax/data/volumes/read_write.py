@@ -187,7 +187,8 @@ def to_ras(volume: Volume) -> Volume:
         return volume
     turn = orientations.io_orientation(volume.affine)
     affine = volume.affine @ orientations.inv_ornt_aff(turn, volume.shape)
-    return Volume(orientations.apply_orientation(volume.array, turn), affine, 3)
+    array = orientations.apply_orientation(volume.array, turn)
+    return Volume(array, affine, 3, segments=volume.segments)
 
 
 def from_ras(array: Shaped[np.ndarray, "..."], *, like: Volume) -> Volume:
@@ -199,8 +200,8 @@ def from_ras(array: Shaped[np.ndarray, "..."], *, like: Volume) -> Volume:
     """
     if like.num_axes != 3:
         checks.shape("array", array, like.shape, like="the image")
-        return dataclasses.replace(like, array=array, palette=None)
+        return dataclasses.replace(like, array=array, palette=None, segments=None)
     turn = orientations.io_orientation(like.affine)
     back = orientations.apply_orientation(array, orientations.ornt_transform(_RAS, turn))
     checks.shape("array, turned back", back, like.shape, like="the image")
-    return dataclasses.replace(like, array=back, palette=None)
+    return dataclasses.replace(like, array=back, palette=None, segments=None)

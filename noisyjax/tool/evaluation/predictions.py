@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from noisyjax.data.folder import checker, label_ids
+from noisyjax.data.folder import checker, label_ids, problem_kinds, segments
 from noisyjax.data.sources import archive
 from noisyjax.data.volumes import read_write
 from noisyjax.tool import folder
@@ -149,6 +149,8 @@ class _Grid:
     def read(self, path: pathlib.Path) -> np.ndarray:
         """Reads a file that must lie on the voxels of the image."""
         volume = read_write.to_ras(read_write.read(path))
+        if volume.segments is not None:
+            volume = self._merged(path, volume)
         if volume.array.shape != self.shape:
             shape = tuple(volume.array.shape)
             raise _error(path, f"expected voxels {self.shape} like {self.path}, got {shape}")
@@ -156,6 +158,16 @@ class _Grid:
         if not picture and (away := checker.elsewhere(volume, self.ras)):
             raise _error(path, f"expected the voxels of {self.path}, {away}")
         return volume.array
+
+    def _merged(self, path: pathlib.Path, volume: read_write.Volume) -> read_write.Volume:
+        """Returns a segmentation of Slicer as a label on the voxels of the image."""
+        layout = self.opened.layout
+        label, faults = segments.to_ids(volume, layout.class_names, layout.class_ids)
+        for kind, got in faults:
+            if kind not in problem_kinds.HARMLESS:
+                want = ", ".join(layout.class_names)
+                raise _error(path, problem_kinds.problem(kind, got=got, want=want).message)
+        return segments.placed(label, self.ras)
 
 
 def _error(path: str | os.PathLike, text: str) -> folder.FolderError:
@@ -165,7 +177,8 @@ def _error(path: str | os.PathLike, text: str) -> folder.FolderError:
 def _file(folder_path: pathlib.Path, grid: _Grid) -> pathlib.Path | None:
     """Returns the file of a case, the one with the folder's ending first."""
     ending = grid.opened.layout.ending
-    for end in (ending, *(other for other in read_write.FORMATS if other != ending)):
+    others = (other for other in read_write.FORMATS if other != ending)
+    for end in (ending, *others, segments.ENDING):
         path = folder_path / f"{grid.name}{end}"
         if path.is_file():
             return path
@@ -293,7 +306,7 @@ def _stem(path: pathlib.Path) -> str:
         return ""
     if path.name.endswith(".npz"):
         return path.name.removesuffix(".npz")
-    end = read_write.ending(path)
+    end = segments.ENDING if segments.is_one(path) else read_write.ending(path)
     return path.name[: -len(end)] if end else ""
 
 

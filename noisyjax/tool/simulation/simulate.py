@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Array, Integer, Key, UInt8
 
 from noisyjax.core import checks, files, rng
+from noisyjax.data.folder import segments
+from noisyjax.data.volumes import read_write
 from noisyjax.noise import severity
 from noisyjax.tool import data_set, each_case, folder, record
 from noisyjax.tool.simulation import simulated_raters
@@ -235,15 +237,22 @@ class _Work:
         noted = name in self._table.rows or self._opened.cases[name].part == "Ts"
         return noted and all(path.exists() for path in self._targets(name))
 
+    def _place_truth(self, name: str, target: pathlib.Path) -> None:
+        """Places the truth of a case, written anew where its format is another."""
+        truth, how = self._opened.cases[name].truth, self._settings.images
+        if read_write.ending(truth) == read_write.ending(target) and not segments.is_one(truth):
+            data_set.place(truth, target, how=how if how != "none" else "link")
+        else:
+            read = self._opened.read(name)
+            self._opened.write(target, read.truth, like=read.like)
+
     def _make(self, name: str) -> list[Sequence[Any]]:
         """Makes the files of a case; returns its rows of the table."""
         case, settings = self._opened.cases[name], self._settings
         data_set.place_images(case, self._out, how=settings.images)
         *targets, last = self._targets(name)
         if case.part == "Ts" or settings.place == "raters":
-            data_set.place(
-                case.truth, last, how=settings.images if settings.images != "none" else "link"
-            )
+            self._place_truth(name, last)
         else:
             targets = [last]
         if case.part == "Ts":
@@ -256,7 +265,7 @@ class _Work:
             labels = simulated_raters.draw(self._panel, read.truth, self._key, name, **size)
         rows = []
         for number, (rater, target, label) in enumerate(zip(self._panel, targets, labels), 1):
-            self._opened.write(target, label, like=case.truth)
+            self._opened.write(target, label, like=read.like)
             options = " ".join(f"{n}={v}" for n, v in rater.chosen.items())
             what = (rater.noise, options) if noisy else ("", "")
             seed = (settings.seed, simulated_raters.case_id(name))

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -25,6 +26,14 @@ class UnreadableError(ValueError):
         self.fault = fault
 
 
+class Segment(NamedTuple):
+    """A segment of Slicer: the voxels of a value in a layer."""
+
+    name: str
+    value: int
+    layer: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Volume:
     """An image or label map and where it lies.
@@ -38,6 +47,7 @@ class Volume:
         else None.
       matrices: of a NIfTI file, the fields of its header that say where it lies: it has two
         matrices, and viewers differ in which they take. Else None.
+      segments: of a segmentation of Slicer, its array ``[*S]`` or layers ``[*S, K]``; else None.
     """
 
     array: Shaped[np.ndarray, "..."]
@@ -45,6 +55,7 @@ class Volume:
     num_axes: int
     palette: UInt8[np.ndarray, "256 4"] | None = None
     matrices: Mapping[str, np.ndarray] | None = None
+    segments: tuple[Segment, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

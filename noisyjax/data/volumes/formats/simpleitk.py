@@ -1,5 +1,6 @@
 """MetaImage and NRRD, by SimpleITK."""
 
+import dataclasses
 import math
 import os
 import re
@@ -19,7 +20,7 @@ def _simpleitk(path: str):
         import SimpleITK
     except ImportError as error:
         raise base.UnreadableError(
-            path, "format", "expected SimpleITK for this format: pip install SimpleITK"
+            path, "format", "expected SimpleITK for this format: pip install noisyjax[itk]"
         ) from error
     return SimpleITK
 
@@ -80,17 +81,46 @@ def _open_simpleitk(path: str, max_bytes: int):
         raise base.UnreadableError(
             path, "format", f"expected a readable header, got {_last_line(error)}"
         ) from error
-    if reader.GetNumberOfComponents() != 1:
+    layers = reader.GetNumberOfComponents()
+    if layers != 1 and not _segments(reader):
         raise base.UnreadableError(
             path, "format", "expected one number for each voxel, got several"
         )
     shape = tuple(int(n) for n in reader.GetSize())
     # float64 is the widest.
-    base.check_allowed(path, math.prod(shape) * 8, max_bytes, f"{shape}")
+    base.check_allowed(path, layers * math.prod(shape) * 8, max_bytes, f"{shape}")
     # The data may be deflated.
-    if math.prod(shape) > os.path.getsize(path) * base.MOST_DEFLATED:
+    if layers * math.prod(shape) > os.path.getsize(path) * base.MOST_DEFLATED:
         raise base.cut_off(path, ValueError(f"its header says {shape}"))
     return reader
+
+
+def _segments(reader) -> tuple[base.Segment, ...] | None:
+    """Returns the segments that a header of Slicer names, None if it names none.
+
+    What it leaves out is what Slicer takes for it: the value 1 and the layer 0.
+    """
+    keys = [re.fullmatch(r"Segment(\d+)_Name", key) for key in reader.GetMetaDataKeys()]
+    numbers = sorted(int(match[1]) for match in keys if match)
+
+    def field(number: int, name: str, default: str) -> str:
+        key = f"Segment{number}_{name}"
+        return reader.GetMetaData(key).strip() if reader.HasMetaDataKey(key) else default
+
+    segments = []
+    for number in numbers:
+        value, layer = field(number, "LabelValue", "1"), field(number, "Layer", "0")
+        if not (value.isdecimal() and layer.isdecimal()) or (
+            int(layer) >= reader.GetNumberOfComponents()
+        ):
+            raise base.UnreadableError(
+                reader.GetFileName(),
+                "format",
+                f"expected whole numbers for LabelValue and Layer of Segment{number}, a layer that "
+                f"there is, got {value!r:.20} and {layer!r:.20}",
+            )
+        segments.append(base.Segment(field(number, "Name", ""), int(value), int(layer)))
+    return tuple(segments) or None
 
 
 def _last_line(error: Exception) -> str:
@@ -108,27 +138,33 @@ def peek(path: str, max_bytes: int) -> base.Volume:
     affine[:used, 3] = reader.GetOrigin()[:used]
     # ITK counts towards the left and the back.
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    return base.hollow(path, tuple(int(n) for n in reader.GetSize()), affine)
+    hollow = base.hollow(path, tuple(int(n) for n in reader.GetSize()), affine)
+    return dataclasses.replace(hollow, segments=_segments(reader))
 
 
 def read(path: str, max_bytes: int) -> base.Volume:
     """Reads a file."""
     hollow = peek(path, max_bytes)
+    reader = _open_simpleitk(path, max_bytes)
+    layers = reader.GetNumberOfComponents()
     try:
         # float64 is the widest.
-        there = _verify(path, math.prod(hollow.shape) * 8)
+        there = _verify(path, layers * math.prod(hollow.shape) * 8)
     except (ValueError, zlib.error) as error:
         raise base.cut_off(path, error) from error
     try:
-        image = _open_simpleitk(path, max_bytes).Execute()
+        image = reader.Execute()
     except RuntimeError as error:
         raise base.cut_off(path, ValueError(_last_line(error))) from error
-    array = np.ascontiguousarray(_simpleitk(path).GetArrayFromImage(image).T)
+    array = _simpleitk(path).GetArrayFromImage(image)
+    # The layers stay last.
+    array = np.ascontiguousarray(np.moveaxis(array.T, 0, -1) if layers > 1 else array.T)
     # ITK takes a size that it cannot read for 1.
     if there not in (None, array.nbytes):
         message = f"its header says {array.nbytes} bytes of voxels {hollow.shape}, it has {there}"
         raise base.cut_off(path, ValueError(message))
-    return base.Volume(array.reshape(hollow.shape), hollow.affine, hollow.num_axes)
+    array = array.reshape(hollow.shape + (layers,) * (layers > 1))
+    return dataclasses.replace(hollow, array=array)
 
 
 def write(path: str | os.PathLike, volume: base.Volume) -> None:
