@@ -28,7 +28,8 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "probabilities",
         False,
-        "Also write the probability of each class but the background, to probabilities/NUMBER/.",
+        "Also write the probability of each class but the background, to probabilities/NUMBER/, "
+        "and of each region, to region_probabilities/NUMBER/.",
     )
     flags.mark_flags_as_required(["workdir", "images", "output"])
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Num
 
+from noisyjax.core import class_regions
+
 Example = dict[str, Any]
 
 
@@ -93,6 +95,7 @@ class Source:
       drawn: whether the examples are computed and not read. Their last bits may then differ from
         machine to machine, and nobody can exchange them.
       own_sizes: whether the examples have different sizes.
+      regions: unions of the classes, each of which is to be predicted, or None for the classes.
     """
 
     name: str
@@ -110,6 +113,7 @@ class Source:
     drawn: bool = False
     truth_mask: Bool[np.ndarray, "N"] | None = None
     own_sizes: bool = False
+    regions: class_regions.Regions | None = None
 
     def __post_init__(self):
         if len(self.class_names) != self.num_classes:

@@ -6,9 +6,10 @@ network of `noisyjax.models`; the family's options, with their defaults, are doc
 """
 
 import functools
+import inspect
 from typing import Any
 
-from noisyjax.core import checks
+from noisyjax.core import checks, class_regions
 from noisyjax.methods import (
     adl,
     cm_trace,
@@ -54,9 +55,31 @@ METHODS = {
 FAMILIES = {name: entry.func.__module__.rpartition(".")[2] for name, entry in METHODS.items()}
 
 
+def _takes_regions(name: str) -> bool:
+    return "regions" in inspect.signature(METHODS[name]).parameters
+
+
 def build(
-    name: str, segmenter: Any, *, num_raters: int, num_classes: int, **options: Any
+    name: str,
+    segmenter: Any,
+    *,
+    num_raters: int,
+    num_classes: int,
+    regions: class_regions.Regions | None = None,
+    **options: Any,
 ) -> Method:
-    """Builds a method of `METHODS` by its name and the options of its family."""
+    """Builds a method of `METHODS` by its name and the options of its family.
+
+    With regions the segmenter has a channel for each of them, in place of the classes; `ValueError`
+    for methods that know classes alone.
+    """
     entry = checks.lookup("method", name, METHODS)
+    if regions is not None:
+        if not _takes_regions(name):
+            known = ", ".join(filter(_takes_regions, METHODS))
+            raise ValueError(
+                f"method: expected one that learns regions ({known}), for the data have some "
+                f"(regions_class_order in dataset.json), got {name}, which learns classes"
+            )
+        options["regions"] = regions
     return entry(segmenter, num_raters=num_raters, num_classes=num_classes, **options)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from noisyjax import decisions
-from noisyjax.core import checks, rng
+from noisyjax.core import checks, class_regions, rng
 
 Variables = dict[str, Any]
 Batch = dict[str, Array]
@@ -32,12 +32,15 @@ class Prediction(NamedTuple):
       rater_probs: probability of each label of each rater, ``[B, R, *S, L]``, or None.
       samples: probabilities of N segmentations drawn from the model, ``[B, N, *S, L]``, or None for
         methods that do not draw any.
+      region_probs: probability of each region, ``[B, *S, G]``, of methods that predict regions, or
+        None; `probs` are then those of `class_regions.class_probs`.
     """
 
     probs: Float[Array, "B *S L"]
     cms: Float[Array, "B R *S L L"] | None = None
     rater_probs: Float[Array, "B R *S L"] | None = None
     samples: Float[Array, "B N *S L"] | None = None
+    region_probs: Float[Array, "B *S G"] | None = None
 
 
 class Assessment(NamedTuple):
@@ -116,6 +119,7 @@ class Method:
         `step` the number of updates done before this one.
       assess: ``(variables, batch) -> Assessment`` of labelled examples, or None for methods that do
         not assess annotations.
+      regions: what is predicted in place of the classes, or None.
     """
 
     init: Callable[[Array, Batch], Variables]
@@ -126,6 +130,7 @@ class Method:
     target: str = ""
     record: Callable[[dict[str, Any], Any, Int[Array, ""]], dict[str, Any]] | None = None
     assess: Callable[[Variables, Batch], Assessment] | None = None
+    regions: class_regions.Regions | None = None
 
 
 def segment(probs: Float[Array, "*S L"], *, decision: str = "argmax") -> Int[Array, "*S"]:

@@ -1,5 +1,8 @@
 """Train a plain network on one target per image, whatever the raters' labels are made into.
 
+Where the classes make up regions (`core.class_regions`) a region's target is the sum of those of
+its classes, so that each of these targets is one of regions too.
+
 The baselines of Zhang et al. 2020, Tables 1 and 2 (mean label, majority vote, STAPLE, Spatial
 STAPLE), with the truth as target their upper bound, and label sampling: the label of another rater
 in each step, whose minimum is that of the mean label, on the way there a noisier one (Jungo et al.
@@ -11,9 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from noisyjax import fusion
-from noisyjax.core import checks, ignored, rng
+from noisyjax.core import checks, class_regions, ignored, rng
 from noisyjax.losses import entropy, overlap
 from noisyjax.methods import base, network
 
@@ -102,6 +106,8 @@ LOSSES = {
     "hard_bootstrap": _hard_bootstrap,
 }
 
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
 # What a target is made of.
 _FIELDS = ("labels", "rater_mask", "truth", "target")
 
@@ -124,6 +130,28 @@ def reader(
     return read
 
 
+def of_regions(compare: Loss, regions: class_regions.Regions | None) -> Loss:
+    """Makes a loss of `LOSSES` one of the logits of regions ``[*S, G]``; without any it stays.
+
+    The target is still one of the classes, ``[*S, L]``. Each region is two classes, itself and the
+    rest, whose softmax is its sigmoid; the loss is their mean.
+    """
+    if regions is None:
+        return compare
+
+    def one(logits: jax.Array, inside: jax.Array, whole: jax.Array) -> jax.Array:
+        pair = jnp.stack([jnp.zeros_like(logits), logits], axis=-1)
+        return compare(pair, jnp.stack([whole - inside, inside], axis=-1))
+
+    def loss(logits: jax.Array, target: jax.Array) -> jax.Array:
+        inside = class_regions.of_classes(target, regions)
+        # What is left out has zeros in both.
+        each = jax.vmap(one, in_axes=(-1, -1, None))(logits, inside, target.sum(axis=-1))
+        return each.mean()
+
+    return loss
+
+
 def needs(target: str) -> dict[str, Any]:
     """Returns the fields of `base.Method` that say what a target is made of.
 
@@ -134,7 +162,13 @@ def needs(target: str) -> dict[str, Any]:
 
 
 def build(
-    segmenter: Any, *, num_raters: int, num_classes: int, target: str, loss: str = "cross_entropy"
+    segmenter: Any,
+    *,
+    num_raters: int,
+    num_classes: int,
+    target: str,
+    loss: str = "cross_entropy",
+    regions: class_regions.Regions | None = None,
 ) -> base.Method:
     """Builds the method.
 
@@ -144,11 +178,13 @@ def build(
         as often as right, and always in the same direction. "staple", "spatial_staple", "simple"
         and "jaccard_median" are fused before training and read from the batch. "sampled" is the
         label of one of the raters who labelled the image, drawn anew in each step.
-      loss: one of `LOSSES`.
+      loss: one of `LOSSES`; of `regions` it is a mean over them, where the cross-entropy is the
+        binary one.
+      regions: what the network predicts, a channel each, in place of the classes.
     """
     del num_raters
     read = reader(target, num_classes)
-    compare = checks.lookup("loss", loss, LOSSES)
+    compare = of_regions(checks.lookup("loss", loss, LOSSES), regions)
 
     def loss_fn(variables, batch, key, step):
         keys = base.dropout_keys(key, batch["id"], step)
@@ -157,5 +193,5 @@ def build(
         return base.weighted(losses, batch["weight"], {}, state)
 
     init = functools.partial(network.init_segmenter, segmenter)
-    predict = functools.partial(network.predict, segmenter)
-    return base.Method(init, loss_fn, predict, **needs(target))
+    predict = functools.partial(network.predict, segmenter, regions=regions)
+    return base.Method(init, loss_fn, predict, regions=regions, **needs(target))

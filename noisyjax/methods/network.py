@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from noisyjax.core import class_regions
 from noisyjax.methods import base
 from noisyjax.models import segmentation
 
@@ -81,9 +83,27 @@ def predict(
     image: Float[Array, "B *S K"],
     *,
     name: str = "segmenter",
+    regions: class_regions.Regions | None = None,
 ) -> base.Prediction:
     """Predicts the segmenter's probabilities and nothing else, as `base.Method.predict`."""
-    return base.Prediction(jax.nn.softmax(evaluate(segmenter, variables, image, name=name).logits))
+    return prediction(evaluate(segmenter, variables, image, name=name).logits, regions)
+
+
+def prediction(
+    logits: Float[Array, "B *S C"], regions: class_regions.Regions | None
+) -> base.Prediction:
+    """Returns the prediction of logits: of the classes, or of regions, each of which is a sigmoid.
+
+    >>> regions = class_regions.Regions(("whole", "core"), ((1, 2), (2,)), (1, 2))
+    >>> probs = prediction(jnp.array([[2.0, -1.0], [-1.0, -2.0]]), regions).probs
+    >>> probs.argmax(-1), probs.sum(-1).round(6)
+    (Array([1, 0], dtype=int32), Array([1., 1.], dtype=float32))
+    """
+    if regions is None:
+        return base.Prediction(jax.nn.softmax(logits))
+    of_regions = jax.nn.sigmoid(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+    probs = class_regions.class_probs(of_regions, regions)
+    return base.Prediction(probs, region_probs=of_regions)
 
 
 def axis_name(segmenter: Any) -> str | None:

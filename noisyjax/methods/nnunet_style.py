@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from noisyjax.core import checks
+from noisyjax.core import checks, class_regions
 from noisyjax.methods import base, fused, network
 
 
@@ -39,6 +39,7 @@ def build(
     num_classes: int,
     target: str = "majority",
     mirror: bool = True,
+    regions: class_regions.Regions | None = None,
 ) -> base.Method:
     """Builds the method.
 
@@ -46,15 +47,17 @@ def build(
       target: one of `fused.TARGETS`.
       mirror: whether a prediction is the mean over all mirror images, of which there are 4 in 2-D
         and 8 in 3-D; it costs as many times as much.
+      regions: what the network predicts, a channel each, in place of the classes.
     """
     del num_raters
     read = fused.reader(target, num_classes)
+    compare = functools.partial(deep_loss, regions=regions)
 
     def loss_fn(variables, batch, key, step):
         keys = base.dropout_keys(key, batch["id"], step)
         output, state = network.segment(segmenter, variables, batch, keys)
         every = (output.logits, *output.deep)
-        losses = jax.vmap(deep_loss)(every, read(batch, key, step))
+        losses = jax.vmap(compare)(every, read(batch, key, step))
         return base.weighted(losses, batch["weight"], {}, state)
 
     def predict(variables: base.Variables, image: Array) -> base.Prediction:
@@ -62,10 +65,10 @@ def build(
             return network.evaluate(segmenter, variables, image).logits
 
         mean = mirrored_mean(logits, image) if mirror else logits(image)
-        return base.Prediction(jax.nn.softmax(mean))
+        return network.prediction(mean, regions)
 
     init = functools.partial(network.init_segmenter, segmenter)
-    return base.Method(init, loss_fn, predict, **fused.needs(target))
+    return base.Method(init, loss_fn, predict, regions=regions, **fused.needs(target))
 
 
 def deep_weights(count: int) -> np.ndarray:
@@ -79,10 +82,16 @@ def deep_weights(count: int) -> np.ndarray:
 
 
 def deep_loss(
-    logits: Sequence[Float[Array, "..."]], target: Float[Array, "*S L"]
+    logits: Sequence[Float[Array, "..."]],
+    target: Float[Array, "*S L"],
+    *,
+    regions: class_regions.Regions | None = None,
 ) -> Float[Array, ""]:
-    """Returns the weighted loss of one example; `logits` of level i are ``[*ceil(S / 2^i), L]``."""
-    compare = fused.LOSSES["cross_entropy_and_soft_dice"]
+    """Returns the weighted loss of one example; `logits` of level i are ``[*ceil(S / 2^i), L]``.
+
+    They are ``[*ceil(S / 2^i), G]`` of regions.
+    """
+    compare = fused.of_regions(fused.LOSSES["cross_entropy_and_soft_dice"], regions)
     weights = deep_weights(len(logits))
     return sum(
         weight * compare(own, nearest(target, level))

@@ -22,13 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from noisyjax.core import checks
+from noisyjax.core import checks, class_regions
 from noisyjax.methods import base
 
 Image = Float[np.ndarray, "*S K"] | Float[Array, "*S K"]
 
 # Axes before the spatial ones, of what can be averaged over windows.
-_LEADING = {"probs": 1, "cms": 2, "rater_probs": 2}
+_LEADING = {"probs": 1, "region_probs": 1, "cms": 2, "rater_probs": 2}
 # And of draws, which cannot.
 _PARTS = {**_LEADING, "samples": 2}
 
@@ -97,6 +97,8 @@ def predict_windows(
     blend: str = "gaussian",
 ) -> Float[np.ndarray, "*S L"]:
     """Predicts the class probabilities, float32, of one image of any size, window by window.
+
+    Of a method that predicts regions these are theirs, ``[*S, G]``.
 
     Images of all sizes share one compiled function, for as long as `predict` is the same object.
 
@@ -192,8 +194,13 @@ def _of_image(
 
 
 def parts(prediction: base.Prediction) -> dict[str, Array]:
-    """Returns what can be averaged over windows, and the samples, of those that there are."""
+    """Returns what can be averaged over windows, and the samples, of those that there are.
+
+    The probabilities of regions stand for those of the classes, which are made of their mean.
+    """
     found = {name: getattr(prediction, name) for name in _PARTS}
+    if prediction.region_probs is not None:
+        found["probs"] = None
     return {name: array for name, array in found.items() if array is not None}
 
 
@@ -235,16 +242,20 @@ def wrap(
             for name, one in jax.eval_shape(averaged, variables, first).items()
         }
         sums, _ = jax.lax.scan(add, sums, (grid.starts, grid.rows))
-        return base.Prediction(
-            **{name: one[(slice(None),) * _LEADING[name] + grid.crop] for name, one in sums.items()}
-        )
+        found = {
+            name: one[(slice(None),) * _LEADING[name] + grid.crop] for name, one in sums.items()
+        }
+        if method.regions is not None:
+            found["probs"] = class_regions.class_probs(found["region_probs"], method.regions)
+        return base.Prediction(**found)
 
     return dataclasses.replace(method, predict=predict)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _probs(predict: Callable, variables: base.Variables, windows: Any) -> Array:
-    return predict(variables, windows).probs
+    prediction = predict(variables, windows)
+    return prediction.probs if prediction.region_probs is None else prediction.region_probs
 
 
 class _Grid(NamedTuple):

@@ -16,10 +16,11 @@ Probabilities have counts too (`soft_counts`), so that every quotient has a soft
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks, ignored
+from noisyjax.core import checks, class_regions, ignored
 
 EMPTY = {"one": 1.0, "nan": float("nan"), "zero": 0.0}
 
@@ -82,6 +83,21 @@ fn=Array([1, 0], dtype=int32), tn=Array([1, 1], dtype=int32))
     fp = jnp.sum(in_pred, axis=space, dtype=jnp.int32) - tp
     fn = jnp.sum(in_truth, axis=space, dtype=jnp.int32) - tp
     return Counts(tp, fp, fn, total - tp - fp - fn)
+
+
+def region_counts(
+    pred: Integer[Array, "*S"], truth: Integer[Array, "*S"], regions: class_regions.Regions
+) -> Counts:
+    """Counts, for each region in place of a class, as `counts`; Counts of ``[G]``.
+
+    >>> regions = class_regions.Regions(("whole", "core"), ((1, 2), (2,)), (1, 2))
+    >>> region_counts(jnp.array([1, 1, 0]), jnp.array([2, 1, 0]), regions).tp
+    Array([2, 0], dtype=int32)
+    """
+    judged = ignored.counting(truth, ignored.known(pred))
+    masks = [class_regions.in_regions(ids, regions) for ids in (pred, truth)]
+    each = jax.vmap(lambda one, other: counts(one, other, 2, where=judged))(*masks)
+    return jax.tree.map(lambda count: count[:, 1], each)
 
 
 def soft_counts(

@@ -24,6 +24,11 @@ class Arrays:
     cases: dict[str, folder.CaseLabels]
 
     @property
+    def regions(self) -> dict[str, tuple[int, ...]]:
+        """Regions that are named: none."""
+        return {}
+
+    @property
     def num_classes(self) -> int:
         """L."""
         return len(self.class_names)

@@ -84,6 +84,8 @@ def describe(
     content = {name: value for name, value in old.items() if name not in ("training", "test")}
     names = {name for name in cases if made_from.cases[name].part == "Tr"}
     labels = dict(zip(made_from.layout.class_names, made_from.layout.class_ids, strict=True))
+    if made_from.layout.regions is not None:
+        labels = dict(old["labels"])
     if with_ignore:
         labels.setdefault(description.IGNORE, made_from.class_ids[-1])
     content |= {"labels": labels, "file_ending": made_from.layout.ending, "numTraining": len(names)}

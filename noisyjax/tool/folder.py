@@ -79,6 +79,15 @@ class Folder:
         return ids if len(ids) > self.num_classes else (*ids, ids[-1] + 1)
 
     @property
+    def regions(self) -> dict[str, tuple[int, ...]]:
+        """Regions of several classes that dataset.json names, to these classes."""
+        found = self.layout.regions
+        if found is None:
+            return {}
+        each = zip(found.names, found.members, strict=True)
+        return {name: ids for name, ids in each if name not in self.class_names}
+
+    @property
     def num_classes(self) -> int:
         """L."""
         return len(self.class_names)

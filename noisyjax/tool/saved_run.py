@@ -25,6 +25,7 @@ class Output(NamedTuple):
       entropy: of the probabilities, in nats, ``[*S]``.
       raters: the probabilities of each rater's label, ``[R, *S, L]``, or None.
       samples: the probabilities of N segmentations that the run draws, ``[N, *S, L]``, or None.
+      regions: the probability of each region, ``[*S, G]``, of a run of such, or None.
     """
 
     probs: Float[np.ndarray, "*S L"]
@@ -32,6 +33,7 @@ class Output(NamedTuple):
     entropy: Float[np.ndarray, "*S"]
     raters: Float[np.ndarray, "R *S L"] | None
     samples: Float[np.ndarray, "N *S L"] | None
+    regions: Float[np.ndarray, "*S G"] | None = None
 
 
 class Run:
@@ -92,8 +94,11 @@ class Run:
             to=facts.spacing,
             **predict.preparation(facts),
         )
-        if not raters:
-            return self._output({"probs": predict.predictor(self._trained)(prepared)}, grid)
+        # Who predicts regions predicts neither raters nor draws.
+        if not raters or self._trained.method.regions is not None:
+            predicted = predict.predictor(self._trained)(prepared)
+            probs, regions = predict.on_file(predicted, grid, self._trained.method.regions)
+            return self._output({"probs": probs, "regions": regions})
         options = predict.window_options(self._trained)
         filled = predict.filled_up(prepared, options["window"])
         whole = filled.shape[:-1] == tuple(options["window"])
@@ -112,7 +117,7 @@ class Run:
         probs = parts["probs"]
         mask = predict.segmented(probs, decision=decision)
         entropy = -np.sum(probs * np.log(np.maximum(probs, np.finfo(np.float32).tiny)), axis=-1)
-        return Output(probs, mask, entropy, parts.get("raters"), parts.get("samples"))
+        return Output(probs, mask, entropy, *map(parts.get, ("raters", "samples", "regions")))
 
 
 def _parts(

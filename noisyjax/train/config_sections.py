@@ -63,7 +63,8 @@ def family(method: str) -> str:
 
 def method(name: str) -> Options:
     """Returns the options of a method's family that none of its entries binds."""
-    run, section = ("segmenter", "num_raters", "num_classes", "axis_name"), family(name)
+    run = ("segmenter", "num_raters", "num_classes", "regions", "axis_name")
+    section = family(name)
     entries = [entry for n, entry in methods.METHODS.items() if family(n) == section]
     return {
         n: p

@@ -15,7 +15,7 @@ from absl import logging
 from jaxtyping import Array, Int
 
 from noisyjax import methods, models
-from noisyjax.core import checks
+from noisyjax.core import checks, class_regions
 from noisyjax.data import (
     augment,
     patch_batches,
@@ -236,11 +236,18 @@ def _patches(config: Config, spacing: tuple[float, ...]) -> patches.Draw | None:
     return patches.Draw(**{**options, "size": tuple(options["size"]), "margin": margin})
 
 
-def build_method(config: Config, *, num_raters: int, num_classes: int, **model: Any) -> base.Method:
-    """Builds the method that a config names.
+def build_method(
+    config: Config,
+    *,
+    num_raters: int,
+    num_classes: int,
+    regions: class_regions.Regions | None = None,
+    **model: Any,
+) -> base.Method:
+    """Builds the method that a config names, of the classes or of regions of them.
 
-    `model` is further options of the network. Raises `ValueError` if a name is unknown, or the
-    network cannot recompute its activations.
+    `model` is further options of the network. Raises `ValueError` if a name is unknown, the network
+    cannot recompute its activations, or the method learns no regions.
     """
     options = config.model.to_dict()
     if config.dtype != "float32":
@@ -249,11 +256,17 @@ def build_method(config: Config, *, num_raters: int, num_classes: int, **model: 
         if not models.has_option(options["name"], "remat"):
             raise ValueError(f"remat: {config.model.name} has no such option, expected False")
         options["remat"] = True
-    segmenter = models.build(options.pop("name"), num_classes, **options, **model)
+    channels = num_classes if regions is None else len(regions)
+    segmenter = models.build(options.pop("name"), channels, **options, **model)
     family = config_sections.family(config.method)
     settings = config[family].to_dict() if family in config else {}
     return methods.build(
-        config.method, segmenter, num_raters=num_raters, num_classes=num_classes, **settings
+        config.method,
+        segmenter,
+        num_raters=num_raters,
+        num_classes=num_classes,
+        regions=regions,
+        **settings,
     )
 
 
@@ -316,9 +329,8 @@ def build(
     if config.data.patches.size:
         data = source.at_own_sizes(data)
     names = _rater_names(config, data)
-    method = build_method(
-        config, num_raters=len(names), num_classes=data.num_classes, axis_name=axis_name
-    )
+    sizes = {"num_raters": len(names), "num_classes": data.num_classes}
+    method = build_method(config, regions=data.regions, axis_name=axis_name, **sizes)
     panel = frozen.panel(
         _panel_names(config),
         num_classes=data.num_classes,

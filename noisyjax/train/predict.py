@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from noisyjax.core import files, progress
+from noisyjax.core import class_regions, files, progress
 from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
 from noisyjax.data.volumes import preprocess, read_write
 from noisyjax.methods import base, sliding_window
@@ -20,6 +20,8 @@ from noisyjax.train.workdir import config_and_summary, data_facts
 
 # Where probabilities lie, in a folder for each class.
 PROBABILITIES = "probabilities"
+# And, in a folder for each region, those that were predicted where regions are.
+REGION_PROBABILITIES = "region_probabilities"
 
 # Images are filled up to a multiple of so many voxels, by the power of 2, at least.
 _LEAST_BITS = 12
@@ -67,7 +69,8 @@ def predict_folder(
         voxels of the image.
       checkpoint: "latest" or "best".
       probabilities: whether ``probabilities/CLASS/CASE`` are written too, float32, for every class
-        but the background by its number.
+        but the background by its number. Of a run of regions there is
+        ``region_probabilities/REGION/CASE`` too, numbered from 1 on as dataset.json names them.
       shown: whether to show how far it is.
 
     Returns:
@@ -115,8 +118,8 @@ def predict_folder(
             try:
                 prepared = _prepare(case, layout, trained.facts)
                 grid = preprocess.Grid.from_array(prepared["grid"])
-                probs = case_files.probs_on_file(predict(prepared["image"]), grid)
-                for target, values in _results(probs, trained, path, probabilities):
+                probs = on_file(predict(prepared["image"]), grid, trained.method.regions)
+                for target, values in _results(*probs, trained, path, probabilities):
                     case_files.write(target, values, like=case.images[0], ids=ids)
                 outcomes.append(Outcome(case.name, path))
             except (OSError, ValueError) as error:
@@ -190,7 +193,7 @@ def predictor(
 ) -> Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S L"]]:
     """Returns what gives the probabilities of a prepared image, filled up to a window at least.
 
-    Raises as `window_options`.
+    They are those of the regions ``[*S, G]`` of a run of such. Raises as `window_options`.
     """
     options = window_options(trained)
     batch_size = trained.config.evaluate.batch_size if trained.config.evaluate.window else 1
@@ -204,6 +207,19 @@ def predictor(
         )
 
     return predict
+
+
+def on_file(
+    probs: Float[np.ndarray, "*S C"], grid: preprocess.Grid, regions: class_regions.Regions | None
+) -> tuple[Float[np.ndarray, "*F L"], Float[np.ndarray, "*F G"] | None]:
+    """Brings what a `predictor` gives to the voxels of the file: of classes, and of regions.
+
+    The classes are those of the regions on these voxels.
+    """
+    if regions is None:
+        return case_files.probs_on_file(probs, grid), None
+    of_regions = case_files.region_probs_on_file(probs, grid)
+    return class_regions.class_probs(of_regions, regions), of_regions
 
 
 def segmented(probs: Float[np.ndarray, "*S L"], *, decision: str) -> UInt8[np.ndarray, "*S"]:
@@ -224,6 +240,7 @@ def segmented(probs: Float[np.ndarray, "*S L"], *, decision: str) -> UInt8[np.nd
 
 def _results(
     probs: Float[np.ndarray, "*S L"],
+    of_regions: Float[np.ndarray, "*S G"] | None,
     trained: saved_runs.Trained,
     path: pathlib.Path,
     probabilities: bool,
@@ -233,4 +250,7 @@ def _results(
         for number in range(1, probs.shape[-1]):
             target = path.parent / PROBABILITIES / str(number) / path.name
             yield target, probs[..., number]
+        for number in range(0 if of_regions is None else of_regions.shape[-1]):
+            target = path.parent / REGION_PROBABILITIES / str(number + 1) / path.name
+            yield target, of_regions[..., number]
     yield path, segmented(probs, decision=trained.config.evaluate.decisions[0])

@@ -115,13 +115,15 @@ def restore_without_data(workdir: str | os.PathLike, *, checkpoint: str = "lates
     folder = config_and_summary.absolute(workdir)
     config = _config(folder)
     facts = data_facts.read(folder)
+    regions = None
     if config.data.name == "folder":
         try:
             folder_facts.check(facts.about)
+            regions = folder_facts.regions(facts.about, len(facts.class_names))
         except ValueError as error:
             raise ValueError(f"{folder / data_facts.FILE}: {error}") from None
     sizes = {"num_raters": len(facts.rater_names), "num_classes": len(facts.class_names)}
-    method = experiments.build_method(config, axis_name=None, **sizes)
+    method = experiments.build_method(config, regions=regions, axis_name=None, **sizes)
     method = experiments.with_strategy(config, method, num_examples=facts.num_examples)
     state = _restored(folder, runs.start(config, method, facts).init, checkpoint)
     return Trained(config, facts, method, train_state.evaluation_variables(state))

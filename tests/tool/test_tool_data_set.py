@@ -77,3 +77,16 @@ def test_dataset_json_is_of_the_cases_there_are(tmp_path):
         "patients": {"case_00": "anna", "case_02": "ben"},
         "licence": "free",
     }
+
+
+def test_regions_stay_what_they_were(tmp_path):
+    root = folder_fakes.make(tmp_path / "in", count=2)
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    folder_fakes.describe(root, labels=labels, regions_class_order=[1, 2])
+    opened = noisyjax.open_folder(root)
+    assert opened.class_names == ("background", "class_1", "core")
+    assert opened.regions == {"whole": (1, 2)}
+    data_set.describe(opened, tmp_path, ["case_00"], with_ignore=True)
+    content = json.loads((tmp_path / "dataset.json").read_text())
+    assert content["labels"] == {**labels, "ignore": 3}
+    assert content["regions_class_order"] == [1, 2]

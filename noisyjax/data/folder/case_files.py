@@ -159,6 +159,13 @@ def probs_on_file(
     return whole
 
 
+def region_probs_on_file(
+    probs: Float[np.ndarray, "*S G"], grid: preprocess.Grid
+) -> Float[np.ndarray, "*F G"]:
+    """Brings probabilities of regions to the voxels of the file, as `on_file`."""
+    return np.stack([on_file(region, grid) for region in np.moveaxis(probs, -1, 0)], axis=-1)
+
+
 def write(
     path: str | pathlib.Path,
     values: Integer[np.ndarray, "*F"] | Float[np.ndarray, "*F"],

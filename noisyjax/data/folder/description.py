@@ -4,7 +4,7 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
-from noisyjax.core import files
+from noisyjax.core import class_regions, files
 from noisyjax.data.folder import label_ids, problem_kinds
 from noisyjax.data.volumes import read_write
 
@@ -29,6 +29,7 @@ class Description(NamedTuple):
       class_ids: what stands for them in the files.
       channel_names: of channels 0, 1, ...
       ending: of the files.
+      regions: unions of the classes, by their numbers 0, 1, ..., or None.
     """
 
     content: dict[str, Any]
@@ -36,6 +37,7 @@ class Description(NamedTuple):
     class_ids: tuple[int, ...]
     channel_names: tuple[str, ...]
     ending: str
+    regions: class_regions.Regions | None = None
 
 
 def _by_number(content: Any, *, names_first: bool) -> dict[int, str]:
@@ -73,6 +75,40 @@ def _classes(content: dict[str, Any], problems: problem_kinds.Problems) -> dict[
     return classes if usable else {}
 
 
+def _with_regions(labels: Any) -> tuple[Any, dict[str, list[int]]]:
+    """Returns the labels as name to id, and name to ids of the regions, if some are lists of ids.
+
+    As in nnU-Net every label is a region then. A class has the name of the region that is it alone,
+    or its id. Raises `ValueError` if these are no regions.
+    """
+    if not isinstance(labels, dict) or not any(isinstance(own, list) for own in labels.values()):
+        return labels, {}
+    own = {name: ids if isinstance(ids, list) else [ids] for name, ids in labels.items()}
+    whole = all(type(label) is int for ids in own.values() for label in ids)
+    if not whole or not all(own.values()):
+        raise ValueError(f"expected labels that are numbers, got {labels!r:.200}")
+    others = [name for name, ids in own.items() if name == IGNORE or set(ids) == {0}]
+    found = {name: sorted(set(ids)) for name, ids in own.items() if name not in others}
+    if max(map(len, found.values()), default=0) < 2:
+        return {name: ids[0] for name, ids in own.items()}, {}
+    alone = {ids[0]: name for name, ids in found.items() if len(ids) == 1}
+    every = sorted({label for ids in found.values() for label in ids})
+    named = {alone.get(label, f"class_{label}"): label for label in every}
+    return named | {name: own[name][0] for name in others}, found
+
+
+def _regions(
+    found: dict[str, list[int]], order: Any, class_ids: tuple[int, ...]
+) -> class_regions.Regions:
+    """Returns regions by numbers of classes in place of ids; `ValueError` if they are none."""
+    if not isinstance(order, list) or not set(order) <= set(class_ids):
+        raise ValueError(f"expected a class for each of {len(found)} regions, got {order!r:.80}")
+    numbers = {label: number for number, label in enumerate(class_ids)}
+    members = [[numbers[label] for label in ids] for ids in found.values()]
+    content = {"names": list(found), "members": members, "order": [numbers[i] for i in order]}
+    return class_regions.from_json(content)
+
+
 def _paths_within(content: Any) -> list[str]:
     """Returns the texts of file lists (of the Decathlon's layout), which are not followed."""
     texts, open_items = [], [content]
@@ -98,7 +134,15 @@ def read(root: pathlib.Path, problems: problem_kinds.Problems) -> Description:
     except ValueError as error:
         problems.add("bad_dataset_json", file=name, got=error, want=EXAMPLE)
         return nothing
-    classes = _classes(content, problems)
+    classes, regions = {}, None
+    try:
+        labels, found = _with_regions(content.get("labels"))
+        classes = _classes({"labels": labels}, problems)
+        if found and classes:
+            regions = _regions(found, content.get("regions_class_order"), tuple(classes))
+    except (ValueError, TypeError) as error:
+        problems.add("bad_regions", file=name, got=error)
+        classes = {}
     # nnU-Net's first version and the Decathlon call them modality.
     old = {
         "modality for channel_names": "channel_names" not in content and "modality" in content,
@@ -122,4 +166,5 @@ def read(root: pathlib.Path, problems: problem_kinds.Problems) -> Description:
             if text.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", text):
                 problems.add("unsafe_path", file=name, got=text)
     channel_names = tuple(channels.values())
-    return Description(content, tuple(classes.values()), tuple(classes), channel_names, end)
+    names, ids = tuple(classes.values()), tuple(classes)
+    return Description(content, names, ids, channel_names, end, regions)

@@ -7,6 +7,10 @@
     ratersTr/RATER/CASE.nii.gz     labels of several raters; the folder, or any file, may be absent
     imagesTs/, labelsTs/, ratersTs/   the same for cases that test; may be absent
 
+Classes may make up regions, which lie in each other: {"background": 0, "whole": [1, 2], "core": 2},
+with "regions_class_order": [1, 2], the class that each region is written as, the later over the
+earlier. Files hold class ids all the same.
+
 A case needs a truth or a rater's label; which of them it has may differ from case to case.
 
 Numbers of classes may have gaps, {"background": 0, "liver": 2}; in arrays they are 0, 1, ... in
@@ -35,6 +39,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from noisyjax.core import class_regions
 from noisyjax.data.folder import description, problem_kinds, segments
 from noisyjax.data.volumes import read_write
 
@@ -99,6 +104,7 @@ class Layout:
       cases: in alphabetical order, those of imagesTr first.
       patients: case to patient, of cases that share one; may be empty.
       problems: what is wrong with names and dataset.json.
+      regions: what is predicted in place of the classes, or None.
     """
 
     root: pathlib.Path
@@ -111,6 +117,7 @@ class Layout:
     cases: tuple[Case, ...]
     patients: dict[str, str]
     problems: tuple[problem_kinds.Problem, ...]
+    regions: class_regions.Regions | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -286,7 +293,7 @@ def read(root: str | pathlib.Path) -> Layout:
         want = str(root / "imagesTr") if root.is_dir() else str(root)
         problems.add("no_folder", file=want, want=want)
         return dataclasses.replace(nothing, problems=tuple(problems))
-    content, classes, class_ids, channels, end = description.read(root, problems)
+    content, classes, class_ids, channels, end, unions = description.read(root, problems)
     if not end:
         return dataclasses.replace(nothing, problems=tuple(problems))
     cases, rater_names, names = [], set(), set()
@@ -322,6 +329,7 @@ def read(root: str | pathlib.Path) -> Layout:
         cases=tuple(cases),
         patients=patients,
         problems=tuple(problems),
+        regions=unions,
     )
 
 

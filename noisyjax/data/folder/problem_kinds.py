@@ -18,6 +18,11 @@ KINDS = {
         'it is read as it is; nnU-Net 2 wants {{"channel_names": {{"0": "CT"}}, "labels": '
         '{{"background": 0, "organ": 1}}}}',
     ),
+    "bad_regions": (
+        "labels or regions_class_order: {got}",
+        'name them like {{"background": 0, "whole": [1, 2], "core": 2}}, with '
+        '"regions_class_order": [1, 2]: the class that each is written as, the inner ones last',
+    ),
     "bad_file_ending": ("file_ending: got {got!r}", "use one of {want}, the one of your files"),
     "bad_channels": (
         "channel_names: {got}",

@@ -10,6 +10,7 @@ import dataclasses
 import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -225,6 +226,18 @@ def _warn_of_cuts(
         )
 
 
+def _about(layout: nnunet_layout.Layout, how: prepared.How) -> dict[str, Any]:
+    """Returns what reading further images takes, and writing what is predicted of them."""
+    about = {
+        "file_ending": layout.ending,
+        "channel_names": layout.channel_names,
+        "class_ids": layout.class_ids[: len(layout.classes)],
+        "preparation": how.options,
+        "grid_tolerance": float(how.tolerance),
+    }
+    return about if layout.regions is None else {**about, "regions": layout.regions.to_json()}
+
+
 def load(
     *,
     root: str,
@@ -313,11 +326,6 @@ def load(
         case_names=tuple(case.name for case in layout.cases),
         groups=patients if layout.patients else None,
         splits=division.divide(layout, patients, seed=seed, fractions=fractions),
-        about={
-            "file_ending": layout.ending,
-            "channel_names": layout.channel_names,
-            "class_ids": layout.class_ids[: len(layout.classes)],
-            "preparation": options,
-            "grid_tolerance": float(grid_tolerance),
-        },
+        about=_about(layout, how),
+        regions=layout.regions,
     )

@@ -116,7 +116,8 @@ def evaluate(
       labels: a folder or its path; or the raters' labels ``[R, *S]`` of one case or a list, or
         ``[0, *S]`` with `truths` alone.
       metrics: names in `prediction_metrics.METRICS`; None for all that can be computed.
-      regions: name of a union of classes to their ids, judged beside the classes.
+      regions: name of a union of classes to their ids, judged beside the classes and those that a
+        folder's dataset.json names.
       empty: what Dice and IoU are where masks are empty, one of `prediction_metrics.EMPTY`.
       empty_distance: distances where one mask is empty, one of `surface.EMPTY`.
       conventions: of surfaces, of `surface.CONVENTIONS`; none measures no distances.
@@ -152,7 +153,7 @@ def evaluate(
 
 def _classes(data: Any, regions: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
     classes = {name: (label,) for label, name in enumerate(data.class_names) if label}
-    for name, ids in regions.items():
+    for name, ids in {**data.regions, **regions}.items():
         if name in classes or name in ("", ALL_CLASSES):
             raise ValueError(f"regions: expected a name that is no class, got {name!r}")
         for label in ids:

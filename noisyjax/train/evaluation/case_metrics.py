@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import ignored
+from noisyjax.core import class_regions, ignored
 from noisyjax.methods import base
 from noisyjax.metrics import (
     boundary,
@@ -43,12 +43,14 @@ class Case:
         ``truth`` ``[*S]``; what is `ignored.IGNORE` in it does not count.
       num_classes: L.
       decision: a key of `decisions.DECISIONS`.
+      regions: unions of classes that are judged too, or None.
     """
 
     prediction: base.Prediction
     batch: Any
     num_classes: int
     decision: str = "argmax"
+    regions: class_regions.Regions | None = None
 
     @property
     def probs(self) -> Float[Array, "*S L"]:
@@ -106,11 +108,11 @@ class Metric(NamedTuple):
     """One metric of a case.
 
     Attributes:
-      compute: ``[]`` of a case, ``[R]`` of its raters or ``[L - 1]`` of its foreground classes, or
-        None where it is not defined; None for what is computed on the host (`surfaces`, `derive`).
-      axis: "case", "rater" or "class".
-      mean: "all" for the mean over cases, and with "class" their standard deviation; "rater" for a
-        mean of each rater; "" for none.
+      compute: ``[]`` of a case, ``[R]`` of raters, ``[L - 1]`` of foreground classes, ``[G]`` of
+        regions, or None where it is not defined; None for what `surfaces` or `derive` compute.
+      axis: "case", "rater", "class" or "region".
+      mean: "all" for the mean over cases (of classes and regions: and the standard deviation),
+        "rater" for a mean of each rater, "" for none.
       better: "high" or "low" if a checkpoint can be chosen by it.
       by_decision: whether it depends on the decision.
       surface: whether it is measured with ``evaluate.surface`` only.
@@ -136,12 +138,8 @@ def _nll(case: Case) -> Array:
 def _ged2(case: Case) -> Array:
     samples = case.prediction.samples
     drawn = distribution.rater_samples(case.rater_probs if samples is None else samples)
-    return distribution.ged_squared(
-        drawn,
-        case.batch["labels"],
-        num_classes=case.num_classes,
-        rater_mask=case.batch["rater_mask"],
-    )
+    labels, mask = case.batch["labels"], case.batch["rater_mask"]
+    return distribution.ged_squared(drawn, labels, num_classes=case.num_classes, rater_mask=mask)
 
 
 def _soft_dice_qubiq(case: Case) -> Array:
@@ -235,6 +233,12 @@ def of_labels(measure: Callable[[overlap.Counts], Array]) -> Metric:
     return Metric(compute, "class", by_decision=True)
 
 
+def _region_dice(case: Case) -> Array | None:
+    if case.truth is None or case.regions is None:
+        return None
+    return overlap.dice(overlap.region_counts(case.segmentation, case.truth, case.regions))
+
+
 def _of_edges(name: str) -> Metric:
     def compute(case: Case) -> Array | None:
         return None if case.truth is None else getattr(case.edges, name)
@@ -251,6 +255,7 @@ METRICS: dict[str, Metric] = {
     "jaccard": of_truth(overlap.jaccard, better="high"),
     "false_positive_rate": of_truth(overlap.false_positive_rate),
     "false_discovery_rate": of_truth(overlap.false_discovery_rate),
+    "region_dice": Metric(_region_dice, "region", better="high", by_decision=True, truth=True),
     "label_dice": of_labels(overlap.dice),
     "label_false_positive_rate": of_labels(overlap.false_positive_rate),
     "label_false_discovery_rate": of_labels(overlap.false_discovery_rate),
@@ -294,6 +299,7 @@ def case_values(
     num_classes: int,
     decisions: Sequence[str] = ("argmax",),
     surface: bool = False,
+    regions: class_regions.Regions | None = None,
 ) -> Values:
     """Returns what is measured on one example (see `Case`) on the device.
 
@@ -302,6 +308,7 @@ def case_values(
         another, for example, ``dice@accuracy``.
       surface: whether to add, where there is a truth, the metrics with `Metric.surface`, and the
         segmentation for `surfaces.measure`.
+      regions: unions of the classes to judge too.
 
     Returns:
       Name to value: the `METRICS` that are defined; with matrices ``cm_sum`` ``[R, L, L]`` and
@@ -309,7 +316,7 @@ def case_values(
     """
     values = {}
     for decision, suffix in suffixes(decisions).items():
-        case = Case(prediction, batch, num_classes, decision)
+        case = Case(prediction, batch, num_classes, decision, regions)
         for name, metric in METRICS.items():
             wanted = (surface or not metric.surface) and (metric.by_decision or not suffix)
             value = metric.compute(case) if metric.compute and wanted else None
@@ -353,12 +360,14 @@ def rows(
     cases: Sequence[str],
     classes: Sequence[str],
     raters: Sequence[str],
+    regions: Sequence[str] = (),
 ) -> list[tabulate.Row]:
-    """Returns the table of B cases: per class (L - 1 names), per case and per rater (R names)."""
+    """Returns the table of B cases: per class (L - 1 names), region, case and rater (R names)."""
     table = []
     for name, metric in _measured(values).items():
-        if metric.axis == "class":
-            table += tabulate.case_rows(name, values[name], cases, classes)
+        if metric.axis in ("class", "region"):
+            names = classes if metric.axis == "class" else regions
+            table += tabulate.case_rows(name, values[name], cases, names)
         elif metric.axis == "rater":
             for index, rater in enumerate(raters):
                 table += tabulate.case_rows(f"{name}_{rater}", values[name][:, index], cases)
@@ -377,7 +386,7 @@ def scalars(values: Mapping[str, np.ndarray], raters: Sequence[str]) -> dict[str
             of_raters |= {f"{name}_{r}": float(x) for r, x in zip(raters, each, strict=True)}
         elif metric.mean and metric.derive:
             means[name] = float(metric.derive(values, dtype=np.float64))
-        elif metric.mean and metric.axis == "class":
+        elif metric.mean and metric.axis in ("class", "region"):
             summary = tabulate.summarise(values[name].mean(axis=1).tolist())
             means |= {name: summary.mean, f"{name}_sd": summary.sd}
         elif metric.mean:

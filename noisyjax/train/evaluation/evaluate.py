@@ -88,6 +88,8 @@ def build(
     """
     data, raters = experiment.data, experiment.rater_names
     options = {"num_classes": data.num_classes, "decisions": tuple(decisions)}
+    options["regions"] = data.regions
+    regions = () if data.regions is None else data.regions.names
     measure = _compiled(experiment.method, parallel, **options)
     measure_surfaces = _compiled(experiment.method, parallel, surface=True, **options)
     finish = functools.partial(
@@ -116,7 +118,7 @@ def build(
             values = map_examples.collect(measure, variables, examples, batch_size=size)
         values = known_truth.of_known(values, examples.truth_mask)
         cases = [data.case_name(int(i)) for i in examples.ids]
-        rows = case_metrics.rows(values, cases, data.class_names[1:], raters)
+        rows = case_metrics.rows(values, cases, data.class_names[1:], raters, regions)
         scalars = case_metrics.scalars(values, raters)
         if experiment.skipped is not None:
             scalars["skipped_cases"] = float(experiment.skipped[split])

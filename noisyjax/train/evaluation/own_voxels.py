@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from noisyjax.core import ignored
+from noisyjax.core import class_regions, ignored
 from noisyjax.data import source
 from noisyjax.data.folder import case_files
 from noisyjax.data.labels import labelled
@@ -44,6 +44,7 @@ def collect(
     tolerance: float | int,
     num_classes: int,
     decisions: Sequence[str],
+    regions: class_regions.Regions | None = None,
 ) -> dict[str, np.ndarray]:
     """Measures the N cases of a split: name to values ``[N, ...]``, the same in all processes.
 
@@ -56,12 +57,13 @@ def collect(
       batch_size: windows at once.
       surface: whether surfaces are measured.
       tolerance: of NSD, in mm.
-      num_classes, decisions: as in `case_metrics.case_values`.
+      num_classes, decisions, regions: as in `case_metrics.case_values`.
     """
     examples = experiment.examples[split]
     run = _windows(experiment.method, parallel, variables)
     layout = {"window": experiment.window, "overlap": overlap, "batch_size": batch_size}
     how = {"num_classes": num_classes, "decisions": tuple(decisions), "surface": surface}
+    how["regions"] = regions
     index, count = jax.process_index(), jax.process_count()
     own = np.arange(index, len(examples), count)
     measured = []
@@ -69,6 +71,10 @@ def collect(
     for row in own if len(own) else [0]:
         batch, grid = on_file(examples, int(row))
         parts = predict(run, experiment.data, int(examples.ids[row]), **layout)
+        if experiment.method.regions is not None:
+            parts["probs"] = class_regions.class_probs(
+                parts["region_probs"], experiment.method.regions
+            )
         measured.append(_measure(parts, batch, grid, tolerance=tolerance, **how))
     values = {name: np.stack([one[name] for one in measured]) for name in measured[0]}
     return distributed.gather({name: array[: len(own)] for name, array in values.items()}, own)
@@ -97,8 +103,13 @@ def predict(
     filled = case_files.filled_up(image, window, darkest=examples.darkest(example_id))
     parts = sliding_window.predict_parts(run, filled, window=window, **layout)
     grid = examples.grid(example_id)
+    found = {}
     # Of a large case what is no longer needed goes.
-    found = {"probs": case_files.probs_on_file(parts.pop("probs"), grid)}
+    if "region_probs" in parts:
+        of_regions = parts.pop("region_probs")
+        found["region_probs"] = case_files.region_probs_on_file(of_regions, grid)
+    else:
+        found["probs"] = case_files.probs_on_file(parts.pop("probs"), grid)
     for name in ("rater_probs", "samples"):
         if name in parts:
             each = parts.pop(name)
@@ -163,6 +174,7 @@ def _measure(
     num_classes: int,
     decisions: tuple[str, ...],
     surface: bool,
+    regions: class_regions.Regions | None,
 ) -> dict[str, np.ndarray]:
     """Measures one case on the device, and its surfaces on the host; the parts are used up."""
     surface = surface and "truth" in batch
@@ -172,7 +184,7 @@ def _measure(
         {name: _filled(name, each.pop(name), grid.shape, sides) for name in list(each)}
         for each in (parts, batch)
     ]
-    values = jax.device_get(_compiled(num_classes, decisions, surface)(*arrays))
+    values = jax.device_get(_compiled(num_classes, decisions, surface, regions)(*arrays))
     if not surface:
         return values
     inside = tuple(slice(n) for n in grid.shape)
@@ -186,8 +198,14 @@ def _measure(
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(num_classes: int, decisions: tuple[str, ...], surface: bool) -> Callable[..., Any]:
+def _compiled(
+    num_classes: int,
+    decisions: tuple[str, ...],
+    surface: bool,
+    regions: class_regions.Regions | None,
+) -> Callable[..., Any]:
     options = {"num_classes": num_classes, "decisions": decisions, "surface": surface}
+    options["regions"] = regions
 
     def measure(parts: dict[str, Any], batch: dict[str, Any]) -> case_metrics.Values:
         prediction = base.Prediction(**parts)
@@ -208,7 +226,7 @@ def _side(size: int) -> int:
 
 def _filled(name: str, array: np.ndarray, shape: Sequence[int], sides: Sequence[int]) -> np.ndarray:
     """Fills an array up behind each spatial axis: probabilities go on, and ids are nobody's."""
-    leading = int(name not in ("probs", "truth"))
+    leading = int(name not in ("probs", "region_probs", "truth"))
     if array.shape[leading : leading + len(shape)] != tuple(shape):
         return array
     more = [(0, after - n) for n, after in zip(shape, sides, strict=True)]

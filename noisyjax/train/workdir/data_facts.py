@@ -64,12 +64,18 @@ def check_same(folder: str | os.PathLike, facts: DataFacts) -> None:
         logging.warning("%s; written anew", error)
         write(folder, facts)
         return
-    # What else is known of the data decides on nothing that is trained.
+    # What else is known of the data decides on nothing that is trained, but for regions.
     names = ("class_names", "rater_names", "spacing", "num_examples", "batch", "cases", "contents")
     differ = [name for name in names if getattr(kept, name) != getattr(facts, name)]
+    was, now = ({n: getattr(f, n) for n in differ} for f in (kept, facts))
+    regions = [facts.about.get("regions") for facts in (kept, facts)]
+    if regions[0] != regions[1]:
+        differ.append("regions")
+        was["regions"], now["regions"] = regions
     if differ:
-        was, now = ({n: f"{getattr(f, n)!s:.200}" for n in differ} for f in (kept, facts))
-        listed = ", ".join(f"{name} was {was[name]}, now {now[name]}" for name in differ)
+        listed = ", ".join(
+            f"{name} was {was[name]!s:.200}, now {now[name]!s:.200}" for name in differ
+        )
         raise ValueError(
             f"{pathlib.Path(folder) / FILE}: expected the data that the run began with, got others "
             f"({listed}); "

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from noisyjax.core import checks
+from noisyjax.core import checks, class_regions
 from noisyjax.data.volumes import preprocess, read_write
 
 _NUMBER = "a number"
@@ -43,6 +43,21 @@ def check(about: Mapping[str, Any]) -> None:
     checks.one_of(
         "about.preparation.normalisation", options["normalisation"], preprocess.NORMALISATIONS
     )
+
+
+def regions(about: Mapping[str, Any], num_classes: int) -> class_regions.Regions | None:
+    """Returns the regions that a run predicts, or None; `ValueError` if they do not fit."""
+    if "regions" not in about:
+        return None
+    try:
+        found = class_regions.from_json(about["regions"])
+    except ValueError as error:
+        raise ValueError(f"about.regions: {error}") from None
+    if found.num_classes != num_classes:
+        raise ValueError(
+            f"about.regions: expected regions of {num_classes} classes, got {found.num_classes}"
+        )
+    return found
 
 
 def _check_kind(name: str, value: Any, words: str) -> None:

@@ -14,6 +14,7 @@ from noisyjax.data.folder import checker, nnunet_layout, problem_kinds
 from noisyjax.data.volumes import read_write
 
 END = ".nii.gz"
+REGIONS = {"background": 0, "whole": [1, 2]}
 
 
 def _add(root, name, *, image=None, label=None, affine=fakes.AFFINE):
@@ -207,6 +208,33 @@ def test_a_clean_folder_has_no_problem(tmp_path, end):
     assert [p.kind for p in checker.check(tmp_path)] == ["no_rater"]
 
 
+def test_regions_name_the_classes_that_they_are_alone(tmp_path):
+    """nnU-Net's lists, with the class "ignore", and lists of one class, which are classes."""
+    fakes.make(tmp_path, 3)
+    labels = {**REGIONS, "part": [2], "ignore": 3}
+    fakes.describe(tmp_path, labels=labels, regions_class_order=[1, 2])
+    layout = nnunet_layout.read(tmp_path)
+    assert layout.class_names == ("background", "class_1", "part", "ignore")
+    assert layout.regions.to_json() == {
+        "names": ["whole", "part"],
+        "members": [[1, 2], [2]],
+        "order": [1, 2],
+    }
+    assert not layout.problems
+    # By numbers of classes, where the ids have gaps.
+    labels = {"background": 0, "part": 3, "whole": [300, 3]}
+    fakes.describe(tmp_path, labels=labels, regions_class_order=[3, 300])
+    (problem,) = nnunet_layout.read(tmp_path).problems
+    assert "by which class 1 becomes 2" in problem.message
+    fakes.describe(tmp_path, labels=dict(reversed(labels.items())), regions_class_order=[300, 3])
+    layout = nnunet_layout.read(tmp_path)
+    assert layout.class_names == ("background", "part", "class_300")
+    assert (layout.regions.members, layout.regions.order) == (((1, 2), (1,)), (2, 1))
+    fakes.describe(tmp_path, labels={"background": [0], "organ": [1], "lesion": 2})
+    layout = nnunet_layout.read(tmp_path)
+    assert (layout.class_names, layout.regions) == (("background", "organ", "lesion"), None)
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
@@ -218,7 +246,10 @@ def test_a_clean_folder_has_no_problem(tmp_path, end):
         ({"labels": {"background": 0, "organ": 65535}}, "bad_labels"),
         ({"labels": {"background": 0, "organ": 1, "lesion": 1}}, "bad_labels"),
         ({"labels": {"0": "background", "1": "organ", "2": "lesion"}}, "old_dataset_json"),
-        ({"labels": {"background": 0, "whole": [1, 2], "part": 2}}, "bad_labels"),
+        ({"labels": {"background": 0, "whole": [1, 2], "part": 2}}, "bad_regions"),
+        ({"labels": {"background": 0, "whole": [], "part": 1}}, "bad_regions"),
+        ({"labels": {"whole": [1, 2], "part": 2}, "regions_class_order": [1, 2]}, "bad_labels"),
+        ({"labels": {**REGIONS, "part": 2}, "regions_class_order": [2, 1]}, "bad_regions"),
         ({"labels": ["background", "organ"]}, "bad_labels"),
         ({"labels": {"background": 0}}, "bad_labels"),
         ({"channel_names": {"1": "CT"}}, "bad_channels"),

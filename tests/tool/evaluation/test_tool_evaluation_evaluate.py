@@ -160,6 +160,18 @@ def test_unions_of_classes_and_means_over_classes():
     assert _value(report, "dice", evaluate.ALL_CLASSES, "rater_1") == pytest.approx(2 / 3)
 
 
+def test_regions_of_a_folder_are_judged(tmp_path):
+    root = folder_fakes.make(tmp_path / "in", 1, raters=("anna",))
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    folder_fakes.describe(root, labels=labels, regions_class_order=[1, 2])
+    label = folder_fakes.label(0)
+    # Every core is taken for the rest of its region.
+    folder_fakes.save(tmp_path / "p/case_00.nii.gz", np.minimum(label, 1))
+    report = evaluate.evaluate(tmp_path / "p", root, metrics=("dice",), conventions=(), draws=9)
+    found = {name: _value(report, "dice", name, "anna") for name in ("whole", "core")}
+    assert found == {"whole": 1.0, "core": 0.0}
+
+
 # Both empty; only the prediction is not; only the label is not.
 _EMPTY = {
     "one": (1, 0, 0),
