@@ -11,6 +11,11 @@ The folder has nnU-Net's raw layout, with raters beside it where there are sever
   ratersTr/RATER/CASE.nii.gz     labels of several raters; any file may be absent
   imagesTs, labelsTs, ratersTs   the same for cases that test; may be absent
 
+Or it is a BIDS data set:
+  sub-01/anat/sub-01_T1w.nii.gz  a file for each channel
+  derivatives/NAME/sub-01/anat/sub-01_desc-RATER_dseg.nii.gz   labels of several raters
+  derivatives/NAME/dseg.tsv      columns index and name of the classes
+
 Where patients have several cases, dataset.json says whose they are, and training and test share no
 patient: "patients": {"CASE": "PATIENT"}.
 

@@ -57,6 +57,7 @@ def main() -> None:
 
     A FOLDER has nnU-Net's raw layout, with raters beside it: dataset.json,
     imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, ratersTr/RATER/CASE.nii.gz.
+    Or it is a BIDS data set with the raters' labels as derivatives.
     """
     terminal.escape_output()
 

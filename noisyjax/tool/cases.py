@@ -78,7 +78,7 @@ def open_cases(
 
 def label_files(opened: folder.Folder) -> dict[str, list[pathlib.Path]]:
     """Returns the files that each case's labels are read from, with that of the folder."""
-    about = opened.root / "dataset.json"
+    about = opened.layout.described_by
     return {name: [about, *case.paths[len(case.images) :]] for name, case in opened.cases.items()}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from noisyjax.core import checks, files
 from noisyjax.data.folder import description, nnunet_layout
+from noisyjax.data.volumes import read_write
 from noisyjax.tool import folder, record
 
 # How images get there: as links that share the data with the old file, as copies, or not at all.
@@ -29,7 +30,7 @@ def digest(
       whole: whether all results depend on all files: then it is one digest, else one each case.
     """
     # Names and numbers of the classes decide on all.
-    common = opened.root / "dataset.json"
+    common = opened.layout.described_by
     if whole:
         every = [path for paths in files.values() for path in paths]
         return record.digest([*every, common], opened.root)
@@ -58,12 +59,15 @@ def place(source: str | os.PathLike, target: str | os.PathLike, *, how: str) -> 
 
 
 def place_images(case: nnunet_layout.Case, out: str | os.PathLike, *, how: str) -> None:
-    """Places the images of a case in ``imagesTr`` or ``imagesTs``, as `place`.
+    """Places the images of a case in ``imagesTr`` or ``imagesTs``, as `place`, named as there.
 
     What says the spacing of a TIFF goes with it.
     """
-    for path in (*case.images, *filter(None, [case.sidecar(case.images[0])])):
-        place(path, pathlib.Path(out) / f"images{case.part}" / path.name, how=how)
+    target = pathlib.Path(out) / f"images{case.part}"
+    for number, path in enumerate(case.images):
+        place(path, target / f"{case.name}_{number:04d}{read_write.ending(path)}", how=how)
+    if sidecar := case.sidecar(case.images[0]):
+        place(sidecar, target / f"{case.name}.json", how=how)
 
 
 def describe(
@@ -79,17 +83,21 @@ def describe(
       cases: names of those that were made.
       with_ignore: whether the labels have the class "ignore" now, if they had not.
     """
-    old = files.read_json(made_from.root / "dataset.json")
+    layout = made_from.layout
+    path = layout.root / "dataset.json"
+    old = files.read_json(path) if path.is_file() else {}
     # Lists of files, as the Decathlon has them, would name other folders.
-    content = {name: value for name, value in old.items() if name not in ("training", "test")}
+    left_out = ("training", "test", "modality")
+    content = {name: value for name, value in old.items() if name not in left_out}
     names = {name for name in cases if made_from.cases[name].part == "Tr"}
-    labels = dict(zip(made_from.layout.class_names, made_from.layout.class_ids, strict=True))
-    if made_from.layout.regions is not None:
+    labels = dict(zip(layout.class_names, layout.class_ids, strict=True))
+    if layout.regions is not None:
         labels = dict(old["labels"])
     if with_ignore:
         labels.setdefault(description.IGNORE, made_from.class_ids[-1])
-    content |= {"labels": labels, "file_ending": made_from.layout.ending, "numTraining": len(names)}
-    if "patients" in content:
+    content["channel_names"] = {str(n): name for n, name in enumerate(layout.channel_names)}
+    content |= {"labels": labels, "file_ending": layout.ending, "numTraining": len(names)}
+    if layout.patients:
         made = set(cases)
-        content["patients"] = {n: p for n, p in made_from.layout.patients.items() if n in made}
+        content["patients"] = {n: p for n, p in layout.patients.items() if n in made}
     files.write_json(pathlib.Path(out) / "dataset.json", content)

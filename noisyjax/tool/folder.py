@@ -13,6 +13,7 @@ from noisyjax.data.folder import (
     case_files,
     checker,
     label_ids,
+    layouts,
     nnunet_layout,
     problem_kinds,
     segments,
@@ -174,7 +175,7 @@ def open_folder(root: str | os.PathLike) -> Folder:
     Raises:
       FolderError: if names or dataset.json are not in order, or no case has a label.
     """
-    layout = nnunet_layout.read(root)
+    layout = layouts.read(root)
     # Here a case may be without a truth, or without raters.
     may_be = (*problem_kinds.HARMLESS, "missing_label", "no_rater")
     faults = [str(problem) for problem in layout.problems if problem.kind not in may_be]

@@ -20,7 +20,7 @@ import noisyjax
 from noisyjax import train
 from noisyjax.cli import main
 from noisyjax.data import damaged, pipeline, source, sources, splits
-from noisyjax.data.folder import checker, nnunet_layout
+from noisyjax.data.folder import checker, layouts
 from noisyjax.data.sources import annotators_npz, hippocampus, lidc
 from noisyjax.data.volumes import read_write
 from noisyjax.metrics import tabulate
@@ -88,7 +88,7 @@ def _checked(folder: Folder) -> Any:
     root = folder / "data"
     if problems := checker.check(root):
         raise Refused("\n".join(map(str, problems)))
-    layout = nnunet_layout.read(root)
+    layout = layouts.read(root)
     cases = [checker.read_case(case, layout) for case in layout.cases]
     read = {str(p): (v.array, v.affine) for case in cases for p, v in case.volumes.items()}
     return read, layout.class_names, layout.channel_names, layout.patients

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from noisyjax.core import checks
-from noisyjax.data.folder import label_ids, nnunet_layout, problem_kinds, segments
+from noisyjax.data.folder import label_ids, layouts, nnunet_layout, problem_kinds, segments
 from noisyjax.data.volumes import read_write
 
 # How far a corner may be from another file's, in voxels: within half a voxel the nearest one is the
@@ -286,7 +286,7 @@ def _copies(layout: nnunet_layout.Layout) -> Iterator[problem_kinds.Problem]:
         for case, path in cases if len(cases) > 1 else ():
             with open(path, "rb") as file:
                 content = hashlib.file_digest(file, "sha256").digest()
-            file_name = f"images{case.part}/{path.name}"
+            file_name = path.relative_to(layout.root).as_posix()
             if content in seen:
                 got = seen[content]
                 yield problem_kinds.problem("same_image", case=case.name, file=file_name, got=got)
@@ -300,7 +300,7 @@ def check(
     max_bytes: int = read_write.MAX_BYTES,
     tolerance: float | int = TOLERANCE,
 ) -> list[problem_kinds.Problem]:
-    """Lists every problem of a folder in the layout of `nnunet_layout`, reading case by case.
+    """Lists every problem of a folder in one of the `layouts`, reading case by case.
 
     Those of names come first. Kinds to `ignore` are meant to be so; `max_bytes` is the largest
     image or label map, unpacked, and `tolerance` as in `elsewhere`.
@@ -311,7 +311,7 @@ def check(
     checks.positive("tolerance", tolerance, or_zero=True)
     for kind in ignore:
         checks.one_of("ignore", kind, problem_kinds.KINDS)
-    layout = nnunet_layout.read(root)
+    layout = layouts.read(root)
     problems, facts, classes = problem_kinds.Problems(layout.problems), [], set()
     for case in layout.cases:
         read = read_case(case, layout, max_bytes=max_bytes, tolerance=tolerance)

@@ -40,6 +40,9 @@ class Description(NamedTuple):
     regions: class_regions.Regions | None = None
 
 
+NOTHING = Description({}, (), (), (), "")
+
+
 def _by_number(content: Any, *, names_first: bool) -> dict[int, str]:
     """Returns number to name, ascending, from a mapping; nothing if it is no such one."""
     if not isinstance(content, dict):
@@ -125,15 +128,14 @@ def read(root: pathlib.Path, problems: problem_kinds.Problems) -> Description:
     """Reads dataset.json; what is wrong with it is added to the problems."""
     name = "dataset.json"
     path = root / name
-    nothing = Description({}, (), (), (), "")
     if not path.is_file():
         problems.add("no_dataset_json", file=name, want=EXAMPLE)
-        return nothing
+        return NOTHING
     try:
         content = files.read_json(path, most=_MOST_JSON)
     except ValueError as error:
         problems.add("bad_dataset_json", file=name, got=error, want=EXAMPLE)
-        return nothing
+        return NOTHING
     classes, regions = {}, None
     try:
         labels, found = _with_regions(content.get("labels"))

@@ -40,15 +40,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from noisyjax.core import class_regions
-from noisyjax.data.folder import description, problem_kinds, segments
+from noisyjax.data.folder import description, file_names, problem_kinds, segments
 from noisyjax.data.volumes import read_write
 
 PARTS = ("Tr", "Ts")
-# Of a name in which "a" stands for all letters, marks, digits and symbols beyond ASCII.
-_NAME = re.compile(r"[A-Za-z0-9][\w+\-]*([. ][\w+\-]+)*", re.ASCII)
-_BEYOND_ASCII = ("L", "M", "N", "So", "Sk")
-# Devices on Windows, whatever the ending.
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.ASCII | re.IGNORECASE)
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
@@ -96,6 +91,7 @@ class Layout:
     """What a folder holds.
 
     Attributes:
+      described_by: the file that names the classes.
       ending: of its files.
       class_names: the background first, "ignore" last if there is such a one.
       class_ids: what stands for them in the files, ascending.
@@ -108,6 +104,7 @@ class Layout:
     """
 
     root: pathlib.Path
+    described_by: pathlib.Path
     ending: str
     class_names: tuple[str, ...]
     class_ids: tuple[int, ...]
@@ -128,20 +125,6 @@ class Layout:
     def truth_trains(self) -> bool:
         """Whether a network learns from the truth, for no rater labelled a case of imagesTr."""
         return not any(case.raters for case in self.cases if case.part == "Tr")
-
-
-def is_safe(name: str) -> bool:
-    """Whether a name can be that of a file on any system, in the folder it is put in.
-
-    >>> [is_safe(name) for name in ("case 1.2-b", "../case", "a/b", ".hidden", "nul", "")]
-    [True, False, False, False, False, False]
-    """
-    letters = "".join(
-        "a" if not char.isascii() and unicodedata.category(char).startswith(_BEYOND_ASCII) else char
-        for char in name
-    )
-    begins_well = not unicodedata.category(name[:1] or " ").startswith("M")
-    return begins_well and _NAME.fullmatch(letters) is not None and not _DEVICE.fullmatch(name)
 
 
 def _sidecar_names(paths: Sequence[pathlib.Path], end: str) -> set[str]:
@@ -181,7 +164,7 @@ def _listed(
         if path.is_dir() or not path.name.endswith(own):
             kind = "misnamed" if read_write.ending(path) else "unknown_file"
             problems.add(kind, file=file, want=form + end)
-        elif not is_safe(stem):
+        elif not file_names.is_safe(stem):
             problems.add("unsafe_path", file=file, got=path.name)
         else:
             name = unicodedata.normalize("NFC", stem)
@@ -272,7 +255,7 @@ def _raters(
         if not path.is_dir():
             kind = "misnamed" if read_write.ending(path) else "unknown_file"
             problems.add(kind, file=file, want=f"RATER/{path.name}")
-        elif not is_safe(path.name):
+        elif not file_names.is_safe(path.name):
             problems.add("unsafe_path", file=file, got=path.name)
         else:
             raters[path.name] = _labels(root, file, end, images, problems)
@@ -288,7 +271,7 @@ def read(root: str | pathlib.Path) -> Layout:
     """
     root = pathlib.Path(root)
     problems = problem_kinds.Problems()
-    nothing = Layout(root, "", (), (), (), (), False, (), {}, ())
+    nothing = Layout(root, root / "dataset.json", "", (), (), (), (), False, (), {}, ())
     if not root.is_dir() or not (root / "imagesTr").is_dir():
         want = str(root / "imagesTr") if root.is_dir() else str(root)
         problems.add("no_folder", file=want, want=want)
@@ -320,6 +303,7 @@ def read(root: str | pathlib.Path) -> Layout:
         problems.add("count", file="dataset.json", got=len(training), want=counted)
     return Layout(
         root=root,
+        described_by=nothing.described_by,
         ending=end,
         class_names=classes,
         class_ids=class_ids,
@@ -358,6 +342,7 @@ def read_images(
     cases = tuple(Case(name, "Ts", own, None, {}) for name, own in sorted(images.items()))
     return Layout(
         root=folder.parent,
+        described_by=folder.parent / "dataset.json",
         ending=ending,
         class_names=tuple(class_names),
         class_ids=tuple(range(len(class_names))),

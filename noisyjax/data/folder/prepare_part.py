@@ -9,13 +9,13 @@ import contextlib
 import json
 import sys
 
-from noisyjax.data.folder import nnunet_layout, prepared
+from noisyjax.data.folder import layouts, prepared
 
 
 def main() -> None:
     """Prepares the cases of a task, and prints a line for each."""
     task = json.load(sys.stdin)
-    layout = nnunet_layout.read(task["root"])
+    layout = layouts.read(task["root"])
     how = prepared.How(**{**task["how"], "to": tuple(task["how"]["to"])})
     wanted = set(task["cases"])
     for case in layout.cases:

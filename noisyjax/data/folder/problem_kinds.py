@@ -5,7 +5,24 @@ from typing import Any
 
 # kind -> (what is wrong, what to do); filled in by the fields of `problem`.
 KINDS = {
-    "no_folder": ("there is no folder {want}", "make it; see the layout in --help"),
+    "no_folder": (
+        "there is no folder {want}",
+        "make it, or give the folder of a BIDS data set, which has sub-01/anat; see --help",
+    ),
+    "no_classes": (
+        "nothing names the classes",
+        "write derivatives/NAME/dseg.tsv with the columns index and name, or a dataset.json with "
+        '"labels"; labels are {want}',
+    ),
+    "bad_classes_table": (
+        "the table of classes cannot be used: {got}",
+        "write the columns index and name, separated by tabs, of 2 to 256 classes, 0 for the "
+        "background; the tables of all raters are one",
+    ),
+    "no_bids_images": (
+        "there are subjects, and no image of them",
+        "add images like {want}; of a folder of derivatives give the data set's that it lies in",
+    ),
     "no_dataset_json": ("there is no dataset.json", "write one: {want}"),
     "bad_dataset_json": ("dataset.json: {got}", "write it like this: {want}"),
     "bad_labels": (

@@ -1,9 +1,10 @@
-"""A folder of one's own images and labels, in nnU-Net's raw layout with raters beside it.
+"""A folder of one's own images and labels, in nnU-Net's raw layout with raters beside it, or BIDS.
 
-See `noisyjax.data.folder.nnunet_layout` for the layout, ``python -m noisyjax.cli.check_folder`` for
-what may be wrong with a folder. Every case is turned to RAS axes, normalised and resampled to one
-spacing. It is cut or filled up to one size around its middle where whole images are learnt from;
-patches are drawn of cases that keep their sizes (`FolderExamples.at_own_sizes`).
+See `noisyjax.data.folder.nnunet_layout` and `noisyjax.data.folder.bids_layout` for the layouts,
+``python -m noisyjax.cli.check_folder`` for what may be wrong with a folder. Every case is turned to
+RAS axes, normalised and resampled to one spacing. It is cut or filled up to one size around its
+middle where whole images are learnt from; patches are drawn of cases that keep their sizes
+(`FolderExamples.at_own_sizes`).
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from jaxtyping import Bool, Float, Integer
 
 from noisyjax.core import checks
 from noisyjax.data import source
-from noisyjax.data.folder import case_files, checker, division, nnunet_layout, prepared
+from noisyjax.data.folder import case_files, checker, division, layouts, nnunet_layout, prepared
 from noisyjax.data.store import chunked, kept
 from noisyjax.data.volumes import preprocess
 
@@ -293,7 +294,7 @@ def load(
     """
     checks.one_of("normalise", normalise, preprocess.NORMALISATIONS)
     checks.positive("grid_tolerance", grid_tolerance, or_zero=True)
-    layout = nnunet_layout.read(root)
+    layout = layouts.read(root)
     damaged = _damaged(layout) if skip_damaged else {}
     if not skip_damaged:
         prepared.refuse(root, layout.problems)
