@@ -59,7 +59,7 @@ def _file(path: str) -> str:
     path = re.sub(r"/#\d+ \(deleted\)", "/(tried out)", path)
     path = re.sub(r"[0-9a-f]{16,}", "*", path)
     path = re.sub(r"(?<=tfevents\.)\d+", "*", path)
-    return re.sub(r"(?<=checkpoints/)\d+|(?<=study/)\d+", "N", path)
+    return re.sub(r"(?<=checkpoints/)\d+|(?<=study/)\d+|(?<=removed/)\d+", "N", path)
 
 
 def _changes(journal: str) -> list[Change]:
