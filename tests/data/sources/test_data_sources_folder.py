@@ -1,5 +1,6 @@
 """The source of one's own folder."""
 
+import os
 import shutil
 
 import folder_fakes as fakes
@@ -9,8 +10,9 @@ import pytest
 
 from noisyjax.core import ignored
 from noisyjax.data import sources
-from noisyjax.data.folder import checker
+from noisyjax.data.folder import checker, workers
 from noisyjax.data.labels import assemble
+from noisyjax.data.store import kept
 from noisyjax.data.volumes import preprocess, read_write
 
 RAS = np.diag([1.0, 1.5, 2.0, 1.0])
@@ -278,6 +280,22 @@ def test_prepared_cases_are_kept_and_read_again(root, tmp_path, monkeypatch):
     # Another option is another preparation.
     with pytest.raises(TypeError):
         sources.load("folder", **options, normalise="none")
+
+
+def test_a_start_from_the_store_reads_each_record_once_and_no_voxel(root, tmp_path, monkeypatch):
+    options = {"root": str(root), "cache": str(tmp_path / "kept")}
+    sources.load("folder", **options)
+    records, read = [], kept.read
+    monkeypatch.setattr(kept, "read", lambda path: records.append(path) or read(path))
+    monkeypatch.setattr(read_write, "read", None)
+    sources.load("folder", **options)
+    assert len(records) == len(set(records)) == 7
+
+
+def test_many_small_cases_are_prepared_by_processes_and_few_are_not(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert workers._number(3000, 64 * 64) == 2
+    assert workers._number(100, 64 * 64) == 0
 
 
 def test_channels_and_colours(tmp_path):
