@@ -25,6 +25,8 @@ class Examples(Protocol):
     ``truth``       [*S]          uint8; absent where it is unknown
     ``labels``      [R, *S]       uint8, of the source's own raters; absent if it has none
     ``rater_mask``  [R]           bool, who labelled this image; stands and falls with ``labels``
+    ``soft``        [R, *S]       float32, of which ``labels`` are made: probability of class 1; may
+                                  be absent
     ==============  ============  ================================================================
 
     Where truth or labels are `core.ignored.IGNORE`, 255, a voxel is left out.
@@ -95,6 +97,7 @@ class Source:
       drawn: whether the examples are computed and not read. Their last bits may then differ from
         machine to machine, and nobody can exchange them.
       own_sizes: whether the examples have different sizes.
+      soft: whether examples have ``soft``.
       regions: unions of the classes, each of which is to be predicted, or None for the classes.
     """
 
@@ -114,6 +117,7 @@ class Source:
     truth_mask: Bool[np.ndarray, "N"] | None = None
     own_sizes: bool = False
     regions: class_regions.Regions | None = None
+    soft: bool = False
 
     def __post_init__(self):
         if len(self.class_names) != self.num_classes:

@@ -114,6 +114,8 @@ class Method:
       target: the key of `fusion.FUSIONS` whose probabilities `loss_fn` reads as
         ``batch["target"] [B, *S, L]``, or "". The input pipeline fuses the labels once, before
         training.
+      soft: whether `loss_fn` reads ``batch["target"]`` where there is one, the mean of labels that
+        are probabilities.
       record: ``(model_state, records, step) -> model_state`` after an update, or None: what the
         state is to remember beyond batch statistics. `records` is `Aux.records` of the whole batch,
         `step` the number of updates done before this one.
@@ -131,6 +133,7 @@ class Method:
     record: Callable[[dict[str, Any], Any, Int[Array, ""]], dict[str, Any]] | None = None
     assess: Callable[[Variables, Batch], Assessment] | None = None
     regions: class_regions.Regions | None = None
+    soft: bool = False
 
 
 def segment(probs: Float[Array, "*S L"], *, decision: str = "argmax") -> Int[Array, "*S"]:

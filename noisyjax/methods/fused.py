@@ -29,6 +29,9 @@ def _truth(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
 
 def _mean(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
     del key
+    # Of labels that are probabilities.
+    if "target" in example:
+        return example["target"]
     return fusion.mean(example["labels"], num_classes, rater_mask=example["rater_mask"])
 
 
@@ -155,10 +158,11 @@ def of_regions(compare: Loss, regions: class_regions.Regions | None) -> Loss:
 def needs(target: str) -> dict[str, Any]:
     """Returns the fields of `base.Method` that say what a target is made of.
 
-    >>> needs("truth"), needs("staple")
-    ({'needs_truth': True, 'target': ''}, {'needs_truth': False, 'target': 'staple'})
+    >>> needs("truth")["needs_truth"], needs("staple")["target"], needs("mean")["soft"]
+    (True, 'staple', True)
     """
-    return {"needs_truth": target == "truth", "target": target if TARGETS[target] is _given else ""}
+    fused = target if TARGETS[target] is _given else ""
+    return {"needs_truth": target == "truth", "target": fused, "soft": target == "mean"}
 
 
 def build(

@@ -157,6 +157,12 @@ def _rater_names(config: Config, data: source.Source) -> tuple[str, ...]:
     return tuple(f"{name}_{rater}" for rater, name in enumerate(names))
 
 
+def _is_soft(config: Config, data: source.Source, method: base.Method) -> bool:
+    """Whether the labels' probabilities are learnt: the labels themselves, by their mean."""
+    drawn = _panel_names(config) or config.data.replacement.share
+    return data.soft and method.soft and not drawn
+
+
 def _label(
     config: Config,
     data: source.Source,
@@ -178,7 +184,7 @@ def _label(
         labels_per_image=settings.labels_per_image,
         input_noise=float(settings.input_noise),
         gold=settings.gold,
-        target=method.target,
+        target=assemble.SOFT if _is_soft(config, data, method) else method.target,
         replacement=settings.replacement.to_dict() if settings.replacement.share else None,
         train_truth=method.needs_truth or settings.resample or config.evaluate.train,
         parts=parted,

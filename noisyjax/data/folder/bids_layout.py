@@ -238,4 +238,5 @@ def read(root: str | pathlib.Path) -> nnunet_layout.Layout:
         patients={name: subject for name, subject in subjects.items() if name != subject},
         problems=tuple(problems),
         regions=said.regions,
+        soft=said.soft,
     )

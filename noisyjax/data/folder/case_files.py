@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, Num, UInt8
+from jaxtyping import Float, Integer, Num, UInt8, UInt16
 
 from noisyjax.core import ignored
 from noisyjax.data.folder import checker, label_ids, nnunet_layout
 from noisyjax.data.volumes import preprocess, read_write
+
+# What stands for a probability of 1.
+MOST = 2**16 - 1
 
 
 def _given(case: nnunet_layout.Case, layout: nnunet_layout.Layout) -> list[pathlib.Path | None]:
@@ -21,7 +24,12 @@ def _given(case: nnunet_layout.Case, layout: nnunet_layout.Layout) -> list[pathl
 def class_ids(
     array: Num[np.ndarray, "*S"], layout: nnunet_layout.Layout
 ) -> UInt8[np.ndarray, "*S"]:
-    """Returns a label as class ids, `ignored.IGNORE` where a file has the class "ignore"."""
+    """Returns a label as class ids, `ignored.IGNORE` where a file has the class "ignore".
+
+    Of probabilities it is the more probable class, of equals the background.
+    """
+    if layout.soft:
+        return (array > 0.5).astype(np.uint8)
     ids = array.astype(np.uint8)
     return np.where(ids < len(layout.classes), ids, np.uint8(ignored.IGNORE))
 
@@ -48,6 +56,8 @@ def prepare(
       ``foreground``: first index and end along each axis of what any of them marks, ``[n, 2]``.
       ``grid``: of `preprocess.Grid`.
       ``given``: the labels on the voxels of the file, ``[G, *F]``, where these are others.
+      ``soft``: of labels that are probabilities, these of the foreground, ``[G, *T]`` uint16: times
+        `MOST`, so to 8e-6.
 
     A warning names what of a label is too small for the new voxels.
     """
@@ -80,7 +90,22 @@ def prepare(
         "foreground": np.array(box),
         "grid": grid.to_array(),
     }
+    if layout.soft:
+        probs = [read.volumes[path].array for path in given]
+        arrays["soft"] = _quantised(probs, grid)
     return arrays if grid.is_files else {**arrays, "given": whole}
+
+
+def _quantised(
+    probs: Sequence[Num[np.ndarray, "*F"]], grid: preprocess.Grid
+) -> UInt16[np.ndarray, "G *T"]:
+    """Interpolates probabilities to the voxels of the prepared case, and keeps them in 16 bits."""
+    options = {"spacing": grid.spacing, "to": grid.to, "linear": True}
+    maps = np.zeros((len(probs), *grid.prepared), np.uint16)
+    for soft, label in zip(maps, probs, strict=True):
+        own = preprocess.crop(preprocess.resample(label.astype(np.float32), **options), grid.box)
+        soft[...] = np.round(np.clip(own, 0, 1) * MOST)
+    return maps
 
 
 def _warn_of_losses(

@@ -90,6 +90,8 @@ class _Notes:
 
     def _label(self, path: pathlib.Path, volume: read_write.Volume) -> read_write.Volume:
         """Returns a label map of class ids."""
+        if self._layout.soft:
+            return volume
         if volume.segments is None:
             return self._rounded(path, volume)
         layout = self._layout
@@ -159,10 +161,14 @@ def _about_label(
     label: read_write.Volume,
     image: read_write.Volume,
     like: pathlib.Path,
-    ids: tuple[int, ...],
+    layout: nnunet_layout.Layout,
     tolerance: float | int,
 ) -> read_write.Volume:
-    """Notes what is wrong with a label; returns it as numbers of classes if its values are ids."""
+    """Notes what is wrong with a label; returns it as numbers of classes if its values are ids.
+
+    Soft ones stay probabilities.
+    """
+    ids = layout.class_ids
     if label.array.ndim != label.num_axes:
         notes.add("label_colours", path)
         return label
@@ -173,6 +179,13 @@ def _about_label(
     elif away := elsewhere(label, image, tolerance=tolerance):
         notes.add("label_affine", path, got=away, want=like.name)
     values = np.unique(label.array)
+    if layout.soft:
+        # False for NaN.
+        valid = (values >= 0) & (values <= 1)
+        if not valid.all():
+            notes.add("no_probability", path, got=values[~valid][0])
+        notes.classes.update((values > 0.5).tolist())
+        return label
     whole = np.isfinite(values) & (values == np.round(values))
     if not whole.all():
         notes.add("not_whole", path, got=values[~whole][0])
@@ -219,7 +232,7 @@ def read_case(
     for path in case.paths[len(case.images) :]:
         if path in read and images:
             first = read[images[0]], images[0]
-            read[path] = _about_label(notes, path, read[path], *first, layout.class_ids, tolerance)
+            read[path] = _about_label(notes, path, read[path], *first, layout, tolerance)
     return Read(case, read, tuple(notes.problems), frozenset(notes.classes))
 
 
@@ -241,7 +254,7 @@ def read_labels(
         if (label := notes.read(path, max_bytes)) is not None:
             # A label whose image cannot be read has to lie on the first label.
             on, like = next(iter(volumes.items()), (path, label))
-            volumes[path] = _about_label(notes, path, label, like, on, layout.class_ids, tolerance)
+            volumes[path] = _about_label(notes, path, label, like, on, layout, tolerance)
     return Read(case, volumes, tuple(notes.problems), frozenset(notes.classes))
 
 

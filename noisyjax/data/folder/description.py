@@ -30,6 +30,7 @@ class Description(NamedTuple):
       channel_names: of channels 0, 1, ...
       ending: of the files.
       regions: unions of the classes, by their numbers 0, 1, ..., or None.
+      soft: whether labels are probabilities of the only class of the foreground.
     """
 
     content: dict[str, Any]
@@ -38,6 +39,7 @@ class Description(NamedTuple):
     channel_names: tuple[str, ...]
     ending: str
     regions: class_regions.Regions | None = None
+    soft: bool = False
 
 
 NOTHING = Description({}, (), (), (), "")
@@ -169,4 +171,8 @@ def read(root: pathlib.Path, problems: problem_kinds.Problems) -> Description:
                 problems.add("unsafe_path", file=name, got=text)
     channel_names = tuple(channels.values())
     names, ids = tuple(classes.values()), tuple(classes)
-    return Description(content, names, ids, channel_names, end, regions)
+    soft = content.get("soft", False)
+    if type(soft) is not bool or (soft and names and (len(names) > 2 or names[1] == IGNORE)):
+        problems.add("bad_soft", file=name, got=f"got {soft!r:.80} and {len(names)} labels")
+        soft = False
+    return Description(content, names, ids, channel_names, end, regions, soft)

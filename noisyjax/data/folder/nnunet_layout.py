@@ -101,6 +101,7 @@ class Layout:
       patients: case to patient, of cases that share one; may be empty.
       problems: what is wrong with names and dataset.json.
       regions: what is predicted in place of the classes, or None.
+      soft: whether labels are probabilities of the foreground, of one class.
     """
 
     root: pathlib.Path
@@ -115,6 +116,7 @@ class Layout:
     patients: dict[str, str]
     problems: tuple[problem_kinds.Problem, ...]
     regions: class_regions.Regions | None = None
+    soft: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -276,7 +278,8 @@ def read(root: str | pathlib.Path) -> Layout:
         want = str(root / "imagesTr") if root.is_dir() else str(root)
         problems.add("no_folder", file=want, want=want)
         return dataclasses.replace(nothing, problems=tuple(problems))
-    content, classes, class_ids, channels, end, unions = description.read(root, problems)
+    said = description.read(root, problems)
+    content, classes, class_ids, channels, end = said[:5]
     if not end:
         return dataclasses.replace(nothing, problems=tuple(problems))
     cases, rater_names, names = [], set(), set()
@@ -313,7 +316,8 @@ def read(root: str | pathlib.Path) -> Layout:
         cases=tuple(cases),
         patients=patients,
         problems=tuple(problems),
-        regions=unions,
+        regions=said.regions,
+        soft=said.soft,
     )
 
 

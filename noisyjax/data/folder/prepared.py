@@ -22,6 +22,7 @@ _CUT = {
         "image": tuple(range(n)),
         "labels": tuple(range(1, n + 1)),
         "given": tuple(range(1, n + 1)),
+        "soft": tuple(range(1, n + 1)),
     }
     for n in (2, 3)
 }
@@ -116,6 +117,7 @@ def name_of(
         "classes": len(layout.class_names),
         **({"ids": layout.class_ids} if layout.class_ids[-1] >= len(layout.class_ids) else {}),
         **({"ignored": True} if layout.classes != layout.class_names else {}),
+        **({"soft": True} if layout.soft else {}),
         "channels": len(case.images),
         "truth": case.truth is not None,
         "raters": layout.rater_names,

@@ -40,6 +40,11 @@ KINDS = {
         'name them like {{"background": 0, "whole": [1, 2], "core": 2}}, with '
         '"regions_class_order": [1, 2]: the class that each is written as, the inner ones last',
     ),
+    "bad_soft": (
+        "soft: {got}",
+        "write true where labels are probabilities of the one class beside the background, in "
+        "[0, 1]; of several classes, or with ignore, they cannot be read",
+    ),
     "bad_file_ending": ("file_ending: got {got!r}", "use one of {want}, the one of your files"),
     "bad_channels": (
         "channel_names: {got}",
@@ -156,6 +161,10 @@ KINDS = {
     "not_whole": (
         "the label has values between whole numbers, such as {got}",
         "resample labels by the nearest voxel, and save them as integers",
+    ),
+    "no_probability": (
+        "the label has values such as {got}, dataset.json says that it is soft",
+        "write the probability of the foreground, in [0, 1]",
     ),
     "rounded": (
         "the label has values near whole numbers, such as {got}, which were rounded",

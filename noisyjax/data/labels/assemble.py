@@ -18,6 +18,8 @@ from noisyjax.data import source
 from noisyjax.data.labels import cache, frozen, fuse, labelled, replace
 from noisyjax.data.store import kept
 
+# The target of labels that are probabilities: their mean.
+SOFT = "soft"
 # What is kept of a run's examples, in bytes.
 MEMORY = 2**30
 # Examples that are labelled at once, of about so many voxels and labels of voxels at most.
@@ -90,7 +92,8 @@ def label(
       gold: a key of `fusion.FUSIONS`: all labels fused stand in place of the source's truth. Who is
         judged by it is judged by what the raters agree on, as that fusion sees it: a method that
         trains on the same fusion has the advantage.
-      target: a key of `fusion.FUSIONS`: examples carry the labels fused.
+      target: a key of `fusion.FUSIONS`: examples carry the labels fused; or `SOFT`, the mean of
+        labels that are probabilities.
       replacement: options of `replace.noise`, for examples with the truth as their only label.
       chunk: how many examples are labelled at once; 0 for as many as there are, 64 at most.
       kept_in: what keeps what is made, shared with other examples of the run.
@@ -129,7 +132,8 @@ def label(
         raters=chosen,
         gold=fuse_by(gold, **sizes) if gold else None,
         noise=noise,
-        target=fuse_by(target, **sizes) if target else None,
+        target=fuse_by(target, **sizes) if target not in ("", SOFT) else None,
+        soft=target == SOFT,
     )
     chunk = chunk or chunk_size(data, len(ids), int(ids[0]))
     kept_in = cache.Cache(MEMORY) if kept_in is None else kept_in

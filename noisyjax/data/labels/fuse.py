@@ -53,6 +53,19 @@ def by_name(name: str, *, num_classes: int) -> Callable[..., fusion.Fusion]:
     return functools.partial(checks.lookup("fusion", name, fusion.FUSIONS), num_classes=num_classes)
 
 
+def mean_of_soft(
+    soft: Float[np.ndarray, "B R *S"], masks: Bool[np.ndarray, "B R"]
+) -> Float[np.ndarray, "B *S L"]:
+    """Returns the mean of the probabilities that raters gave, background first, float32.
+
+    >>> mean_of_soft(np.array([[[0.2], [0.6], [1.0]]]), np.array([[True, True, False]])).tolist()
+    [[[0.6000000238418579, 0.4000000059604645]]]
+    """
+    given = masks.reshape(*masks.shape, *[1] * (soft.ndim - 2))
+    mean = (soft * given).sum(axis=1) / np.maximum(given.sum(axis=1), 1)
+    return np.stack([1 - mean, mean], axis=-1).astype(np.float32)
+
+
 def targets_on_host(
     name: str, num_classes: int
 ) -> Callable[[Integer[np.ndarray, "B R *S"], Bool[np.ndarray, "B R"]], Float[Any, "B *S L"]]:

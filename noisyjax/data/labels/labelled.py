@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int, Integer
 
 from noisyjax.core import checks, ignored
 from noisyjax.data import patches, source
-from noisyjax.data.labels import cache, replace
+from noisyjax.data.labels import cache, fuse, replace
 from noisyjax.data.store import kept
 
 # Voxels of a class that are kept of an example, for patches around them.
@@ -22,18 +22,23 @@ _POSITIONS = 4096
 
 
 class Steps(NamedTuple):
-    """What is done to a chunk of stacked examples, one after the other; None is left out."""
+    """What is done to a chunk of stacked examples, one after the other; None is left out.
+
+    With `soft` the target is the mean of labels that are probabilities.
+    """
 
     draw: Callable[[cache.Arrays], cache.Arrays]
     raters: np.ndarray | None
     gold: Callable[..., Any] | None
     noise: replace.Noise | None
     target: Callable[..., Any] | None
+    soft: bool = False
 
     def __call__(self, chunk: cache.Arrays, count: int) -> cache.Arrays:
         """Makes what the first `count` examples carry; the others fill up the chunk."""
         if self.raters is not None:
-            chunk = {**chunk, **{n: chunk[n][:, self.raters] for n in ("labels", "rater_mask")}}
+            names = [name for name in ("labels", "rater_mask", "soft") if name in chunk]
+            chunk = {**chunk, **{name: chunk[name][:, self.raters] for name in names}}
         given = {"labels": chunk["labels"]} if self.raters is not None else {}
         made = given | self.draw(chunk)
         if self.gold is not None:
@@ -48,6 +53,8 @@ class Steps(NamedTuple):
             labels = made["labels"].copy()
             labels[:count, 0] = own.pop("labels")
             made |= {"labels": labels, **own}
+        if self.soft:
+            made["target"] = fuse.mean_of_soft(chunk["soft"], made["rater_mask"])
         if self.target is not None:
             made["target"] = np.asarray(self.target(made["labels"], made["rater_mask"]))
         return {name: array[:count] for name, array in made.items()}

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, Num
 
 from noisyjax.core import checks
 from noisyjax.data import source
@@ -67,10 +67,15 @@ class FolderExamples:
         example = {"image": image, "id": np.int32(index)}
         if self.layout.has_truth:
             example["truth"] = labels[0]
+        if self.layout.soft:
+            probs = np.zeros((len(mask), *size), np.float32)
+            maps = [preprocess.fit(soft, size) for soft in np.asarray(arrays["soft"])]
+            probs[mask] = np.reshape(maps, (-1, *size)) / np.float32(case_files.MOST)
+            example["soft"] = self._of_raters(probs, mask)["labels"]
         return example | self._of_raters(labels, mask)
 
     def _of_raters(
-        self, labels: Integer[np.ndarray, "Q *S"], mask: Bool[np.ndarray, "Q"]
+        self, labels: Num[np.ndarray, "Q *S"], mask: Bool[np.ndarray, "Q"]
     ) -> source.Example:
         """Returns the raters' labels: the truth as one rater more, where there is no other."""
         if not self.layout.truth_trains:
@@ -329,4 +334,5 @@ def load(
         splits=division.divide(layout, patients, seed=seed, fractions=fractions),
         about=_about(layout, how),
         regions=layout.regions,
+        soft=layout.soft,
     )
