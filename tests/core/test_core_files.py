@@ -55,6 +55,15 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_is_being_written_is_locked(tmp_path):
+    with (
+        files.replacing(tmp_path / "a.txt") as unfinished,
+        open(unfinished) as file,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_what_a_killed_process_left_goes_and_what_is_being_written_stays(tmp_path):
     left, other = tmp_path / ".noisyjax-0123456789abcdef.npy", tmp_path / ".noisyjax-mine.npy"
     held = left.with_name(".noisyjax-fedcba9876543210.npy")

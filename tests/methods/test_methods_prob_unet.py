@@ -89,13 +89,18 @@ def test_a_prediction_depends_on_nothing_but_its_image(trained):
 
 def test_the_loss_is_cross_entropy_and_divergence_per_pixel(trained):
     method, batch, variables, _ = trained
-    loss, (count, aux) = jax.jit(method.loss_fn)(variables, batch, KEY, jnp.int32(1))
+    loss_fn = jax.jit(method.loss_fn)
+    loss, (count, aux) = loss_fn(variables, batch, KEY, jnp.int32(1))
     assert float(count) == 8
     expected = aux.metrics["nll"][0] + aux.metrics["kl"][0] / 64
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     stronger = jax.jit(_method(beta=10.0).loss_fn)(variables, batch, KEY, jnp.int32(1))[0]
     np.testing.assert_allclose(stronger - loss, 9 * aux.metrics["kl"][0] / 64, rtol=1e-3)
     assert float(aux.metrics["kl"][0]) > 0
+    # What is ignored in one image is nothing to the others.
+    half = {**batch, "labels": batch["labels"].at[1, :, :4].set(255)}
+    _, (_, less) = loss_fn(variables, half, KEY, jnp.int32(1))
+    np.testing.assert_allclose(np.delete(less.losses, 1), np.delete(aux.losses, 1), rtol=1e-5)
 
 
 def test_each_step_sees_one_present_rater(trained):
