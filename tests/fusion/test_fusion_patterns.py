@@ -171,3 +171,8 @@ def test_vmap_is_a_loop():
     for i, row in enumerate(counts):
         for batched, alone in zip(mapped, fusion.staple_of_patterns(votes, row, 2), strict=True):
             np.testing.assert_allclose(batched[i], alone, atol=1e-6, rtol=1e-6)
+
+
+def test_the_tally_of_one_image_is_its_own():
+    codes, one = patterns.of_image(np.array([[0, 1, 1], [1, 1, 255]], np.uint8), 2)
+    _assert_identical(patterns.add([one], 2), one)

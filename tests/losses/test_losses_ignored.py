@@ -130,3 +130,9 @@ def test_a_rater_is_left_out_where_they_ignored_alone():
     # Two voxels have the label of one rater, of sigma 0.5, and one has those of both, of sigma 0.
     expected = (np.log(2) + 2 * (np.exp(-0.5) * np.log(2) + 0.25)) / 3
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_targets_of_a_single_channel_count_everywhere_they_may():
+    targets, where = jnp.array([[0.0], [1.0]]), jnp.array([True, False])
+    assert ignored.counting_targets(targets).tolist() == [True, True]
+    assert ignored.counting_targets(targets, where).tolist() == [True, False]

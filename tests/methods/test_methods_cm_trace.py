@@ -251,3 +251,10 @@ def test_the_first_ten_counts_follow_the_mean_label(step, posterior):
     # Class 0 has .9 * .4, class 1 .1 * .6.
     expected = [[posterior, [0, 0]], [[0, 0], posterior]]
     np.testing.assert_allclose(terms.joint_counts, expected, rtol=1e-5)
+
+
+def test_what_is_the_same_everywhere_counts_by_the_share_that_a_rater_labelled():
+    given = jnp.array([[True, True, False], [True, False, False]])
+    # Of the two pixels that somebody labelled, the second rater labelled one.
+    total = cm_trace._sum_of_raters(jnp.array([[3.0], [4.0]]), given)
+    np.testing.assert_allclose(total, 3 + 4 / 2)
