@@ -16,7 +16,7 @@ from noisyjax.data.volumes import read_write
 from noisyjax.metrics import overlap
 from noisyjax.tool import saved_run
 from noisyjax.train import predict, saved_runs
-from noisyjax.train.workdir import config_and_summary, data_facts
+from noisyjax.train.workdir import config_and_summary, data_facts, folder_facts
 
 pytestmark = pytest.mark.usefixtures("fakes")
 
@@ -124,3 +124,13 @@ def test_regions_that_do_not_fit_the_run_are_refused(root, run, tmp_path):
     (tmp_path / data_facts.FILE).write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"regions was .*\[1, 1\].*, now .*\[2, 1\]"):
         data_facts.check_same(tmp_path, facts)
+
+
+def test_facts_whose_regions_are_none_are_refused(run):
+    about = dict(data_facts.read(run).about)
+    assert folder_facts.regions(about, 3).order == (2, 1)
+    assert folder_facts.regions({"preparation": {}}, 3) is None
+    with pytest.raises(ValueError, match="about.regions: expected regions of 4 classes, got 3"):
+        folder_facts.regions(about, 4)
+    with pytest.raises(ValueError, match="about.regions: expected for core a class of"):
+        folder_facts.regions({"regions": {**about["regions"], "order": [2, 2]}}, 3)
