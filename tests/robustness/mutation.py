@@ -188,9 +188,12 @@ def try_faults(faults: list[mutants.Fault], results: pathlib.Path) -> Iterator[d
 def fail_anyway(tried: list[dict[str, Any]]) -> list[str]:
     """Of the tests that noticed something, those that fail on the code as it is."""
     names = sorted({r["by"] for r in tried if "::" in r["by"]})
+    if not names:
+        return []
     with _copy() as tree:
-        found = run_tests(tree, names, enough=3600, most=3600) if names else {"failed": []}
-    return found.get("failed", names)
+        found = run_tests(tree, names, enough=3600, most=3600)
+    # All of them, where they could not be run.
+    return found["failed"] if found.get("code") in (0, 1) else names
 
 
 def harmless() -> dict[tuple[str, str, str], str]:
