@@ -8,7 +8,7 @@ the summary, and what a checkpoint can be chosen by. A metric of your own is one
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,6 +31,8 @@ from noisyjax.metrics import (
 Values = dict[str, Array]
 
 SEGMENTATION = "segmentation"
+# What `case_values` has of matrices, beside metrics.
+_MATRICES = "matrices"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,6 +302,7 @@ def case_values(
     decisions: Sequence[str] = ("argmax",),
     surface: bool = False,
     regions: class_regions.Regions | None = None,
+    names: Collection[str] | None = None,
 ) -> Values:
     """Returns what is measured on one example (see `Case`) on the device.
 
@@ -309,6 +312,7 @@ def case_values(
       surface: whether to add, where there is a truth, the metrics with `Metric.surface`, and the
         segmentation for `surfaces.measure`.
       regions: unions of the classes to judge too.
+      names: of `groups`; None for all.
 
     Returns:
       Name to value: the `METRICS` that are defined; with matrices ``cm_sum`` ``[R, L, L]`` and
@@ -319,12 +323,28 @@ def case_values(
         case = Case(prediction, batch, num_classes, decision, regions)
         for name, metric in METRICS.items():
             wanted = (surface or not metric.surface) and (metric.by_decision or not suffix)
+            wanted &= names is None or name in names
             value = metric.compute(case) if metric.compute and wanted else None
             if value is not None:
                 values[f"{name}{suffix}"] = value
-        if surface and case.truth is not None:
+        if surface and case.truth is not None and (names is None or SEGMENTATION in names):
             values[f"{SEGMENTATION}{suffix}"] = case.segmentation.astype(jnp.uint8)
+    if names is not None and _MATRICES not in names:
+        return values
     return values | _matrix_sums(Case(prediction, batch, num_classes))
+
+
+def groups() -> tuple[frozenset[str], ...]:
+    """Returns names for `case_values` in groups that share their work.
+
+    Those of one group after the other take a part of the memory that all take at once.
+    """
+    together: dict[Any, set[str]] = {}
+    for name, metric in METRICS.items():
+        shares = metric.axis == "class" and metric.by_decision
+        key = (metric.truth, metric.surface) if shares else name
+        together.setdefault(key, set()).add(name)
+    return (*map(frozenset, together.values()), frozenset({SEGMENTATION}), frozenset({_MATRICES}))
 
 
 def _matrix_sums(case: Case) -> Values:

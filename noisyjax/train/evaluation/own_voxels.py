@@ -184,7 +184,11 @@ def _measure(
         {name: _filled(name, each.pop(name), grid.shape, sides) for name in list(each)}
         for each in (parts, batch)
     ]
-    values = jax.device_get(_compiled(num_classes, decisions, surface, regions)(*arrays))
+    values = {}
+    # One group after the other, for a large case would fill the memory with all at once.
+    for names in case_metrics.groups():
+        measure = _compiled(num_classes, decisions, surface, regions, names)
+        values |= jax.device_get(measure(*arrays))
     if not surface:
         return values
     inside = tuple(slice(n) for n in grid.shape)
@@ -197,15 +201,16 @@ def _measure(
     return {name: array[0] for name, array in measured.items()}
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _compiled(
     num_classes: int,
     decisions: tuple[str, ...],
     surface: bool,
     regions: class_regions.Regions | None,
+    names: frozenset[str],
 ) -> Callable[..., Any]:
     options = {"num_classes": num_classes, "decisions": decisions, "surface": surface}
-    options["regions"] = regions
+    options |= {"regions": regions, "names": names}
 
     def measure(parts: dict[str, Any], batch: dict[str, Any]) -> case_metrics.Values:
         prediction = base.Prediction(**parts)
