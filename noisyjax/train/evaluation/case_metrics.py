@@ -6,7 +6,6 @@ the summary, and what a checkpoint can be chosen by. A metric of your own is one
     "confidence": Metric(lambda case: case.probs.max(-1).mean(), better="high"),
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Float, Integer
 
 from noisyjax.core import class_regions, ignored
 from noisyjax.methods import base
@@ -27,83 +26,13 @@ from noisyjax.metrics import (
     surface,
     tabulate,
 )
+from noisyjax.train.evaluation import judged_case
 
 Values = dict[str, Array]
 
 SEGMENTATION = "segmentation"
 # What `case_values` has of matrices, beside metrics.
 _MATRICES = "matrices"
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """An example with its prediction and a decision, and what several metrics share.
-
-    Attributes:
-      prediction: of the example, without the batch axis.
-      batch: the example: ``labels`` ``[R, *S]``, ``rater_mask`` ``[R]`` and, where it is known,
-        ``truth`` ``[*S]``; what is `ignored.IGNORE` in it does not count.
-      num_classes: L.
-      decision: a key of `decisions.DECISIONS`.
-      regions: unions of classes that are judged too, or None.
-    """
-
-    prediction: base.Prediction
-    batch: Any
-    num_classes: int
-    decision: str = "argmax"
-    regions: class_regions.Regions | None = None
-
-    @property
-    def probs(self) -> Float[Array, "*S L"]:
-        """Of each class."""
-        return self.prediction.probs
-
-    @property
-    def truth(self) -> Integer[Array, "*S"] | None:
-        """Class ids, or None where it is not known."""
-        return self.batch.get("truth")
-
-    @property
-    def rater_probs(self) -> Float[Array, "#R *S L"]:
-        """The raters' predicted labels, one for all if they are not modelled."""
-        probs = self.prediction.rater_probs
-        return self.probs[None] if probs is None else probs
-
-    @functools.cached_property
-    def segmentation(self) -> Integer[Array, "*S"]:
-        """The class ids that the decision makes of the probabilities."""
-        return base.segment(self.probs, decision=self.decision)
-
-    @property
-    def labelled(self) -> Bool[Array, "*S"]:
-        """Which voxels have a label, of any rater; those of a case that nobody labelled as well."""
-        labels, mask = self.batch["labels"], self.batch["rater_mask"]
-        return ignored.given(labels, mask | ~mask.any()).any(0)
-
-    @functools.cached_property
-    def counts(self) -> overlap.Counts:
-        """Of the segmentation and the truth."""
-        return self.count(self.segmentation, self.truth)
-
-    @functools.cached_property
-    def label_counts(self) -> overlap.Counts:
-        """Of the segmentation and each rater's label."""
-        return jax.vmap(self.count, (None, 0))(self.segmentation, self.batch["labels"])
-
-    def count(self, pred: Integer[Array, "*S"], truth: Integer[Array, "*S"]) -> overlap.Counts:
-        """Of two label maps."""
-        return overlap.counts(pred, truth, self.num_classes)
-
-    @functools.cached_property
-    def edges(self) -> boundary.Boundary:
-        """Of the segmentation and the truth, ``[L - 1]``."""
-
-        def of_class(label: Integer[Array, ""]) -> boundary.Boundary:
-            masks = self.segmentation == label, self.truth == label
-            return boundary.boundary_overlap(*masks, empty="one", where=ignored.known(self.truth))
-
-        return jax.vmap(of_class)(jnp.arange(1, self.num_classes))
 
 
 class Metric(NamedTuple):
@@ -123,7 +52,7 @@ class Metric(NamedTuple):
         ``axis=1``, of all without.
     """
 
-    compute: Callable[[Case], Array | None] | None
+    compute: Callable[[judged_case.Case], Array | None] | None
     axis: str = "case"
     mean: str = "all"
     better: str = ""
@@ -133,29 +62,29 @@ class Metric(NamedTuple):
     derive: Callable[..., Any] | None = None
 
 
-def _nll(case: Case) -> Array:
+def _nll(case: judged_case.Case) -> Array:
     return calibration.label_nll(case.rater_probs, case.batch["labels"], case.batch["rater_mask"])
 
 
-def _ged2(case: Case) -> Array:
+def _ged2(case: judged_case.Case) -> Array:
     samples = case.prediction.samples
     drawn = distribution.rater_samples(case.rater_probs if samples is None else samples)
     labels, mask = case.batch["labels"], case.batch["rater_mask"]
     return distribution.ged_squared(drawn, labels, num_classes=case.num_classes, rater_mask=mask)
 
 
-def _soft_dice_qubiq(case: Case) -> Array:
+def _soft_dice_qubiq(case: judged_case.Case) -> Array:
     """Of the probability of any foreground class, which is all that the raters' votes tell."""
     return distribution.soft_threshold_dice(
         1.0 - case.probs[..., 0], case.batch["labels"], rater_mask=case.batch["rater_mask"]
     )
 
 
-def _rater_iou(case: Case) -> Array:
+def _rater_iou(case: judged_case.Case) -> Array:
     return distribution.agreement(case.batch["labels"], rater_mask=case.batch["rater_mask"])
 
 
-def _trace(case: Case) -> Array | None:
+def _trace(case: judged_case.Case) -> Array | None:
     cms = case.prediction.cms
     return None if cms is None else confusion.mean_trace(cms, where=case.labelled)
 
@@ -164,14 +93,14 @@ def _mean_dice(counts: overlap.Counts) -> Float[Array, "R"]:
     return overlap.dice(counts)[:, 1:].mean(axis=-1)
 
 
-def _rater_dice(case: Case) -> Array | None:
+def _rater_dice(case: judged_case.Case) -> Array | None:
     """Of each rater's label and the truth, a mean over classes."""
     if case.truth is None:
         return None
     return _mean_dice(jax.vmap(case.count, (0, None))(case.batch["labels"], case.truth))
 
 
-def _own_dice(case: Case) -> Array:
+def _own_dice(case: judged_case.Case) -> Array:
     """Of the label predicted for a rater and the one that they gave, NaN where they gave none."""
     labels = case.batch["labels"]
     predicted = jnp.broadcast_to(distribution.rater_samples(case.rater_probs), labels.shape)
@@ -185,17 +114,17 @@ def _ece_of_class(
     return calibration.ece(calibration.bins(probs, truth == label, where=ignored.known(truth)))
 
 
-def _foreground(case: Case) -> tuple[Integer[Array, "C"], Float[Array, "C *S"]]:
+def _foreground(case: judged_case.Case) -> tuple[Integer[Array, "C"], Float[Array, "C *S"]]:
     return jnp.arange(1, case.num_classes), jnp.moveaxis(case.probs, -1, 0)[1:]
 
 
-def _ece(case: Case) -> Array | None:
+def _ece(case: judged_case.Case) -> Array | None:
     if case.truth is None:
         return None
     return jax.vmap(functools.partial(_ece_of_class, truth=case.truth))(*_foreground(case))
 
 
-def _label_ece(case: Case) -> Array:
+def _label_ece(case: judged_case.Case) -> Array:
     """With each rater's label as truth, a mean over the given ones."""
     of_raters = jax.vmap(_ece_of_class, in_axes=(None, None, 0))
 
@@ -206,7 +135,7 @@ def _label_ece(case: Case) -> Array:
     return jax.lax.map(of_class, _foreground(case))
 
 
-def _brier(case: Case) -> Array | None:
+def _brier(case: judged_case.Case) -> Array | None:
     return None if case.truth is None else calibration.brier(case.probs, case.truth)
 
 
@@ -219,7 +148,7 @@ def _cm_rmse(values: Mapping[str, np.ndarray], **how: Any) -> Any:
 def of_truth(measure: Callable[[overlap.Counts], Array], **how: Any) -> Metric:
     """Returns a metric of segmentation and truth, of each foreground class (counts to ``[L]``)."""
 
-    def compute(case: Case) -> Array | None:
+    def compute(case: judged_case.Case) -> Array | None:
         return None if case.truth is None else measure(case.counts)[1:]
 
     return Metric(compute, "class", by_decision=True, truth=True, **how)
@@ -228,21 +157,21 @@ def of_truth(measure: Callable[[overlap.Counts], Array], **how: Any) -> Metric:
 def of_labels(measure: Callable[[overlap.Counts], Array]) -> Metric:
     """Returns a metric of the segmentation and the given labels, a mean over their raters."""
 
-    def compute(case: Case) -> Array:
+    def compute(case: judged_case.Case) -> Array:
         given = case.batch["rater_mask"][:, None]
         return jnp.mean(measure(case.label_counts)[:, 1:], axis=0, where=given)
 
     return Metric(compute, "class", by_decision=True)
 
 
-def _region_dice(case: Case) -> Array | None:
+def _region_dice(case: judged_case.Case) -> Array | None:
     if case.truth is None or case.regions is None:
         return None
     return overlap.dice(overlap.region_counts(case.segmentation, case.truth, case.regions))
 
 
 def _of_edges(name: str) -> Metric:
-    def compute(case: Case) -> Array | None:
+    def compute(case: judged_case.Case) -> Array | None:
         return None if case.truth is None else getattr(case.edges, name)
 
     return Metric(compute, "class", by_decision=True, surface=True, truth=True)
@@ -304,7 +233,7 @@ def case_values(
     regions: class_regions.Regions | None = None,
     names: Collection[str] | None = None,
 ) -> Values:
-    """Returns what is measured on one example (see `Case`) on the device.
+    """Returns what is measured on one example (see `judged_case`) on the device.
 
     Args:
       decisions: keys of `decisions.DECISIONS`. The metrics of the first have plain names, those of
@@ -320,7 +249,7 @@ def case_values(
     """
     values = {}
     for decision, suffix in suffixes(decisions).items():
-        case = Case(prediction, batch, num_classes, decision, regions)
+        case = judged_case.Case(prediction, batch, num_classes, decision, regions)
         for name, metric in METRICS.items():
             wanted = (surface or not metric.surface) and (metric.by_decision or not suffix)
             wanted &= names is None or name in names
@@ -331,7 +260,7 @@ def case_values(
             values[f"{SEGMENTATION}{suffix}"] = case.segmentation.astype(jnp.uint8)
     if names is not None and _MATRICES not in names:
         return values
-    return values | _matrix_sums(Case(prediction, batch, num_classes))
+    return values | _matrix_sums(judged_case.Case(prediction, batch, num_classes))
 
 
 def groups() -> tuple[frozenset[str], ...]:
@@ -347,7 +276,7 @@ def groups() -> tuple[frozenset[str], ...]:
     return (*map(frozenset, together.values()), frozenset({SEGMENTATION}), frozenset({_MATRICES}))
 
 
-def _matrix_sums(case: Case) -> Values:
+def _matrix_sums(case: judged_case.Case) -> Values:
     cms, batch = case.prediction.cms, case.batch
     if cms is None:
         return {}
