@@ -234,7 +234,7 @@ def test_what_does_not_fit_the_run_is_named_and_the_others_go_on(thresholded, wo
     assert faults.pop("a") == ""
     for name, words in {
         "flat": "expected (axes, channels) as in training, (3, 1), got (2, 1)",
-        "twice": "the channel is in",
+        "twice": "what is in it is in twice.nii.gz too",
         "more": "has a channel 1, dataset.json names 1",
         "in/other.nii": "not named like an image",
     }.items():

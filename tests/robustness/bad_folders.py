@@ -104,11 +104,11 @@ _DATASETS = [
     ("without channels", _described(channel_names={}), "dataset.json: channel_names: got {}"),
     ("of channels by name", _described(channel_names={"CT": 0}), "channel_names: got {'CT': 0}"),
     ("of channels in a list", _described(channel_names=["CT"]), r"channel_names: got \['CT'\]"),
-    ("of labels by number", _described(labels={"0": "a", "1": "b"}), "dataset.json: labels: got"),
+    ("of labels by numbers and names", _described(labels={"0": "a", "b": 1}), "labels: got"),
     ("of half labels", _described(labels={"a": 0, "b": 1.5}), "dataset.json: labels: got .*1.5"),
     ("of truth values", _described(labels={"a": False, "b": True}), "labels: got .*True"),
     ("of one class", _described(labels={"background": 0}), "dataset.json: labels: got"),
-    ("of a gap", _described(labels={"background": 0, "a": 2}), "dataset.json: labels: got"),
+    ("of a gap", _described(labels={"background": 0, "a": 2}), "has values .1., .* has 0, 2"),
     ("of an unknown ending", _described(file_ending=".dcm"), "file_ending: got '.dcm'"),
     ("of an ending that leads out", _described(file_ending="/../.png"), "file_ending: got '/../"),
     ("of endings in a list", _described(file_ending=[".png"]), "file_ending: got .*png"),
@@ -227,7 +227,7 @@ def _flat(root):
 _VOLUMES = [
     ("with half labels", _volumes(_float_label), "values between whole numbers, such as 0.5"),
     ("with NaN in an image", _volumes(_nan_image), "the image has 64 voxels of NaN or inf"),
-    ("with voxels of a kilometre", _volumes(_large_voxels), "spacing: expected at most .* bytes"),
+    ("with voxels of a kilometre", _volumes(_large_voxels), "spacing: expected at most .* voxels"),
     ("with a label elsewhere", _volumes(_elsewhere), "the label lies elsewhere than its image"),
     ("with images and volumes", _volumes(_flat), "the image has . axes, the first, .*, has"),
 ]

@@ -41,6 +41,10 @@ ARGUMENTS = {
         "available": RATER_MASK,
         "labels_per_image": 1,
     },
+    "data.labels.fuse.mean_of_soft": {
+        "soft": np.full((1, 3, 4, 4), 0.25),
+        "masks": RATER_MASK[None],
+    },
     "data.patches.centre_of_mass": {"mask": MASK},
     "data.source.of_all": {"given": [IDS, IDS], "whose": RATER_MASK, "shape": (4, 4)},
     "data.volumes.preprocess.bounding_box": {"mask": MASK},

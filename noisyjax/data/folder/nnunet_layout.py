@@ -172,7 +172,9 @@ def _listed(
             name = unicodedata.normalize("NFC", stem)
             # On other systems, and in archives, both are the same file.
             if (same := seen.setdefault(name.casefold(), path)) != path:
-                kind = "two_files" if name in paths else "same_name"
+                # The same name with another ending, or in another form.
+                other_form = unicodedata.normalize("NFC", same.name) == f"{name}{own}"
+                kind = "same_name" if other_form or name not in paths else "two_files"
                 problems.add(kind, file=file, got=same.name)
             else:
                 paths[name] = path

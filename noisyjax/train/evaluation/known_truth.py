@@ -18,8 +18,8 @@ def dice(
 ) -> Float[np.ndarray, "C"]:
     """Returns the Dice of each class of the foreground, counted on the host: any shape will do.
 
-    >>> dice(np.array([0, 1, 1]), np.array([0, 1, 2]), 3).round(3).tolist()
-    [0.667, 0.0]
+    >>> dice(np.array([0, 1, 1, 2]), np.array([0, 1, 1, 1]), 3).tolist()
+    [0.800000011920929, 0.0]
     """
     judged = (truth < num_classes) & (labels < num_classes)
     pairs = labels[judged].astype(np.int64) * num_classes + truth[judged]
