@@ -27,18 +27,23 @@ def define_flags() -> None:
 def main(_: list[str]) -> int:
     """Measures, and prints a table."""
     given = flags.FLAGS
-    base, size = pathlib.Path(given.folder).absolute(), tuple(map(int, given.size))
+    base = pathlib.Path(given.folder).absolute()
+    # Two of the cases are held out.
+    numbers = _whole("cases", given.cases, least=3)
+    size = _whole("size", given.size, least=1)
+    if len(size) != 3:
+        raise app.UsageError(f"--size: expected three numbers, got {given.size}")
     out = console.Console()
     shown = table.Table(title=f"Training on patches of cases of {' x '.join(given.size)}")
     for heading in ("cases", "store GiB", "peak GiB", "of the first", "minutes"):
         shown.add_column(heading, justify="right")
     first = None
-    for cases in map(int, given.cases):
+    for cases in numbers:
         data = real_size.make_folder(base / f"data{cases}", cases, size)
         cost = real_size.train(data, base / f"cases{cases}", cases, given.option)
         first = first or cost.peak_gib
-        numbers = (cost.store_gib, cost.peak_gib, cost.peak_gib / first, cost.minutes)
-        shown.add_row(str(cases), *(f"{number:.2f}" for number in numbers))
+        row = (cost.store_gib, cost.peak_gib, cost.peak_gib / first, cost.minutes)
+        shown.add_row(str(cases), *(f"{number:.2f}" for number in row))
     out.print(shown)
     if given.steps:
         seconds = real_size.step_seconds(base / f"cases{cases}" / "run", steps=given.steps)
@@ -48,6 +53,13 @@ def main(_: list[str]) -> int:
             f"on a batch that is there, {ratio:.2f} times."
         )
     return 0
+
+
+def _whole(name: str, texts: list[str], *, least: int) -> tuple[int, ...]:
+    """Returns the numbers of a flag."""
+    if not texts or not all(text.isdecimal() and int(text) >= least for text in texts):
+        raise app.UsageError(f"--{name}: expected whole numbers from {least}, got {texts}")
+    return tuple(map(int, texts))
 
 
 if __name__ == "__main__":

@@ -157,15 +157,17 @@ def _reserved_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     while True:
         unfinished = path.with_name(f".noisyjax-{secrets.token_hex(8)}")
         unfinished.mkdir()
-        held = os.open(unfinished, os.O_RDONLY)
+        # Where there are no locks a folder cannot be opened either.
+        held = None if fcntl is None else os.open(unfinished, os.O_RDONLY)
         try:
-            if _locked(held, wait=True) and not os.fstat(held).st_nlink:
+            if held is not None and _locked(held, wait=True) and not os.fstat(held).st_nlink:
                 # It was swept before it had its lock.
                 continue
             yield unfinished
             return
         finally:
-            os.close(held)
+            if held is not None:
+                os.close(held)
             shutil.rmtree(unfinished, ignore_errors=True)
 
 

@@ -26,6 +26,9 @@ def _number(cases: int, voxels: int) -> int:
     """Returns how many processes prepare cases of so many voxels at most."""
     if cases * (voxels + _EACH) < _FEW:
         return 0
+    if not hasattr(os, "sched_getaffinity"):
+        # Not a Linux: what this machine has, and may be used of it, is not known.
+        return 0
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     fitting = int(_SHARE * memory // max(_BYTES * voxels, 1))
     return min(len(os.sched_getaffinity(0)), cases, fitting)
