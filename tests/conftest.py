@@ -49,6 +49,18 @@ def _shared(folder: str) -> pathlib.Path:
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _bounded_maps():
+    """Forgets compiled programs before there are so many that the system maps no more memory.
+
+    Each takes several maps. Linux allows a process 65,530, and XLA ends the process at the limit.
+    """
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def optimised():
     """Compiles as users do: for a test that computes for longer than it compiles."""
