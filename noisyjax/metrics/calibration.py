@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks, ignored
+from noisyjax.core import checks, ignored, slabs
 
 # A sum of more pixels than this is made of sums of small parts: one long float32 sum is wrong by
 # percents at 2**20 pixels and stops growing at 2**24.
@@ -61,8 +61,12 @@ def bins(
     """
     where = _counting(p, truth, where)
     checks.positive("num_bins", num_bins)
-    index = jnp.searchsorted(_edges(num_bins, p.dtype), p.reshape(-1))
-    return _sums(index, p, truth != 0, where, num_bins)
+
+    def sums(p: Array, truth: Array, where: Array) -> Bins:
+        index = jnp.searchsorted(_edges(num_bins, p.dtype), p.reshape(-1))
+        return _sums(index, p, truth != 0, where, num_bins)
+
+    return slabs.summed(sums, p, truth, where)
 
 
 def reliability_curve(bins: Bins) -> tuple[Float[Array, "*B K"], Float[Array, "*B K"]]:
@@ -173,12 +177,20 @@ def brier(
     """
     if len(probs.shape) == len(truth.shape):
         inside = _counting(probs, truth, where, name="probs")
-        squares = jnp.square(probs - (truth != 0))
     else:
         inside = _counting_classes(probs, truth, where)
-        happened = jax.nn.one_hot(truth, probs.shape[-1], dtype=probs.dtype)
-        squares = jnp.sum(jnp.square(probs - happened), axis=-1)
-    return jnp.where(jnp.any(inside), ignored.mean(squares, inside), jnp.nan)
+
+    def total(inside: Array, truth: Array, probs: Array) -> Array:
+        if probs.ndim == truth.ndim:
+            squares = jnp.square(probs - (truth != 0))
+        else:
+            happened = jax.nn.one_hot(truth, probs.shape[-1], dtype=probs.dtype)
+            squares = jnp.sum(jnp.square(probs - happened), axis=-1)
+        # What does not count may be anything, NaN too.
+        return jnp.sum(jnp.where(inside, squares, 0.0))
+
+    mean = slabs.summed(total, inside, truth, probs) / max(inside.size, 1)
+    return jnp.where(jnp.any(inside), mean * ignored.scale(inside).astype(mean.dtype), jnp.nan)
 
 
 def label_nll(
@@ -192,10 +204,16 @@ def label_nll(
     """
     checks.ids("labels", labels)
     checks.masks(rater_mask=rater_mask)
-    probs = jnp.broadcast_to(probs, (*labels.shape, probs.shape[-1]))
-    chosen = jnp.take_along_axis(probs, labels.astype(jnp.int32)[..., None], axis=-1)[..., 0]
-    nll = -jnp.log(jnp.maximum(chosen, jnp.finfo(probs.dtype).tiny))
-    return jnp.mean(nll, where=ignored.given(labels, rater_mask))
+
+    def sums(labels: Array, probs: Array) -> tuple[Array, Array]:
+        probs = jnp.broadcast_to(probs, (*labels.shape, probs.shape[-1]))
+        chosen = jnp.take_along_axis(probs, labels.astype(jnp.int32)[..., None], axis=-1)[..., 0]
+        nll = -jnp.log(jnp.maximum(chosen, jnp.finfo(probs.dtype).tiny))
+        given = ignored.given(labels, rater_mask)
+        return jnp.sum(nll, where=given), jnp.sum(given, dtype=nll.dtype)
+
+    total, count = slabs.summed(sums, labels, probs, leading=(1, 1))
+    return total / count
 
 
 def top_label_ece(
@@ -225,10 +243,14 @@ def top_label_ece(
     """
     where = _counting_classes(probs, truth, where)
     checks.positive("num_bins", num_bins)
-    confidence, label = jnp.max(probs, axis=-1), jnp.argmax(probs, axis=-1)
-    edges = _edges(num_bins, probs.dtype, last=True)
-    index = jnp.searchsorted(edges, confidence.reshape(-1), side="right")
-    return ece(_sums(index, confidence, label == truth, where, num_bins + 1))
+
+    def sums(truth: Array, where: Array, probs: Array) -> Bins:
+        confidence, label = jnp.max(probs, axis=-1), jnp.argmax(probs, axis=-1)
+        edges = _edges(num_bins, probs.dtype, last=True)
+        index = jnp.searchsorted(edges, confidence.reshape(-1), side="right")
+        return _sums(index, confidence, label == truth, where, num_bins + 1)
+
+    return ece(slabs.summed(sums, truth, where, probs))
 
 
 def multirater_ece(

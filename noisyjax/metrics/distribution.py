@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from noisyjax.core import checks
+from noisyjax.core import checks, slabs
 from noisyjax.metrics import mask_pairs, matching
 
 # On the host, but comparisons of the same two sets.
@@ -236,21 +236,30 @@ def soft_threshold_dice(
     checks.shape("probability", probability, labels.shape[1:], like="labels")
     checks.at_least("thresholds", len(thresholds), 1)
     present = mask_pairs.present(labels, rater_mask)
-    valid = mask_pairs.labelled(labels, present)
-    shown = mask_pairs.per_pixel(present, labels)
-    votes = jnp.sum((labels != 0) & shown, axis=0, dtype=jnp.int32)
     raters = jnp.sum(present, dtype=jnp.int32)
-    scores = []
     for threshold in thresholds:
         if not 0 <= threshold < 1:
             raise ValueError(f"thresholds: expected numbers in [0, 1), got {threshold}")
-        share = fractions.Fraction(threshold).limit_denominator(10**6)
-        marked = valid & (votes * share.denominator > share.numerator * raters)
-        predicted = valid & (probability > threshold)
-        both = jnp.sum(predicted & marked).astype(jnp.float32)
-        total = jnp.sum(predicted).astype(jnp.float32) + jnp.sum(marked)
-        scores.append(jnp.where(total > 0, 2.0 * both / jnp.maximum(total, 1.0), 1.0))
-    return jnp.where((raters > 0) & jnp.any(valid), jnp.mean(jnp.stack(scores)), jnp.nan)
+
+    def sums(probability: Array, labels: Array) -> tuple[list[tuple[Array, ...]], Array]:
+        valid = mask_pairs.labelled(labels, present)
+        shown = mask_pairs.per_pixel(present, labels)
+        votes = jnp.sum((labels != 0) & shown, axis=0, dtype=jnp.int32)
+        each = []
+        for threshold in thresholds:
+            share = fractions.Fraction(threshold).limit_denominator(10**6)
+            marked = valid & (votes * share.denominator > share.numerator * raters)
+            predicted = valid & (probability > threshold)
+            each.append(tuple(map(jnp.sum, (predicted & marked, predicted, marked))))
+        return each, jnp.sum(valid)
+
+    scores = []
+    each, pixels = slabs.summed(sums, probability, labels, leading=(0, 1))
+    for both, predicted, marked in each:
+        total = predicted.astype(jnp.float32) + marked
+        score = 2.0 * both.astype(jnp.float32) / jnp.maximum(total, 1.0)
+        scores.append(jnp.where(total > 0, score, 1.0))
+    return jnp.where((raters > 0) & (pixels > 0), jnp.mean(jnp.stack(scores)), jnp.nan)
 
 
 def ncc(
@@ -359,7 +368,7 @@ def agreement(
     checks.ids("labels", labels)
     present = mask_pairs.present(labels, rater_mask)
     valid = mask_pairs.labelled(labels, present)
-    foreground = (labels > 0).astype(jnp.int32)
+    foreground = (labels > 0).astype(jnp.uint8)
     similar = mask_pairs.similarities(foreground, jnp.arange(1, 2), where=valid)
     return jnp.mean(similar, where=_different(present) & jnp.any(valid))
 

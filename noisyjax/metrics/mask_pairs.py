@@ -6,16 +6,13 @@ own for each pair, 1 - IoU would be no distance.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks, ignored
+from noisyjax.core import checks, ignored, slabs
 
 DISTANCES = ("iou", "dice")
 # What two empty masks are: alike, or as different as can be.
 EMPTY = {"equal": 1.0, "far": 0.0}
-
-# Sums in float32 count exactly up to here.
-_EXACT = 2**24
 
 
 def check(samples: Array, labels: Array, num_classes: int = 2, *, masks: bool = False) -> None:
@@ -29,9 +26,10 @@ def check(samples: Array, labels: Array, num_classes: int = 2, *, masks: bool = 
 def joined(
     samples: Integer[Array, "N *S"] | Bool[Array, "N *S"],
     labels: Integer[Array, "R *S"] | Bool[Array, "R *S"],
-) -> Int[Array, "M *S"]:
-    """Returns samples and labels as one set, int32 ``[N + R, *S]``."""
-    return jnp.concatenate([samples.astype(jnp.int32), labels.astype(jnp.int32)])
+) -> Integer[Array, "M *S"]:
+    """Returns samples and labels as one set, ``[N + R, *S]``, of the smallest dtype of both."""
+    dtype = jnp.promote_types(jnp.promote_types(samples.dtype, labels.dtype), jnp.uint8)
+    return jnp.concatenate([samples.astype(dtype), labels.astype(dtype)])
 
 
 def present(
@@ -73,13 +71,13 @@ def intersections(masks: Bool[Array, "M P"]) -> Float[Array, "M M"]:
     [[2.0, 1.0], [1.0, 2.0]]
     """
     checks.masks(masks=masks)
-    pixels = masks.shape[1]
-    parts = [masks[:, at : at + _EXACT].astype(jnp.float32) for at in range(0, pixels, _EXACT)]
-    counts = [part @ part.T for part in parts]
-    if len(counts) == 1:
-        return counts[0]
-    none = jnp.zeros((len(masks), len(masks)), jnp.int32)
-    return sum((count.astype(jnp.int32) for count in counts), none).astype(jnp.float32)
+    return slabs.summed(_shared, masks, leading=(1,)).astype(jnp.float32)
+
+
+def _shared(masks: Bool[Array, "M P"]) -> Integer[Array, "M M"]:
+    # Of a slab, whose voxels float32 counts exactly.
+    pixels = masks.astype(jnp.float32)
+    return (pixels @ pixels.T).astype(jnp.int32)
 
 
 def similarities(
@@ -102,16 +100,21 @@ def similarities(
     checks.one_of("distance", distance, DISTANCES)
     checks.masks(where=where)
     alike = checks.lookup("empty", empty, EMPTY)
-    flat = maps.reshape(maps.shape[0], -1).astype(jnp.int32)
-    if where is not None:
-        flat = jnp.where(where.reshape(1, -1), flat, -1)
 
-    def one_class(index: Integer[Array, ""]) -> Float[Array, "M M"]:
-        both = intersections(flat == index)
+    def shared(maps: Array, where: Array | None = None) -> Integer[Array, "C M M"]:
+        flat = maps.reshape(maps.shape[0], -1).astype(jnp.int32)
+        if where is not None:
+            flat = jnp.where(where.reshape(1, -1), flat, -1)
+        # One class at a time: the masks of all would not fit beside the network.
+        return jax.lax.map(lambda index: _shared(flat == index), classes)
+
+    given, leading = ((maps,), (1,)) if where is None else ((maps, where), (1, 0))
+
+    def one_class(both: Float[Array, "M M"]) -> Float[Array, "M M"]:
         volume = jnp.diagonal(both)
         total = volume[:, None] + volume[None, :]
         above, below = (2.0 * both, total) if distance == "dice" else (both, total - both)
         return jnp.where(below > 0, above / jnp.where(below > 0, below, 1.0), alike)
 
-    # One class at a time: the masks of all classes of a volume would not fit beside the network.
-    return jnp.mean(jax.lax.map(one_class, classes), axis=0)
+    both = slabs.summed(shared, *given, leading=leading).astype(jnp.float32)
+    return jnp.mean(jax.vmap(one_class)(both), axis=0)

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from noisyjax.core import checks, class_regions, ignored
+from noisyjax.core import checks, class_regions, ignored, slabs
 
 EMPTY = {"one": 1.0, "nan": float("nan"), "zero": 0.0}
 
@@ -71,17 +71,22 @@ fn=Array([1, 0], dtype=int32), tn=Array([1, 1], dtype=int32))
     if where is not None:
         checks.shape("where", where, pred.shape, like="pred")
     classes = jnp.arange(num_classes, dtype=jnp.int32).reshape((-1,) + (1,) * pred.ndim)
-    # Classes lead, so that each is one contiguous pass over the voxels.
-    in_pred = pred.astype(jnp.int32)[None] == classes
-    in_truth = truth.astype(jnp.int32)[None] == classes
-    where = ignored.counting(truth, ignored.counting(pred, where))
-    in_pred &= where[None]
-    in_truth &= where[None]
-    total = jnp.sum(where, dtype=jnp.int32)
-    space = tuple(range(1, in_pred.ndim))
-    tp = jnp.sum(in_pred & in_truth, axis=space, dtype=jnp.int32)
-    fp = jnp.sum(in_pred, axis=space, dtype=jnp.int32) - tp
-    fn = jnp.sum(in_truth, axis=space, dtype=jnp.int32) - tp
+    space = tuple(range(1, pred.ndim + 1))
+
+    def sums(pred: Array, truth: Array, where: Array | None = None) -> tuple[Array, ...]:
+        # Classes lead, so that each is one contiguous pass over the voxels.
+        in_pred = pred.astype(jnp.int32)[None] == classes
+        in_truth = truth.astype(jnp.int32)[None] == classes
+        where = ignored.counting(truth, ignored.counting(pred, where))
+        in_pred &= where[None]
+        in_truth &= where[None]
+        masks = (in_pred & in_truth, in_pred, in_truth)
+        each = (jnp.sum(mask, axis=space, dtype=jnp.int32) for mask in masks)
+        return *each, jnp.sum(where, dtype=jnp.int32)
+
+    given = (pred, truth) if where is None else (pred, truth, where)
+    tp, predicted, true, total = slabs.summed(sums, *given)
+    fp, fn = predicted - tp, true - tp
     return Counts(tp, fp, fn, total - tp - fp - fn)
 
 

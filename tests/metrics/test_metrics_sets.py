@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from noisyjax.core import slabs
 from noisyjax.metrics import distribution, mask_pairs
 
 _GED = jax.jit(distribution.ged_squared, static_argnames=("num_classes", "estimator", "empty"))
@@ -217,7 +218,7 @@ def _maps_of(probs, label):
 def test_counts_do_not_depend_on_pieces(monkeypatch):
     masks = _maps(0, 4, (30,), 2) > 0
     whole = mask_pairs.intersections(masks)
-    monkeypatch.setattr(mask_pairs, "_EXACT", 8)
+    monkeypatch.setattr(slabs, "MOST", 8)
     np.testing.assert_array_equal(mask_pairs.intersections(masks), whole)
     dense = np.asarray(masks, np.int64)
     np.testing.assert_array_equal(whole, dense @ dense.T)

@@ -70,6 +70,7 @@ def _ged2(case: judged_case.Case) -> Array:
     samples = case.prediction.samples
     drawn = distribution.rater_samples(case.rater_probs if samples is None else samples)
     labels, mask = case.batch["labels"], case.batch["rater_mask"]
+    drawn = drawn.astype(labels.dtype)
     return distribution.ged_squared(drawn, labels, num_classes=case.num_classes, rater_mask=mask)
 
 

@@ -50,8 +50,8 @@ class Case:
 
     @functools.cached_property
     def segmentation(self) -> Integer[Array, "*S"]:
-        """The class ids that the decision makes of the probabilities."""
-        return base.segment(self.probs, decision=self.decision)
+        """The class ids, uint8, that the decision makes of the probabilities."""
+        return base.segment(self.probs, decision=self.decision).astype(jnp.uint8)
 
     @property
     def labelled(self) -> Bool[Array, "*S"]:

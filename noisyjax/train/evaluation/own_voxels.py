@@ -180,8 +180,9 @@ def _measure(
     surface = surface and "truth" in batch
     sides = tuple(_side(n) for n in grid.shape)
     truth = batch.get("truth")
+    # Once for all groups; of a large case each array takes a part of the memory.
     arrays = [
-        {name: _filled(name, each.pop(name), grid.shape, sides) for name in list(each)}
+        {n: jax.device_put(_filled(n, each.pop(n), grid.shape, sides)) for n in list(each)}
         for each in (parts, batch)
     ]
     values = {}

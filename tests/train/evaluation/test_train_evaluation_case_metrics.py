@@ -1,5 +1,6 @@
 """The metrics of one case by hand, and that a metric is one entry of the table."""
 
+import functools
 import json
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 import train_fakes
 
 from noisyjax import train
+from noisyjax.core import class_regions, slabs
 from noisyjax.methods import base
 from noisyjax.metrics import tabulate
 from noisyjax.train.evaluation import case_metrics
@@ -67,6 +69,29 @@ def test_case_values_without_matrices_or_truth():
         *("label_false_positive_rate", "label_false_discovery_rate"),
     }
     np.testing.assert_allclose(values["nll"], np.log(2), rtol=1e-6)
+
+
+def test_slabs_of_a_large_case_change_nothing(monkeypatch):
+    key = jax.random.split(jax.random.key(0), 4)
+    shape, classes, raters = (7, 4, 3), 3, 2
+    probs = jax.nn.softmax(jax.random.normal(key[0], (*shape, classes)))
+    cms = jax.nn.softmax(jax.random.normal(key[1], (raters, *shape, classes, classes)), axis=-2)
+    prediction = base.Prediction(probs, cms, jnp.einsum("rxyzij,xyzj->rxyzi", cms, probs))
+    labels = jax.random.randint(key[2], (raters, *shape), 0, classes).astype(jnp.uint8)
+    batch = {
+        "labels": labels.at[0, 2].set(255),
+        "rater_mask": jnp.array([True, True]),
+        "truth": jax.random.randint(key[3], shape, 0, classes).astype(jnp.uint8).at[1, 1].set(255),
+    }
+    regions = class_regions.Regions(("whole", "core"), ((1, 2), (2,)), (1, 2))
+    options = {"num_classes": classes, "surface": True, "regions": regions}
+    measure = functools.partial(case_metrics.case_values, **options)
+    whole = jax.jit(measure)(prediction, batch)
+    monkeypatch.setattr(slabs, "MOST", 24)
+    found = jax.jit(lambda *case: measure(*case))(prediction, batch)
+    assert found.keys() == whole.keys()
+    for name, value in whole.items():
+        np.testing.assert_allclose(found[name], value, rtol=2e-6, err_msg=name)
 
 
 def test_what_a_rater_would_say_is_compared_with_what_he_said():
