@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 # Voxels that are summed at once.
-MOST = 2**22
+MOST = 2**18
 
 
 def summed(
