@@ -3,6 +3,7 @@
 from noisyjax.decisions.guarantees import conformal_quantile, dilations_to_cover, risk_control
 from noisyjax.decisions.marginal import (
     DECISIONS,
+    VOXELWISE,
     accuracy_optimal,
     decide,
     dice_optimal,

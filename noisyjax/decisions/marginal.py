@@ -187,6 +187,8 @@ def _dice(probs):
 
 # name -> f(probs [*S, L]) -> class ids [*S]
 DECISIONS = {"argmax": _argmax, "accuracy": _accuracy, "dice": _dice}
+# Those that look at each voxel alone.
+VOXELWISE = ("argmax", "accuracy")
 
 
 def _check_range(name, m):

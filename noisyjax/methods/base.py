@@ -16,6 +16,7 @@ Batch = dict[str, Array]
 Sum = Float[Array, ""]
 
 DECISIONS = tuple(decisions.DECISIONS)
+VOXELWISE = decisions.VOXELWISE
 
 # Metric of methods that leave examples out by a threshold of their own: the share of the examples
 # that taught what predicts. A run in which it is next to nothing says so.

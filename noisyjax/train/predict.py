@@ -25,6 +25,8 @@ REGION_PROBABILITIES = "region_probabilities"
 
 # Images are filled up to a multiple of so many voxels, by the power of 2, at least.
 _LEAST_BITS = 12
+# Voxels that are decided at once, where each is decided alone.
+_AT_ONCE = 2**22
 
 # An image is filled up to as many times its voxels at most, unless the window is small anyway.
 _MOST_TIMES = 64
@@ -229,13 +231,18 @@ def segmented(probs: Float[np.ndarray, "*S L"], *, decision: str) -> UInt8[np.nd
     probability 0, which are in no mask and add to no sum.
     """
     *shape, classes = probs.shape
-    count = math.prod(shape)
-    # It is 5 to 8 times a power of 2, so that a fourth at most is added.
-    step = 2 ** max(_LEAST_BITS, (count - 1).bit_length() - 3)
-    filled = np.zeros((-(-count // step) * step, classes), probs.dtype)
-    filled[:count] = probs.reshape(-1, classes)
-    ids = base.segment(jnp.asarray(filled), decision=decision)
-    return np.asarray(ids, np.uint8)[:count].reshape(shape)
+    flat = probs.reshape(-1, classes)
+    at_once = _AT_ONCE if decision in base.VOXELWISE else max(len(flat), 1)
+    ids = np.empty(len(flat), np.uint8)
+    for start in range(0, len(flat), at_once):
+        part = flat[start : start + at_once]
+        # It is 5 to 8 times a power of 2, so that a fourth at most is added.
+        step = 2 ** max(_LEAST_BITS, (len(part) - 1).bit_length() - 3)
+        filled = np.zeros((-(-len(part) // step) * step, classes), probs.dtype)
+        filled[: len(part)] = part
+        decided = base.segment(jnp.asarray(filled), decision=decision)
+        ids[start : start + at_once] = np.asarray(decided)[: len(part)]
+    return ids.reshape(shape)
 
 
 def _results(

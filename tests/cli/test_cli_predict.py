@@ -219,6 +219,14 @@ def test_images_of_many_sizes_share_few_compilations(monkeypatch, decision):
     assert shapes == {(12288, 3)}
 
 
+@pytest.mark.parametrize("decision", ["argmax", "accuracy", "dice"])
+def test_a_large_image_is_decided_as_a_whole(monkeypatch, decision):
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), size=(90, 93)).astype(np.float32)
+    whole = predict.segmented(probs, decision=decision)
+    monkeypatch.setattr(predict, "_AT_ONCE", 4000)
+    np.testing.assert_array_equal(predict.segmented(probs, decision=decision), whole)
+
+
 def test_what_does_not_fit_the_run_is_named_and_the_others_go_on(thresholded, workdir, tmp_path):
     images, affine = tmp_path / "in", _affine(0, 1, 1.5, 2)
     _save(images / "a_0000.nii.gz", _ball(SHAPE, (1, 1, 1)), affine)
