@@ -2,12 +2,19 @@
 
     python -m tests.robustness.mutation --faults=300 --seed=0 [--rooms=losses,metrics] [--only=7]
 
-It needs the extra `dev`. Each fault goes into a copy of the repository, where the module's doctests
-and the tests that mirror it are run until the first that fails, for 40 seconds of processor time at
-most; a run that takes 120 counts as noticed. What is known goes line by line into a file
-(`--results`), so that the same command goes on after it was interrupted. At the end the tests that
-noticed something are run on the code as it is, for a test that fails there notices nothing. Faults
-that change nothing are listed in `harmless_faults.tsv`, with the reason.
+It needs the extra `dev`. Each fault goes into a copy of the repository, where tests are run until
+the first that fails, in two stages:
+
+* mirrored: the module's doctests and the tests that mirror it, for 40 seconds of processor time at
+  most; a run that takes 120 counts as noticed;
+* users: for what these do not notice, doctests and mirrored tests of the modules that import it,
+  nearest first (`importers.py`), without those marked slow, for 120 seconds of processor time at
+  most; a run that takes longer counts as not noticed.
+
+What is known goes line by line into a file (`--results`), so that the same command goes on after it
+was interrupted. At the end the tests that noticed something are run on the code as it is, for a
+test that fails there notices nothing. Faults that change nothing are listed in
+`harmless_faults.tsv`, with the reason; no user's tests are run on them.
 """
 
 import argparse
@@ -23,16 +30,14 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.robustness import mutants
+from tests.robustness import importers, mutants
 
 HARMLESS = pathlib.Path(__file__).with_name("harmless_faults.tsv")
-# Of processor time: until no further test is begun, and until a test is given up.
-_ENOUGH, _MOST = 40, 120
 # What takes long to import and does not import the package: each fault's process begins with it.
 _IMPORTED = (
     *("jax", "flax.linen", "optax", "scipy.ndimage", "scipy.interpolate", "scipy.optimize"),
@@ -60,6 +65,26 @@ _TESTED_BY = {
 }
 
 
+class Stage(NamedTuple):
+    """Some of the tests that may notice a fault.
+
+    Attributes:
+      name: of the stage.
+      arguments: of (copy of the repository, path of the module), what pytest is to run.
+      options: of pytest.
+      enough: seconds of processor time after which no further test is begun.
+      most: seconds of processor time after which a test is given up.
+      late_is_noticed: whether a run that is given up has noticed the fault.
+    """
+
+    name: str
+    arguments: Callable[[pathlib.Path, str], list[str]]
+    options: tuple[str, ...]
+    enough: int
+    most: int
+    late_is_noticed: bool
+
+
 class _Watch:
     """What failed; it stops after enough time."""
 
@@ -74,8 +99,13 @@ class _Watch:
     pytest_collectreport = pytest_runtest_logreport
 
     def pytest_runtest_teardown(self, item):
-        if time.process_time() > self.enough:
+        if _spent() > self.enough:
             item.session.shouldstop = "enough"
+
+
+def _spent() -> float:
+    """Processor time of this process and of those that it has started."""
+    return sum(os.times()[:4])
 
 
 def _modules(tree: pathlib.Path, room: str) -> list[pathlib.Path]:
@@ -102,6 +132,21 @@ def _files_for(tree: pathlib.Path, module: str) -> list[str]:
     return [file for file in dict.fromkeys(files) if (tree / file).exists()]
 
 
+def _mirrored(tree: pathlib.Path, module: str) -> list[str]:
+    return [module, *_files_for(tree, module)]
+
+
+def _users(tree: pathlib.Path, module: str) -> list[str]:
+    """Doctests and tests of the modules that import one, but for those that mirror it."""
+    files = [f for user in importers.importers(tree, module) for f in _mirrored(tree, user)]
+    known = _mirrored(tree, module)
+    return [file for file in dict.fromkeys(files) if file not in known]
+
+
+MIRRORED = Stage("mirrored", _mirrored, (), 40, 120, late_is_noticed=True)
+USERS = Stage("users", _users, ("-m", "not slow"), 120, 240, late_is_noticed=False)
+
+
 def _in_child(tree: pathlib.Path, arguments: list[str], watch: _Watch, answer: pathlib.Path):
     """Runs pytest in this process, a fork in which neither jax has begun nor the package exists."""
     os.setsid()
@@ -115,7 +160,7 @@ def _in_child(tree: pathlib.Path, arguments: list[str], watch: _Watch, answer: p
 
 
 def run_tests(
-    tree: pathlib.Path, arguments: list[str], *, enough: float = _ENOUGH, most: int = _MOST
+    tree: pathlib.Path, arguments: list[str], *, enough: float = 3600, most: int = 3600
 ) -> dict[str, Any]:
     """Runs pytest in a fork: its exit code and the tests that failed; empty if it did not end."""
     with tempfile.TemporaryDirectory() as folder:
@@ -124,7 +169,7 @@ def run_tests(
         if child == 0:
             resource.setrlimit(resource.RLIMIT_CPU, (most, most))
             try:
-                _in_child(tree, arguments, _Watch(time.process_time() + enough), answer)
+                _in_child(tree, arguments, _Watch(_spent() + enough), answer)
             except BaseException:
                 traceback.print_exc()
             os._exit(0)
@@ -159,29 +204,48 @@ def _copy() -> Iterator[pathlib.Path]:
         yield tree
 
 
-def try_faults(faults: list[mutants.Fault], results: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """Tries each fault that the file of results does not know yet; what became of each."""
+def _noticed(tree: pathlib.Path, fault: mutants.Fault, stage: Stage) -> str:
+    """Puts a fault into a copy for as long as tests run; the first that fails, "" if none."""
+    untouched = (tree / fault.path).read_text(encoding="utf-8")
+    arguments = stage.arguments(tree, fault.path)
+    # Without arguments pytest would run all there is.
+    if not arguments:
+        return ""
+    _write(tree, fault.path, fault.source)
+    try:
+        options = ["-x", *stage.options]
+        found = run_tests(tree, [*options, *arguments], enough=stage.enough, most=stage.most)
+    finally:
+        _write(tree, fault.path, untouched)
+    if not found:
+        return "time" if stage.late_is_noticed else ""
+    if found["failed"]:
+        return found["failed"][0]
+    # No test at all notices nothing, and one that was interrupted had no failure.
+    return "" if found["code"] in (0, 2, 5) else "the import"
+
+
+def try_faults(
+    faults: list[mutants.Fault], results: pathlib.Path, stage: Stage
+) -> Iterator[dict[str, Any]]:
+    """Tries each fault that the file of results does not know in a stage; what became of each."""
     lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
-    done = {(r["path"], r["line"], r["before"], r["after"]): r for r in map(json.loads, lines)}
+    names = ("stage", "path", "line", "before", "after")
+    done = {tuple(r[name] for name in names): r for r in map(json.loads, lines)}
     with _copy() as tree:
         for fault in faults:
-            facts = fault._asdict()
-            source = facts.pop("source")
-            if tuple(facts.values()) not in done:
-                untouched = (tree / fault.path).read_text(encoding="utf-8")
+            facts: dict[str, Any] = {"stage": stage.name} | fault._asdict()
+            del facts["source"]
+            if tuple(facts.values()) in done:
+                facts = done[tuple(facts.values())]
+            else:
                 begun = time.monotonic()
-                _write(tree, fault.path, source)
-                found = run_tests(tree, ["-x", fault.path, *_files_for(tree, fault.path)])
-                _write(tree, fault.path, untouched)
-                # No test at all notices nothing, and one that was interrupted had no failure.
-                facts["noticed"] = bool(found.get("failed")) or found.get("code") not in (0, 2, 5)
-                by = found.get("failed") or ["time" if not found else "the import"]
-                facts["by"] = by[0] if facts["noticed"] else ""
+                facts["by"] = _noticed(tree, fault, stage)
                 facts["seconds"] = round(time.monotonic() - begun, 1)
                 with open(results, "a", encoding="utf-8") as file:
                     file.write(json.dumps(facts) + "\n")
-            else:
-                facts = done[tuple(facts.values())]
+            print(f"{facts['seconds']} s {facts['path']}:{facts['line']}", end=" ")
+            print(facts["by"] or f"NOT NOTICED by {stage.name}", flush=True)
             yield facts
 
 
@@ -191,7 +255,7 @@ def fail_anyway(tried: list[dict[str, Any]]) -> list[str]:
     if not names:
         return []
     with _copy() as tree:
-        found = run_tests(tree, names, enough=3600, most=3600)
+        found = run_tests(tree, names)
     # All of them, where they could not be run.
     return found["failed"] if found.get("code") in (0, 1) else names
 
@@ -205,20 +269,36 @@ def harmless() -> dict[tuple[str, str, str], str]:
 def report(tried: list[dict[str, Any]]) -> str:
     """A table by room, and what went unnoticed."""
     reasons = harmless()
-    lines = ["| room | tried | noticed | changes nothing | not noticed |", "|---|---|---|---|---|"]
-    unnoticed = [r for r in tried if not r["noticed"]]
-    explained = [r for r in unnoticed if (r["path"], r["before"], r["after"]) in reasons]
+    head = ("tried", "noticed by its own tests", "by its users'", "changes nothing", "not noticed")
+    lines = ["| room | " + " | ".join(head) + " |", "|---" * (1 + len(head)) + "|"]
+
+    def outcome(facts: dict[str, Any]) -> str:
+        if facts["by"]:
+            return head[1] if facts["stage"] == MIRRORED.name else head[2]
+        return head[3] if (facts["path"], facts["before"], facts["after"]) in reasons else head[4]
+
     for room in (*mutants.ROOMS, ""):
-        every, missed, same = (
-            sum(r["path"].startswith(f"noisyjax/{room}") for r in part)
-            for part in (tried, unnoticed, explained)
-        )
-        name = room or "all"
-        lines.append(f"| {name} | {every} | {every - missed} | {same} | {missed - same} |")
-    for r in unnoticed:
-        if r not in explained:
+        found = [outcome(r) for r in tried if r["path"].startswith(f"noisyjax/{room}")]
+        counts = [len(found), *(found.count(name) for name in head[1:])]
+        lines.append(f"| {room or 'all'} | " + " | ".join(map(str, counts)) + " |")
+    for r in tried:
+        if outcome(r) == head[4]:
             lines += [f"{r['path']}:{r['line']}", f"  - {r['before']}", f"  + {r['after']}"]
     return "\n".join(lines)
+
+
+def in_stages(faults: list[mutants.Fault], results: pathlib.Path) -> list[dict[str, Any]]:
+    """Tries faults on their own tests, and what these leave on those of the users."""
+    tried = list(try_faults(faults, results, MIRRORED))
+    reasons = harmless()
+    left = [
+        number
+        for number, facts in enumerate(tried)
+        if not facts["by"] and (facts["path"], facts["before"], facts["after"]) not in reasons
+    ]
+    for number, facts in zip(left, try_faults([faults[n] for n in left], results, USERS)):
+        tried[number] = facts
+    return tried
 
 
 def main() -> None:
@@ -241,12 +321,7 @@ def main() -> None:
     faults = mutants.draw(options.faults, seed=options.seed, rooms=tuple(options.rooms.split(",")))
     if options.only is not None:
         faults = faults[options.only : options.only + 1]
-    tried = []
-    for facts in try_faults(faults, results):
-        tried.append(facts)
-        what = facts["by"] if facts["noticed"] else "NOT NOTICED"
-        place = f"{facts['path']}:{facts['line']}"
-        print(f"{len(tried)}/{len(faults)} {facts['seconds']} s {place} {what}", flush=True)
+    tried = in_stages(faults, results)
     print(report(tried))
     if failing := fail_anyway(tried):
         print("fail on the code as it is, and so notice nothing:", *failing, sep="\n")

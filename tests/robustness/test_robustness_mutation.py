@@ -4,7 +4,7 @@ import difflib
 
 import pytest
 
-from tests.robustness import mutants, mutation
+from tests.robustness import importers, mutants, mutation
 
 
 def test_faults_change_one_line_each_and_are_those_of_the_seed():
@@ -47,6 +47,60 @@ def test_the_tests_of_a_module_are_its_own_and_those_of_its_room():
     assert files[0] == "tests/metrics/test_metrics_distribution.py"
     assert "tests/metrics/test_metrics_sets.py" in files
     assert "tests/metrics/test_metrics_overlap.py" not in files
+
+
+def test_importers_are_the_nearest_first_and_those_that_need_little(tmp_path):
+    for name, source in {
+        "__init__": "",
+        "core/a": "import jax\n",
+        "core/lone": "from noisyjax.core import absent\n",
+        "losses/b": "from noisyjax.core import a, lone\n",
+        "fusion/__init__": "from noisyjax.core import a\n",
+        "train/d": "def f():\n    import noisyjax.losses.b\n",
+        "train/e": "from noisyjax.train import d\nfrom noisyjax import fusion\n",
+    }.items():
+        path = tmp_path / f"noisyjax/{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source, encoding="utf-8")
+    found = importers.importers(tmp_path, "noisyjax/core/a.py")
+    names = ("fusion/__init__", "losses/b", "train/d", "train/e")
+    assert found == [f"noisyjax/{name}.py" for name in names]
+    assert importers.importers(tmp_path, "noisyjax/train/e.py") == []
+
+
+def test_the_tests_of_users_are_others_than_those_that_mirror():
+    module = "noisyjax/fusion/rows.py"
+    users = mutation.USERS.arguments(mutants.ROOT, module)
+    assert {"noisyjax/fusion/median.py", "tests/fusion/test_fusion_median.py"} <= set(users)
+    assert not set(users) & set(mutation.MIRRORED.arguments(mutants.ROOT, module))
+
+
+@pytest.mark.parametrize(
+    ("stage", "found", "by"),
+    [
+        ("MIRRORED", {}, "time"),
+        ("USERS", {}, ""),
+        ("USERS", {"code": 2, "failed": []}, ""),
+        ("USERS", {"code": 1, "failed": ["a.py::test_b", "c"]}, "a.py::test_b"),
+        ("MIRRORED", {"code": 3, "failed": []}, "the import"),
+    ],
+)
+def test_what_has_noticed_a_fault(tmp_path, monkeypatch, stage, found, by):
+    module = tmp_path / "noisyjax/core/a.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("x = 1\n", encoding="utf-8")
+    seen = []
+
+    def run_tests(tree, arguments, *, enough, most):
+        seen.append(module.read_text(encoding="utf-8"))
+        return found
+
+    monkeypatch.setattr(mutation, "run_tests", run_tests)
+    part = getattr(mutation, stage)._replace(arguments=lambda tree, path: [path])
+    fault = mutants.Fault("noisyjax/core/a.py", 1, "x = 1", "x = 2", "x = 2\n")
+    assert mutation._noticed(tmp_path, fault, part) == by
+    assert seen == ["x = 2\n"]
+    assert module.read_text(encoding="utf-8") == "x = 1\n"
 
 
 @pytest.mark.parametrize("room", mutants.ROOMS)
