@@ -189,6 +189,13 @@ def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
     assert float(aux.records["weight"]) == 8
 
 
+def test_the_oracle_of_many_classes_counts_nothing():
+    segmenter = models.build("unet", 3, widths=(4,), convs_per_level=1)
+    method = methods.build("oracle_cm", segmenter, num_raters=6, num_classes=3)
+    assert method.record is None
+    assert set(jax.jit(method.init)(rng.root_key(0), _batch())) == {"params"}
+
+
 def test_a_negative_weight_of_imputed_labels_is_refused():
     with pytest.raises(ValueError, match=r"missing_rater_weight: expected .* got -0.5"):
         _method(missing_rater_weight=-0.5)

@@ -196,6 +196,12 @@ def test_raters_who_labelled_nothing_are_left_out():
     assert np.isnan(_MULTIRATER(probs, labels, rater_mask=nobody))
 
 
+def test_labels_of_more_classes_than_the_image_has_columns_count():
+    probs = jnp.tile(jnp.array([0.1, 0.2, 0.7]), (4, 2, 1))
+    # Right, with a confidence of .7.
+    np.testing.assert_allclose(_MULTIRATER(probs, jnp.full((1, 4, 2), 2)), 0.3, rtol=1e-5)
+
+
 def test_nothing_counts():
     probs, truth = _drawn((3, 4))
     nowhere = jnp.zeros((3, 4), bool)

@@ -139,6 +139,9 @@ def test_class_exchange_finds_any_order_of_classes():
 
 def test_class_exchange_keeps_the_identity_in_a_tie():
     assert confusion.class_exchange(np.full((3, 3), 1 / 3)).tolist() == [0, 1, 2]
+    # Up to rounding.
+    above = np.array([[0.5, 0.5 + 1e-8], [0.5, 0.5 - 1e-8]])
+    assert confusion.class_exchange(above).tolist() == [0, 1]
 
 
 def test_lock_in_and_collapse_are_distinguished():

@@ -35,6 +35,9 @@ def test_an_undefined_value_that_counts_shows():
     for test in statistics.PAIRED:
         result = statistics.paired([1.0, math.nan, 3.0], [0.0, 1.0, 0.0], test=test)
         np.testing.assert_equal(tuple(result), (*undefined, 3))
+        # Beside a distance that both do not have, too.
+        result = statistics.paired([math.inf, math.nan, 3.0], [math.inf, 1.0, 0.0], test=test)
+        np.testing.assert_equal(tuple(result), (*undefined, 3))
     for pair in (([1, 2, 3], [2, math.nan]), ([math.nan, 2], [1, 2, 3])):
         np.testing.assert_equal(tuple(statistics.unpaired(*pair)), (*undefined, 2))
 

@@ -76,6 +76,17 @@ def test_thinning_leaves_the_middle_of_a_bar_and_by_zero_keeps_it():
     np.testing.assert_array_equal(_thin(shape, amount=0.0), shape.mask)
 
 
+def test_of_what_is_as_deep_the_bulkiest_stays():
+    # The middles of a square and of a bar are both two voxels from the background.
+    mask = jnp.zeros((24, 40), bool).at[4:7, 4:7].set(True).at[14:17, 10:30].set(True)
+    thin = np.asarray(_thin(_measure(mask), amount=3.0))
+    rows, columns = np.nonzero(thin)
+    assert set(rows) == {15}
+    # A voxel and a half from one end 93 % of the surroundings belong to the bar, and of the square,
+    # with two such ends, 87 %.
+    assert set(columns) == set(range(11, 29))
+
+
 @pytest.mark.parametrize("make", [lambda: _bar(3), lambda: _bar(2), _ring])
 def test_thin_lies_in_the_mask_and_the_mask_in_thick_and_amounts_are_monotone(make):
     shape = _measure(make())
