@@ -7,9 +7,10 @@ the first that fails, in two stages:
 
 * mirrored: the module's doctests and the tests that mirror it, for 40 seconds of processor time at
   most; a run that takes 120 counts as noticed;
-* users: for what these do not notice, doctests and mirrored tests of the modules that import it,
-  nearest first (`importers.py`), without those marked slow, for 120 seconds of processor time at
-  most; a run that takes longer counts as not noticed.
+* users: for what these do not notice, those of them that there was no time for, and then doctests
+  and mirrored tests of the modules that import it, nearest first (`importers.py`), without those
+  marked slow, for 120 seconds of processor time at most; a run that takes 240 counts as not
+  noticed.
 
 What is known goes line by line into a file (`--results`), so that the same command goes on after it
 was interrupted. At the end the tests that noticed something are run on the code as it is, for a
@@ -30,7 +31,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -86,17 +87,25 @@ class Stage(NamedTuple):
 
 
 class _Watch:
-    """What failed; it stops after enough time."""
+    """What failed and what passed; it leaves out known tests and stops after enough time."""
 
-    def __init__(self, enough: float):
-        self.enough = enough
+    def __init__(self, enough: float, known: Collection[str]):
+        self.enough, self.known = enough, frozenset(known)
         self.failed: list[str] = []
+        self.passed: list[str] = []
+
+    def pytest_collection_modifyitems(self, items):
+        items[:] = [item for item in items if item.nodeid not in self.known]
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
             self.failed.append(report.nodeid)
+        elif report.when == "call":
+            self.passed.append(report.nodeid)
 
-    pytest_collectreport = pytest_runtest_logreport
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.failed.append(report.nodeid)
 
     def pytest_runtest_teardown(self, item):
         if _spent() > self.enough:
@@ -137,10 +146,9 @@ def _mirrored(tree: pathlib.Path, module: str) -> list[str]:
 
 
 def _users(tree: pathlib.Path, module: str) -> list[str]:
-    """Doctests and tests of the modules that import one, but for those that mirror it."""
-    files = [f for user in importers.importers(tree, module) for f in _mirrored(tree, user)]
-    known = _mirrored(tree, module)
-    return [file for file in dict.fromkeys(files) if file not in known]
+    """What mirrors a module, and then what mirrors those that import it."""
+    modules = (module, *importers.importers(tree, module))
+    return list(dict.fromkeys(file for name in modules for file in _mirrored(tree, name)))
 
 
 MIRRORED = Stage("mirrored", _mirrored, (), 40, 120, late_is_noticed=True)
@@ -156,20 +164,29 @@ def _in_child(tree: pathlib.Path, arguments: list[str], watch: _Watch, answer: p
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
         options = ["-n0", "-q", "-p", "no:cacheprovider", "--show-capture=no"]
         code = pytest.main([*options, *arguments], plugins=[watch])
-    answer.write_text(json.dumps({"code": int(code), "failed": watch.failed}), encoding="utf-8")
+    facts = {"code": int(code), "failed": watch.failed, "passed": watch.passed}
+    answer.write_text(json.dumps(facts), encoding="utf-8")
 
 
 def run_tests(
-    tree: pathlib.Path, arguments: list[str], *, enough: float = 3600, most: int = 3600
+    tree: pathlib.Path,
+    arguments: list[str],
+    *,
+    enough: float = 3600,
+    most: int = 3600,
+    known: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Runs pytest in a fork: its exit code and the tests that failed; empty if it did not end."""
+    """Runs pytest in a fork, without known tests: its code, what failed, what passed.
+
+    Empty if it did not end.
+    """
     with tempfile.TemporaryDirectory() as folder:
         answer = pathlib.Path(folder) / "answer.json"
         child = os.fork()
         if child == 0:
             resource.setrlimit(resource.RLIMIT_CPU, (most, most))
             try:
-                _in_child(tree, arguments, _Watch(_spent() + enough), answer)
+                _in_child(tree, arguments, _Watch(_spent() + enough, known), answer)
             except BaseException:
                 traceback.print_exc()
             os._exit(0)
@@ -204,43 +221,47 @@ def _copy() -> Iterator[pathlib.Path]:
         yield tree
 
 
-def _noticed(tree: pathlib.Path, fault: mutants.Fault, stage: Stage) -> str:
-    """Puts a fault into a copy for as long as tests run; the first that fails, "" if none."""
+def _noticed(
+    tree: pathlib.Path, fault: mutants.Fault, stage: Stage, known: Collection[str] = ()
+) -> tuple[str, list[str]]:
+    """Puts a fault into a copy for as long as tests run, but for known ones that pass with it.
+
+    Returns the first that fails, "" if none, and those that pass.
+    """
     untouched = (tree / fault.path).read_text(encoding="utf-8")
-    arguments = stage.arguments(tree, fault.path)
-    # Without arguments pytest would run all there is.
-    if not arguments:
-        return ""
+    arguments = ["-x", *stage.options, *stage.arguments(tree, fault.path)]
     _write(tree, fault.path, fault.source)
     try:
-        options = ["-x", *stage.options]
-        found = run_tests(tree, [*options, *arguments], enough=stage.enough, most=stage.most)
+        found = run_tests(tree, arguments, enough=stage.enough, most=stage.most, known=known)
     finally:
         _write(tree, fault.path, untouched)
     if not found:
-        return "time" if stage.late_is_noticed else ""
-    if found["failed"]:
-        return found["failed"][0]
+        return "time" if stage.late_is_noticed else "", []
     # No test at all notices nothing, and one that was interrupted had no failure.
-    return "" if found["code"] in (0, 2, 5) else "the import"
+    other = "" if found["code"] in (0, 2, 5) else "the import"
+    return (*found["failed"], other)[0], found["passed"]
 
 
 def try_faults(
-    faults: list[mutants.Fault], results: pathlib.Path, stage: Stage
+    faults: dict[mutants.Fault, Collection[str]], results: pathlib.Path, stage: Stage
 ) -> Iterator[dict[str, Any]]:
-    """Tries each fault that the file of results does not know in a stage; what became of each."""
+    """Tries each fault that the file of results does not know in a stage; what became of each.
+
+    With each fault stand the tests that are known to pass with it.
+    """
     lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     names = ("stage", "path", "line", "before", "after")
     done = {tuple(r[name] for name in names): r for r in map(json.loads, lines)}
     with _copy() as tree:
-        for fault in faults:
+        for fault, known in faults.items():
             facts: dict[str, Any] = {"stage": stage.name} | fault._asdict()
             del facts["source"]
             if tuple(facts.values()) in done:
                 facts = done[tuple(facts.values())]
             else:
                 begun = time.monotonic()
-                facts["by"] = _noticed(tree, fault, stage)
+                facts["by"], passed = _noticed(tree, fault, stage, known)
+                facts["passed"] = [] if facts["by"] else passed
                 facts["seconds"] = round(time.monotonic() - begun, 1)
                 with open(results, "a", encoding="utf-8") as file:
                     file.write(json.dumps(facts) + "\n")
@@ -289,16 +310,14 @@ def report(tried: list[dict[str, Any]]) -> str:
 
 def in_stages(faults: list[mutants.Fault], results: pathlib.Path) -> list[dict[str, Any]]:
     """Tries faults on their own tests, and what these leave on those of the users."""
-    tried = list(try_faults(faults, results, MIRRORED))
+    tried = dict(zip(faults, try_faults(dict.fromkeys(faults, ()), results, MIRRORED)))
     reasons = harmless()
-    left = [
-        number
-        for number, facts in enumerate(tried)
-        if not facts["by"] and (facts["path"], facts["before"], facts["after"]) not in reasons
-    ]
-    for number, facts in zip(left, try_faults([faults[n] for n in left], results, USERS)):
-        tried[number] = facts
-    return tried
+    left = {
+        fault: facts["passed"]
+        for fault, facts in tried.items()
+        if not facts["by"] and (fault.path, fault.before, fault.after) not in reasons
+    }
+    return list((tried | dict(zip(left, try_faults(left, results, USERS)))).values())
 
 
 def main() -> None:

@@ -1,6 +1,10 @@
 """The command that puts faults into the package: what it draws, and what it knows of."""
 
 import difflib
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -68,11 +72,13 @@ def test_importers_are_the_nearest_first_and_those_that_need_little(tmp_path):
     assert importers.importers(tmp_path, "noisyjax/train/e.py") == []
 
 
-def test_the_tests_of_users_are_others_than_those_that_mirror():
+def test_the_tests_of_users_come_after_those_that_mirror():
     module = "noisyjax/fusion/rows.py"
+    own = mutation.MIRRORED.arguments(mutants.ROOT, module)
     users = mutation.USERS.arguments(mutants.ROOT, module)
-    assert {"noisyjax/fusion/median.py", "tests/fusion/test_fusion_median.py"} <= set(users)
-    assert not set(users) & set(mutation.MIRRORED.arguments(mutants.ROOT, module))
+    assert users[: len(own)] == own
+    others = {"noisyjax/fusion/median.py", "tests/fusion/test_fusion_median.py"}
+    assert others <= set(users) - set(own)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +86,9 @@ def test_the_tests_of_users_are_others_than_those_that_mirror():
     [
         ("MIRRORED", {}, "time"),
         ("USERS", {}, ""),
-        ("USERS", {"code": 2, "failed": []}, ""),
-        ("USERS", {"code": 1, "failed": ["a.py::test_b", "c"]}, "a.py::test_b"),
-        ("MIRRORED", {"code": 3, "failed": []}, "the import"),
+        ("USERS", {"code": 2, "failed": [], "passed": ["a.py::test_c"]}, ""),
+        ("USERS", {"code": 1, "failed": ["a.py::test_b"], "passed": []}, "a.py::test_b"),
+        ("MIRRORED", {"code": 3, "failed": [], "passed": []}, "the import"),
     ],
 )
 def test_what_has_noticed_a_fault(tmp_path, monkeypatch, stage, found, by):
@@ -91,16 +97,35 @@ def test_what_has_noticed_a_fault(tmp_path, monkeypatch, stage, found, by):
     module.write_text("x = 1\n", encoding="utf-8")
     seen = []
 
-    def run_tests(tree, arguments, *, enough, most):
-        seen.append(module.read_text(encoding="utf-8"))
+    def run_tests(tree, arguments, *, enough, most, known):
+        seen.append((module.read_text(encoding="utf-8"), known))
         return found
 
     monkeypatch.setattr(mutation, "run_tests", run_tests)
     part = getattr(mutation, stage)._replace(arguments=lambda tree, path: [path])
     fault = mutants.Fault("noisyjax/core/a.py", 1, "x = 1", "x = 2", "x = 2\n")
-    assert mutation._noticed(tmp_path, fault, part) == by
-    assert seen == ["x = 2\n"]
+    result = mutation._noticed(tmp_path, fault, part, ["a.py::test_a"])
+    assert result == (by, found.get("passed", []))
+    assert seen == [("x = 2\n", ["a.py::test_a"])]
     assert module.read_text(encoding="utf-8") == "x = 1\n"
+
+
+def test_tests_that_are_known_are_left_out(tmp_path):
+    (tmp_path / "test_a.py").write_text(
+        "def test_a():\n    assert True\n\ndef test_ab():\n    assert False\n", encoding="utf-8"
+    )
+    program = (
+        "import json, pathlib, sys; from tests.robustness import mutation; "
+        "tree, *known = sys.argv[1:]; "
+        "found = mutation.run_tests(pathlib.Path(tree), ['test_a.py'], known=known); "
+        "print(json.dumps(found))"
+    )
+    for known, passed in (((), ["test_a.py::test_a"]), (("test_a.py::test_a",), [])):
+        # In a process of its own, for JAX may have begun in this one, which then is not to fork.
+        command = [sys.executable, "-c", program, os.fspath(tmp_path), *known]
+        said = subprocess.run(command, cwd=mutants.ROOT, check=True, capture_output=True)
+        expected = {"code": 1, "failed": ["test_a.py::test_ab"], "passed": passed}
+        assert json.loads(said.stdout) == expected
 
 
 @pytest.mark.parametrize("room", mutants.ROOMS)
