@@ -90,6 +90,7 @@ def test_regions_are_kept_as_plain_values():
     assert class_regions.from_json(KIDNEY.to_json()) == KIDNEY
     for changes in (
         {"names": ["all", "all", "tumour"]},
+        {"names": ["all", "masses", 3]},
         {"order": [1, 3, "2"]},
         {"order": 3},
         {"members": [[1, 2, 3], 2, [2]]},

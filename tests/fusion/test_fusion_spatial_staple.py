@@ -84,6 +84,18 @@ def test_one_window_for_all_is_staple_of_the_voxels_in_dispute(options):
     np.testing.assert_allclose(spatial.cms[:, 0, 0], spatial.cms[:, -1, -1], atol=1e-5)
 
 
+def test_em_ends_at_half_the_mean_change_of_what_is_in_dispute():
+    labels = _labels()
+    votes = np.eye(_CLASSES)[np.asarray(labels)].mean(0)
+    first = fusion.spatial_staple(labels, _CLASSES, window=_WINDOW, max_iterations=1)
+    disputed = votes.max(-1) < 1
+    change = float(np.abs(first.probs - votes).sum(-1)[disputed].mean() / 2)
+    assert change > 0.01
+    for factor, ends in ((1.01, True), (0.99, False)):
+        fused = fusion.spatial_staple(labels, _CLASSES, window=_WINDOW, tolerance=factor * change)
+        assert (fused.iterations == 1) == ends
+
+
 def test_vmap_is_a_loop():
     labels = jnp.stack([_labels(seed) for seed in range(3)])
     masks = jnp.array([[1, 1, 1, 1], [1, 0, 1, 1], [0, 0, 0, 0]], bool)
