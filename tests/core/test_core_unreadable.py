@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 
 import pytest
@@ -37,6 +38,20 @@ def test_a_file_that_cannot_be_read_is_found(tmp_path):
     with pytest.raises(OSError, match=f"{tmp_path}/inner/loop") as raised:
         unreadable.raise_cause(failed(None), tmp_path)
     assert raised.value.errno == errno.ELOOP
+
+
+def test_files_are_read_to_their_end(tmp_path, monkeypatch):
+    class OnDamagedDisk(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell() >= 2**20:
+                raise OSError(errno.EIO, "Input/output error", "large")
+            return super().read(size)
+
+    (tmp_path / "large").touch()
+    disk = OnDamagedDisk(b"1" * (2**20 + 1))
+    monkeypatch.setattr(unreadable, "open", lambda *_: disk, raising=False)
+    with pytest.raises(OSError, match="Input/output error: 'large'"):
+        unreadable.raise_cause(failed(None), tmp_path)
 
 
 @pytest.mark.parametrize(

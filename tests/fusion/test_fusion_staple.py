@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from noisyjax import fusion
+from noisyjax.fusion import rows
 
 
 def _labels(seed=0, shape=(12, 13), raters=4, classes=3):
@@ -196,6 +197,16 @@ def test_large_weights_do_not_underflow():
     fused = fusion.staple(_labels(), 3, weights=jnp.full(4, 500.0))
     np.testing.assert_allclose(fused.probs.sum(-1), 1, atol=1e-6)
     assert jnp.isfinite(fused.log_likelihood)
+
+
+def test_shares_of_the_classes_by_hand():
+    # One voxel, three of another kind, and five without a vote.
+    votes = jnp.array([[[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 0.0]]])
+    probs = jnp.array([[1.0, 0.0], [0.25, 0.75], [0.0, 1.0]])
+    shares = rows.shares(rows.Rows(votes, jnp.array([1.0, 3.0, 5.0]), jnp.ones(2) / 2), probs)
+    np.testing.assert_allclose(shares, [1.75 / 4, 2.25 / 4], rtol=1e-6)
+    nobody = rows.Rows(votes[2:], jnp.array([5.0]), jnp.ones(2) / 2)
+    np.testing.assert_array_equal(rows.shares(nobody, probs[2:]), [0.5, 0.5])
 
 
 def test_an_estimated_prior_is_the_mean_of_the_probabilities():

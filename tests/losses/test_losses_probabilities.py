@@ -74,7 +74,7 @@ def _loss_and_gradient(loss, *arrays):
 
 
 @pytest.mark.parametrize("name", OF_PROBABILITIES)
-@pytest.mark.parametrize("wrong", [np.nan, -3.0, 4.0, np.inf])
+@pytest.mark.parametrize("wrong", [np.nan, -3.0, -0.1, 1.1, 4.0, np.inf])
 def test_what_is_no_probability_shows(name, wrong):
     loss, (p, other) = OF_PROBABILITIES[name]
     assert np.isfinite(loss(p, other))

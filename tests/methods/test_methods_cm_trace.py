@@ -189,11 +189,14 @@ def test_a_matrix_each_tells_annotators_apart_whom_one_error_rate_does_not():
     assert float(aux.records["weight"]) == 8
 
 
-def test_the_oracle_of_many_classes_counts_nothing():
+def test_the_oracle_of_many_classes_learns_by_the_likelihood_alone_and_counts_nothing():
     segmenter = models.build("unet", 3, widths=(4,), convs_per_level=1)
-    method = methods.build("oracle_cm", segmenter, num_raters=6, num_classes=3)
+    method, batch = methods.build("oracle_cm", segmenter, num_raters=3, num_classes=3), _batch()
+    variables = jax.jit(method.init)(rng.root_key(0), batch)
     assert method.record is None
-    assert set(jax.jit(method.init)(rng.root_key(0), _batch())) == {"params"}
+    assert set(variables) == {"params"}
+    total, (_, aux) = jax.jit(method.loss_fn)(variables, batch, rng.root_key(0), jnp.int32(0))
+    np.testing.assert_allclose(total, aux.metrics["nll"][0], rtol=1e-6)
 
 
 def test_a_negative_weight_of_imputed_labels_is_refused():

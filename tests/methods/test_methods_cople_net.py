@@ -9,7 +9,7 @@ import pytest
 from noisyjax import methods, models
 from noisyjax.core import rng
 from noisyjax.losses import overlap
-from noisyjax.methods import cople_net
+from noisyjax.methods import base, cople_net
 from noisyjax.train import step, train_state
 from noisyjax.train.devices import parallelism
 
@@ -139,10 +139,21 @@ def test_a_step_of_large_loss_has_no_share_in_the_teacher(made, losses, number, 
     jax.tree.map(check, after["average"]["batch_stats"], kept["average"]["batch_stats"],
                  aux.model_state["batch_stats"])  # fmt: skip
     assert float(aux.metrics["averaged"][0]) == (4 if share else 0)
+    assert float(aux.metrics[base.LEARNING][0]) == (4 if share else 0)
     # The loss without what the teacher adds replaces that of the oldest one.
     own = _compare(_logits(variables, batch["image"], train=True), batch).mean()
     expected = np.where(np.arange(4) == number % 4, own, losses)
     np.testing.assert_allclose(after["losses"], expected, rtol=1e-5)
+
+
+def test_a_student_that_predicts_learns_from_steps_of_large_loss_too(made):
+    _, batch, variables, _ = made
+    kept = {**variables[cople_net.COLLECTION], "losses": jnp.zeros(4)}
+    state = {**variables, cople_net.COLLECTION: kept}
+    loss = quick_jit(_build(predictor="student").loss_fn)
+    _, (_, aux) = loss(state, batch, KEY, jnp.int32(50))
+    assert float(aux.metrics["averaged"][0]) == 0
+    assert float(aux.metrics[base.LEARNING][0]) == 4
 
 
 def test_losses_are_large_above_the_quantile_of_those_known():

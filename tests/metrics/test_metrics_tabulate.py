@@ -100,5 +100,7 @@ def test_markdown_table_is_aligned():
     lines = text.splitlines()
     assert len({len(line) for line in lines}) == 1
     assert lines[1] == "| :----- | -----------: |"
+    narrow = tabulate.markdown_table(["a", "b"], [["1", "2"]])
+    assert narrow == "| a   |   b |\n| :-- | --: |\n| 1   |   2 |\n"
     with pytest.raises(ValueError, match="rows: expected 2 entries"):
         tabulate.markdown_table(["a", "b"], [["1"]])

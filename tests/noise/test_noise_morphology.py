@@ -153,6 +153,16 @@ def test_cuts_differ_between_keys_and_repeat_with_the_same_key():
     assert np.any(first != other)
 
 
+def test_positions_keep_their_distance_where_there_is_room():
+    # Each takes 21 of 64 voxels at most.
+    line = jnp.ones((1, 64), bool)
+    draw = jax.jit(
+        lambda key: morphology._positions(key, line, line * 1.0, count=3, min_distance=10.0)
+    )
+    for seed in range(10):
+        assert np.diff(np.sort(draw(jax.random.key(seed)))).min() > 10
+
+
 def test_more_cuts_than_there_is_room_for_all_meet_the_mask():
     shape = _measure(jnp.zeros((24, 40), bool).at[3, 4:6].set(True))
     assert not np.any(shape.mask & ~_cuts(jax.random.key(0), shape, count=5))
