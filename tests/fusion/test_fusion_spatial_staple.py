@@ -84,6 +84,13 @@ def test_one_window_for_all_is_staple_of_the_voxels_in_dispute(options):
     np.testing.assert_allclose(spatial.cms[:, 0, 0], spatial.cms[:, -1, -1], atol=1e-5)
 
 
+def test_a_window_of_one_voxel_tells_nothing_but_the_prior():
+    # Each matrix is of one vote, which it gives whatever the class; two in three votes are 0.
+    labels = jnp.array([[0, 0, 0, 1], [0, 0, 0, 1], [0, 1, 1, 1]])
+    fused = fusion.spatial_staple(labels, window=1)
+    np.testing.assert_allclose(fused.probs[:, 0], [1, 2 / 3, 2 / 3, 0], rtol=1e-5, atol=1e-6)
+
+
 def test_em_ends_at_half_the_mean_change_of_what_is_in_dispute():
     labels = _labels()
     votes = np.eye(_CLASSES)[np.asarray(labels)].mean(0)

@@ -199,6 +199,13 @@ def test_large_weights_do_not_underflow():
     assert jnp.isfinite(fused.log_likelihood)
 
 
+def test_frequencies_of_the_votes_by_hand():
+    votes = jnp.array([[[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 0.0]]])
+    frequencies = rows.frequencies(votes, jnp.array([1.0, 3.0, 5.0]))
+    np.testing.assert_allclose(frequencies, [1 / 4, 3 / 4], rtol=1e-6)
+    np.testing.assert_array_equal(rows.frequencies(0 * votes, jnp.ones(3)), [0.5, 0.5])
+
+
 def test_shares_of_the_classes_by_hand():
     # One voxel, three of another kind, and five without a vote.
     votes = jnp.array([[[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 0.0]]])
