@@ -21,6 +21,15 @@ def test_the_new_file_takes_the_place_of_the_old_one_and_its_folder_is_made(tmp_
     assert [result.name for result in path.parent.iterdir()] == ["table.csv"]
 
 
+@pytest.mark.parametrize(("letters", "kept"), [(15, True), (16, False)])
+def test_while_it_is_written_a_file_keeps_a_suffix_that_may_name_its_format(
+    tmp_path, letters, kept
+):
+    suffix = "." + "b" * letters
+    with files.replacing(tmp_path / f"a{suffix}") as unfinished:
+        assert unfinished.suffix == (suffix if kept else "")
+
+
 def test_after_an_error_the_old_file_stands_and_nothing_else(tmp_path):
     path = tmp_path / "picture.png"
     path.write_bytes(b"old")

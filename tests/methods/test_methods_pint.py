@@ -158,6 +158,10 @@ def test_options_that_make_no_sense_are_refused(options, message):
         _build(**options)
 
 
+def test_two_passes_are_enough():
+    assert _build(passes=2).predict is not None
+
+
 def test_dropout_alone_makes_the_passes_differ(variables):
     method, batch = _build(dropout=0.5, input_noise=0, warmup_steps=0), _batch(2)
     loss = jax.jit(method.loss_fn, compiler_options=QUICK)

@@ -315,6 +315,11 @@ def test_numbers_out_of_their_range_are_refused(options, message):
         _build(**options)
 
 
+def test_the_auxiliary_network_is_a_third_as_wide():
+    segmenter = models.build("unet", 2, widths=(12, 7, 2), convs_per_level=1)
+    assert uma_net._third(segmenter) == (4, 2, 1)
+
+
 def test_weights_of_terms_may_be_0_but_not_negative():
     for name in ("dice_weight", "consistency_weight", "temperature", "warmup_steps"):
         assert _build(**{name: 0}).assess is not None
