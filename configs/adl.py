@@ -212,6 +212,7 @@ def _paper() -> ml_collections.ConfigDict:
 def _smoke() -> ml_collections.ConfigDict:
     config = _grid("hippocampus", CELLS[:1])
     config.title = "Digits"
+    config.axes = (config.axes[0], ("strategy", STRATEGIES[::2]))
     config.base = _base("digits")
     with config.base.unlocked():
         config.base.data.max_train = 24

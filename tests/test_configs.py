@@ -50,7 +50,7 @@ def test_training_configs_are_locked_and_name_a_method(module, variant):
         (adl.get_config("networks"), 27),
         (adl.get_config("relatives"), 24),
         (adl.get_config("paper"), 81),
-        (adl.get_config("smoke"), 3),
+        (adl.get_config("smoke"), 2),
         (gaussian_threshold.get_config(), 40),
         (gaussian_threshold.get_config("phantoms"), 120),
         (gaussian_threshold.get_config("paper"), 120),

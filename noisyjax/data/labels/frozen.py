@@ -39,7 +39,21 @@ def panel(
     """
     if not names:
         return None
-    return annotators.panel(tuple(names), num_classes=num_classes, spacing=spacing, **options)
+    strengths = tuple(dict(options.pop("strengths", None) or {}).items())
+    return _panel(tuple(names), num_classes, tuple(spacing), strengths, **options)
+
+
+# Kept, so that runs with the same panel in one process share what `_drawing` compiles.
+@functools.lru_cache(maxsize=8)
+def _panel(
+    names: tuple[str, ...],
+    num_classes: int,
+    spacing: tuple[float, ...],
+    strengths: tuple[tuple[str, float | int], ...],
+    **options: Any,
+) -> Panel:
+    sizes = {"num_classes": num_classes, "spacing": spacing}
+    return annotators.panel(names, strengths=dict(strengths), **sizes, **options)
 
 
 def choose_raters(

@@ -89,15 +89,17 @@ def noise(
     cases_key = rng.purpose_key(seed, "replaced_cases")
     if not nested:
         cases_key = jax.random.fold_in(cases_key, round(share * len(ids)))
-    chosen = np.asarray(replacement.choose_cases(cases_key, ids, share=share))
+    choose = jax.jit(functools.partial(replacement.choose_cases, share=share))
+    chosen = np.asarray(choose(cases_key, ids))
     key = rng.purpose_key(seed if label_seed < 0 else label_seed, "replacement")
-    one = _noisy(key, overlap=overlap, kinds=kinds, num_classes=num_classes)
-    draw = _in_groups(one, ids[chosen], truths, 1 if own_sizes else 0)
+    kinds = tuple(kinds)
+    run = functools.partial(_noisy(overlap=overlap, kinds=kinds, num_classes=num_classes), key)
+    draw = _in_groups(run, ids[chosen], truths, 1 if own_sizes else 0)
     return Noise(frozenset(ids[chosen].tolist()), draw)
 
 
 def _in_groups(
-    one: Callable[[Array, Array], tuple[Array, Array]],
+    run: Callable[[np.ndarray, np.ndarray], tuple[Array, Array]],
     chosen: Int[np.ndarray, "N"],
     truths: Callable[[np.ndarray], np.ndarray],
     together: int,
@@ -106,7 +108,7 @@ def _in_groups(
 
     `together` is how many, 0 for what their size allows.
     """
-    run, rows = jax.jit(jax.vmap(one)), {int(i): row for row, i in enumerate(chosen)}
+    rows = {int(i): row for row, i in enumerate(chosen)}
 
     @functools.lru_cache(maxsize=1)
     def size() -> int:
@@ -136,27 +138,29 @@ def _check(*, overlap: float | int, kinds: Sequence[str], num_classes: int) -> N
         raise ValueError(f"kinds: {POOL} labels one organ, expected 2 classes, got {num_classes}")
 
 
+# Kept, so that runs with the same noise in one process share one compilation.
+@functools.lru_cache(maxsize=8)
 def _noisy(
-    key: Array, *, overlap: float | int, kinds: Sequence[str], num_classes: int
-) -> Callable[[Array, Array], tuple[Array, Array]]:
-    """Returns f, of a case's id and truth, to its noisy label and the number of the noise."""
+    *, overlap: float | int, kinds: tuple[str, ...], num_classes: int
+) -> Callable[[Array, np.ndarray, np.ndarray], tuple[Array, Array]]:
+    """Returns the jitted f, of a key, ids and truths, to noisy labels and the noises' numbers."""
     if POOL in kinds:
-        cases_key, labels_key = jax.random.split(key)
 
-        def draw(example_id: Array, truth: Array) -> tuple[Array, Array]:
+        def draw(key: Array, example_id: Array, truth: Array) -> tuple[Array, Array]:
+            cases_key, labels_key = jax.random.split(key)
             (rater,) = rater_pool.assign(cases_key, example_id[None])
             own = rng.example_key(labels_key, example_id)
             label = rater_pool.annotate(own, truth, rater=rater)
             return label, rater + len(replacement.KINDS)
 
-        return draw
+        return jax.jit(jax.vmap(draw, in_axes=(None, 0, 0)))
 
-    def replaced(example_id: Array, truth: Array) -> tuple[Array, Array]:
+    def replaced(key: Array, example_id: Array, truth: Array) -> tuple[Array, Array]:
         own, options = rng.example_key(key, example_id), {"num_classes": num_classes}
         result = replacement.replace(own, truth, overlap=overlap, kinds=kinds, **options)
         return result.label, result.kind
 
-    return replaced
+    return jax.jit(jax.vmap(replaced, in_axes=(None, 0, 0)))
 
 
 def apply(

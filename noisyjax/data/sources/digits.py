@@ -4,6 +4,8 @@
 Handwritten Digits, UCI Machine Learning Repository). Which writer wrote which digit is not known.
 """
 
+import functools
+
 import numpy as np
 from jaxtyping import Float, Num
 from scipy import ndimage
@@ -27,16 +29,25 @@ def enlarge(images: Num[np.ndarray, "N H W"]) -> Float[np.ndarray, "N Hx4 Wx4"]:
     return np.clip(zoomed, 0.0, 1.0)
 
 
-def load() -> source.Source:
-    """Loads the digits as 32x32 images in [0, 1]; the truth is an intensity of a half or more.
-
-    Two classes, no raters of its own, no splits.
-    """
+# Kept: enlarging takes half a second, and each run of a study loads them.
+@functools.cache
+def _digits() -> tuple[Float[np.ndarray, "N 32 32"], tuple[str, ...]]:
+    """Returns the enlarged images, which cannot be written to, and the names of the cases."""
     # Imported here: it takes as long as all of JAX, and who reads other data does not need it.
     from sklearn import datasets
 
     bunch = datasets.load_digits()
     images = enlarge(bunch.images)
+    images.flags.writeable = False
+    return images, tuple(f"digits-{i:04d}-{d}" for i, d in enumerate(bunch.target))
+
+
+def load() -> source.Source:
+    """Loads the digits as 32x32 images in [0, 1]; the truth is an intensity of a half or more.
+
+    Two classes, no raters of its own, no splits.
+    """
+    images, names = _digits()
     return source.Source(
         name="digits",
         examples=source.ArrayExamples(
@@ -46,5 +57,5 @@ def load() -> source.Source:
         class_names=("background", "digit"),
         spacing=(1.0, 1.0),
         has_truth=True,
-        case_names=tuple(f"digits-{i:04d}-{d}" for i, d in enumerate(bunch.target)),
+        case_names=names,
     )
