@@ -1,15 +1,16 @@
 """Eight fake CPU devices, strict promotion, and compilation that is quick and cached."""
 
+import gc
 import os
 import pathlib
 
 # The suite compiles much and runs what it has compiled on little: without LLVM's optimisation it
 # takes half as long. Notebooks and commands that tests start inherit it; 0 tests what users run.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# Nor with XLA's newer emitters, which compile for twice as long.
+# Nor with XLA's newer emitters, which compile for twice as long, nor in several parts.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_cpu_use_fusion_emitters=false"
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
     else "",
 )
@@ -39,6 +40,13 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in long)
 
 
+def pytest_collection_finish():
+    """Looks for garbage seldom, and not among what is imported: it took a twelfth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+
+
 _SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -49,8 +57,17 @@ def _shared(folder: str) -> pathlib.Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def clear_caches():
+    """Compiled programs stay after each cell of a study: other tests have use for them."""
+    clear = jax.clear_caches
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "clear_caches", lambda: None)
+        yield clear
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _bounded_maps():
+def _bounded_maps(clear_caches):
     """Forgets compiled programs before there are so many that the system maps no more memory.
 
     Each takes several maps. Linux allows a process 65,530, and XLA ends the process at the limit.
@@ -58,7 +75,7 @@ def _bounded_maps():
     yield
     maps = pathlib.Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
-        jax.clear_caches()
+        clear_caches()
 
 
 @pytest.fixture

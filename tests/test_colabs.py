@@ -1,5 +1,10 @@
-"""Every notebook runs from top to bottom, and is stored without outputs."""
+"""Every notebook runs from top to bottom, and is stored without outputs.
 
+One kernel runs one notebook after the other, so that libraries are imported and programs compiled
+once; what a notebook has defined is forgotten before the next. The quick start has its own.
+"""
+
+import contextlib
 import os
 import pathlib
 
@@ -21,23 +26,45 @@ def test_notebook_is_stored_without_outputs(path):
         assert cell.get("execution_count") is None
 
 
+@contextlib.contextmanager
+def _kernel(as_users=False):
+    """A client whose kernel runs; compiles quickly or as users do."""
+    client = nbclient.NotebookClient(
+        nbformat.v4.new_notebook(),
+        timeout=300,
+        resources={"metadata": {"path": str(_ROOT / "colabs")}},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NOISYJAX_SMOKE", "1")
+        if as_users:
+            patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+            patch.delenv("XLA_FLAGS", raising=False)
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]))
+        with client.setup_kernel():
+            yield client
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    with _kernel() as client:
+        yield client
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(path, monkeypatch):
-    monkeypatch.setenv("NOISYJAX_SMOKE", "1")
-    # One as users run it; compiling takes most of the time of all.
-    if path.stem == "quickstart":
-        monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
-        monkeypatch.delenv("XLA_FLAGS", raising=False)
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
-    )
+def test_notebook_runs(path, request):
     notebook = nbformat.read(path, as_version=4)
-    client = nbclient.NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}
-    )
-    client.execute()
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+    with contextlib.ExitStack() as own:
+        if path.stem == "quickstart":
+            client = own.enter_context(_kernel(as_users=True))
+        else:
+            client = request.getfixturevalue("kernel")
+        client.nb = notebook
+        client.reset_execution_trackers()
+        for index, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, index)
     pictures = [
         output
         for cell in notebook.cells

@@ -30,7 +30,11 @@ _FIRST = "python -m noisyjax.cli.study --config=configs/quickstart.py --workdir=
 # Runs one command after the other, so that libraries are imported and programs compiled once.
 _RUN = """
 import importlib, json, sys
+import jax
 from absl import app, flags, logging
+
+# After each cell of a study programs are forgotten, of which these small ones have few.
+jax.clear_caches = lambda: None
 
 def subcommand(words):
     from noisyjax.cli import main
@@ -173,6 +177,7 @@ def errors(tmp_path_factory):
         "IMAGES": root / "images",
         "SEGMENTATIONS": root / "segmentations",
         "EXAMPLE": _example(root / "example.npz"),
+        "CACHE": root / "cache",
     }
 
     volumes = _volumes(root / "volumes")
