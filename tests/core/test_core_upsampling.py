@@ -16,13 +16,12 @@ CASES = [
 ]
 
 
-def _arrays(sides, coarse, fine, out, size=3, dtype=jnp.float32):
-    keys = jax.random.split(jax.random.key(len(sides)), 4)
+def _arrays(sides, coarse, fine, out, size=3):
+    draw = np.random.default_rng(len(sides))
     halves = tuple(-(-side // 2) for side in sides)
-    x = jax.random.normal(keys[0], (2, *halves, coarse), dtype)
-    skip = jax.random.normal(keys[1], (2, *sides, fine), dtype)
-    kernel = jax.random.normal(keys[2], (*(size,) * len(sides), coarse + fine, out), dtype)
-    return x, skip, kernel, jax.random.normal(keys[3], (2, *sides, out), dtype)
+    kernel = (*(size,) * len(sides), coarse + fine, out)
+    shapes = ((2, *halves, coarse), (2, *sides, fine), kernel, (2, *sides, out))
+    return tuple(jnp.asarray(draw.standard_normal(shape), jnp.float32) for shape in shapes)
 
 
 def _peer(x, skip, kernel):
@@ -78,7 +77,7 @@ def test_joined_conv_by_hand():
     x = jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1)
     skip = jnp.arange(8.0).reshape(1, 2, 4, 1)
     kernel = jnp.zeros((3, 3, 2, 1)).at[1, ::2, 0, 0].set(1.0).at[1, 1, 1, 0].set(10.0)
-    y = upsampling.joined_conv(x, skip, kernel)[0, ..., 0]
+    y = jax.jit(upsampling.joined_conv)(x, skip, kernel)[0, ..., 0]
     np.testing.assert_allclose(y, [[1, 13, 25, 33], [41, 53, 65, 73]])
 
 
@@ -92,8 +91,8 @@ def test_joined_conv_equals_jax_resize_and_xla_with_gradients(case):
 @pytest.mark.parametrize("size", [1, 5])
 def test_joined_conv_takes_kernels_of_other_sizes(size):
     arrays = _arrays((5, 6), 2, 3, 2, size)
-    ours = _values_and_gradients(upsampling.joined_conv)(*arrays)
-    _assert_all_close(ours, _values_and_gradients(_peer)(*arrays))
+    ours = jax.jit(_values_and_gradients(upsampling.joined_conv))(*arrays)
+    _assert_all_close(ours, jax.jit(_values_and_gradients(_peer))(*arrays))
 
 
 def test_joined_conv_is_the_same_without_jit():
@@ -114,9 +113,14 @@ def test_joined_conv_vmapped_equals_a_loop_with_gradients():
 def test_joined_conv_in_bfloat16_keeps_its_dtype_and_the_values():
     x, skip, kernel, g = _arrays((6, 5), 4, 4, 4)
     halves = [a.astype(jnp.bfloat16) for a in (x, skip, g)]
-    y, pullback = jax.vjp(lambda k: upsampling.joined_conv(*halves[:2], k), kernel)
-    (gradient,) = pullback(halves[2])
-    expected, _, _, expected_gradient = _values_and_gradients(_peer)(x, skip, kernel, g)
+
+    @jax.jit
+    def with_gradient(kernel, x, skip, g):
+        y, pullback = jax.vjp(lambda k: upsampling.joined_conv(x, skip, k), kernel)
+        return y, *pullback(g)
+
+    y, gradient = with_gradient(kernel, *halves)
+    expected, _, _, expected_gradient = jax.jit(_values_and_gradients(_peer))(x, skip, kernel, g)
     assert y.dtype == jnp.bfloat16
     assert gradient.dtype == jnp.float32
     scale, gradient_scale = (float(jnp.abs(a).max()) for a in (expected, expected_gradient))

@@ -69,14 +69,19 @@ OF_LOGITS = {
 WITHOUT_WHERE = ("ssim_loss", "weighted_cross_entropy", "weighted_dice")
 
 
-def _loss_and_gradient(loss, *arrays):
-    return jax.value_and_grad(lambda first, *rest: jnp.sum(loss(first, *rest)))(*arrays)
+def _loss_and_gradient(loss):
+    return jax.jit(jax.value_and_grad(lambda first, *rest: jnp.sum(loss(first, *rest))))
+
+
+@functools.cache
+def _compiled(name):
+    return jax.jit(OF_PROBABILITIES[name][0])
 
 
 @pytest.mark.parametrize("name", OF_PROBABILITIES)
 @pytest.mark.parametrize("wrong", [np.nan, -3.0, -0.1, 1.1, 4.0, np.inf])
 def test_what_is_no_probability_shows(name, wrong):
-    loss, (p, other) = OF_PROBABILITIES[name]
+    loss, (p, other) = _compiled(name), OF_PROBABILITIES[name][1]
     assert np.isfinite(loss(p, other))
     assert np.isnan(loss(p.at[1].set(wrong), other))
     # Uncertainties are no probabilities, and may be of any size.
@@ -87,7 +92,7 @@ def test_what_is_no_probability_shows(name, wrong):
 def test_logits_given_by_mistake_are_no_perfect_overlap():
     # Of a network that is right everywhere; as probabilities they were 0 without gradient.
     logits = 8.0 * (2.0 * ONE_HOT - 1.0)
-    value, gradient = _loss_and_gradient(overlap.soft_dice, logits, ONE_HOT)
+    value, gradient = _loss_and_gradient(overlap.soft_dice)(logits, ONE_HOT)
     assert np.isnan(value)
     assert np.isnan(gradient).any()
 
@@ -115,9 +120,10 @@ def test_rounding_is_no_mistake():
 def test_logits_that_are_nan_show_where_they_count(name):
     loss = OF_LOGITS[name]
     logits = jnp.array([[1.0, 2.0], [0.0, 1.0], [3.0, 0.0], [0.0, 0.0]])
-    assert np.isnan(jnp.sum(loss(logits.at[1].set(jnp.nan), where=KEEP)))
-    expected = _loss_and_gradient(lambda z: loss(z, where=KEEP), logits)
-    value, gradient = _loss_and_gradient(lambda z: loss(z, where=KEEP), logits.at[3].set(jnp.nan))
+    both = _loss_and_gradient(lambda z: loss(z, where=KEEP))
+    assert np.isnan(both(logits.at[1].set(jnp.nan))[0])
+    expected = both(logits)
+    value, gradient = both(logits.at[3].set(jnp.nan))
     np.testing.assert_array_equal(value, expected[0])
     np.testing.assert_array_equal(gradient, expected[1])
     assert not gradient[3].any()
@@ -126,19 +132,19 @@ def test_logits_that_are_nan_show_where_they_count(name):
 @pytest.mark.parametrize("name", [name for name in OF_PROBABILITIES if name not in WITHOUT_WHERE])
 def test_what_is_left_out_may_be_anything(name):
     loss, (p, target) = OF_PROBABILITIES[name]
-    loss = functools.partial(loss, where=KEEP)
-    expected = _loss_and_gradient(loss, p, target)
+    both = _loss_and_gradient(functools.partial(loss, where=KEEP))
+    expected = both(p, target)
     for wrong in (np.nan, 1e9):
-        value, gradient = _loss_and_gradient(loss, p.at[3].set(wrong), target.at[3].set(wrong))
+        value, gradient = both(p.at[3].set(wrong), target.at[3].set(wrong))
         np.testing.assert_array_equal(value, expected[0])
         np.testing.assert_array_equal(gradient, expected[1])
 
 
 @pytest.mark.parametrize("name", OF_LOGITS)
 def test_the_largest_logits_have_a_finite_gradient(name):
+    both = _loss_and_gradient(OF_LOGITS[name])
     for one, other in ((3e38, -3e38), (-3e38, 3e38), (3e38, 3e38)):
-        logits = jnp.tile(jnp.array([one, other]), (4, 1))
-        value, gradient = _loss_and_gradient(OF_LOGITS[name], logits)
+        value, gradient = both(jnp.tile(jnp.array([one, other]), (4, 1)))
         assert not np.isnan(value)
         assert np.isfinite(gradient).all()
 
@@ -147,7 +153,7 @@ def test_bootstrapping_pulls_at_the_largest_logits():
     # Sure of class 0, where the label is class 1: beta more of it, as in the cross-entropy.
     logits, target = jnp.array([[3e38, -3e38]]), jnp.array([[0.0, 1.0]])
     loss = functools.partial(entropy.bootstrapped_cross_entropy, beta=0.8)
-    _, gradient = _loss_and_gradient(lambda z: loss(z, target), logits)
+    _, gradient = _loss_and_gradient(lambda z: loss(z, target))(logits)
     np.testing.assert_allclose(gradient[0, 0], 0.8, rtol=1e-6)
 
 

@@ -26,6 +26,22 @@ def _example(shape=(5, 4), raters=3, seed=0):
     return jnp.asarray(p, jnp.float32), jnp.asarray(labels), jnp.asarray(sigma, jnp.float32)
 
 
+@jax.jit
+def _golden(p, labels, sigma):
+    """All that stands in the golden file, of stacked examples."""
+    logits = jnp.log(p) - jnp.log1p(-p)
+    maps = jax.vmap(_MAPS)(labels, sigma)
+    return {
+        **{name: jax.vmap(loss)(p, labels, sigma) for name, loss in _LOSSES.items()},
+        "of logits": jax.vmap(_LOGITS)(logits, labels, sigma),
+        "calib": maps,
+        "l_c": jax.vmap(_CONSISTENCY)(maps),
+        "u_a": jax.vmap(_CONFIDENCE)(maps),
+        "u_a_binary_entropy": jax.vmap(lambda m: _CONFIDENCE(m, two_sided=True))(maps),
+        "u_b": jax.vmap(_AGREEMENT)(maps),
+    }
+
+
 def _scores(maps, **options):
     return jnp.stack([score(maps, **options) for score in (_CONSISTENCY, _CONFIDENCE, _AGREEMENT)])
 
@@ -34,21 +50,14 @@ def _scores(maps, **options):
 def test_golden_values(golden, case):
     with np.load(golden / "uma.npz") as file:
         values = {k[4:]: file[k] for k in file.files if k.startswith(f"c{case:02d}_")}
-    p, labels, sigma = (jnp.asarray(values[name]) for name in ("p", "y", "sigma"))
-    for name, loss in _LOSSES.items():
-        np.testing.assert_allclose(jax.vmap(loss)(p, labels, sigma), values[name], rtol=2e-5)
-    logits = jnp.log(p) - jnp.log1p(-p)
-    np.testing.assert_allclose(jax.vmap(_LOGITS)(logits, labels, sigma), values["w_ce"], rtol=2e-5)
-    maps = jax.vmap(_MAPS)(labels, sigma)
+    result = _golden(*(jnp.asarray(values[name]) for name in ("p", "y", "sigma")))
+    for name in _LOSSES:
+        np.testing.assert_allclose(result.pop(name), values[name], rtol=2e-5)
+    np.testing.assert_allclose(result.pop("of logits"), values["w_ce"], rtol=2e-5)
+    maps = result.pop("calib")
     if "calib" in values:
         np.testing.assert_array_equal(maps, values["calib"])
     np.testing.assert_allclose(maps.mean(1), values["calib_mean"], atol=1e-6)
-    result = {
-        "l_c": jax.vmap(_CONSISTENCY)(maps),
-        "u_a": jax.vmap(_CONFIDENCE)(maps),
-        "u_a_binary_entropy": jax.vmap(lambda m: _CONFIDENCE(m, two_sided=True))(maps),
-        "u_b": jax.vmap(_AGREEMENT)(maps),
-    }
     for name, value in result.items():
         # Where nothing is divided by nothing the score is 0.
         expected = np.nan_to_num(values[name])
@@ -107,12 +116,11 @@ def test_the_least_loss_is_at_the_logarithm_of_twice_the_cross_entropy():
 @pytest.mark.parametrize("name", list(_LOSSES))
 def test_gradients_are_finite_at_the_ends(name):
     p = jnp.array([0.0, 0.0, 1.0, 1.0, 1e-38, 1e-45, 0.5])
+    both = jax.jit(jax.value_and_grad(_LOSSES[name], argnums=(0, 2)))
     for value in (0, 1):
-        labels = jnp.stack([jnp.arange(7) % 2, jnp.full(7, value)]).astype(jnp.uint8)
+        labels = jnp.asarray(np.stack([np.arange(7) % 2, np.full(7, value)]), jnp.uint8)
         for sigma in (0.0, 1.0, 1e4):
-            values, gradients = jax.value_and_grad(_LOSSES[name], argnums=(0, 2))(
-                p, labels, jnp.full((2, 7), sigma)
-            )
+            values, gradients = both(p, labels, jnp.full((2, 7), sigma))
             assert np.isfinite(values)
             assert all(np.isfinite(g).all() for g in gradients)
     empty = jnp.zeros(7)
@@ -144,8 +152,9 @@ def test_a_missing_annotation_is_one_that_is_not_there():
     dirty = labels.at[1].set(255), sigma.at[1].set(jnp.nan)
     kept = labels[present], sigma[present]
     for loss in _LOSSES.values():
-        value, gradients = jax.value_and_grad(loss, argnums=(0, 2))(p, *dirty, rater_mask=present)
-        expected, expected_gradients = jax.value_and_grad(loss, argnums=(0, 2))(p, *kept)
+        both = jax.jit(jax.value_and_grad(loss, argnums=(0, 2)))
+        value, gradients = both(p, *dirty, rater_mask=present)
+        expected, expected_gradients = both(p, *kept)
         np.testing.assert_allclose(value, expected, rtol=1e-6)
         np.testing.assert_allclose(gradients[0], expected_gradients[0], rtol=1e-5)
         np.testing.assert_allclose(gradients[1][present], expected_gradients[1], rtol=1e-5)

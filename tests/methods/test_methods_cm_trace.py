@@ -1,5 +1,7 @@
 """The three stages of CM + trace, and what they learn where the answer is known."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -216,7 +218,7 @@ def test_terms_by_hand():
         "labels": labels,
         "rater_mask": jnp.ones(2, bool),
     }
-    terms = cm_trace._terms(example, plan=plan, step=jnp.int32(5))
+    terms = jax.jit(functools.partial(cm_trace._terms, plan=plan))(example, step=jnp.int32(5))
     # The truth is class 0 everywhere: a label 0 has probability 3/4, a label 1 1/4.
     expected = -(2 * log(0.75) + 4 * log(0.25)) / 3
     np.testing.assert_allclose(terms.nll, expected, rtol=1e-5)
@@ -257,7 +259,8 @@ def test_the_first_ten_counts_follow_the_mean_label(step, posterior):
         "rater_mask": jnp.ones(2, bool),
         "consensus_cms": jnp.array([right, unsure])[:, None],
     }
-    terms = cm_trace._terms(example, plan=cm_trace._Plan(counted=True), step=jnp.int32(step))
+    counted = functools.partial(cm_trace._terms, plan=cm_trace._Plan(counted=True))
+    terms = jax.jit(counted)(example, step=jnp.int32(step))
     # Class 0 has .9 * .4, class 1 .1 * .6.
     expected = [[posterior, [0, 0]], [[0, 0], posterior]]
     np.testing.assert_allclose(terms.joint_counts, expected, rtol=1e-5)

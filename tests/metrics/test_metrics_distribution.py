@@ -14,6 +14,9 @@ _GED = jax.jit(
     static_argnames=("distance", "num_classes", "include_background", "estimator"),
 )
 
+_AGREEMENT = jax.jit(distribution.agreement)
+_INSIGHT = jax.jit(distribution.collective_insight)
+
 _SETS = [
     "blobs",
     "random",
@@ -103,21 +106,21 @@ def test_agreement_by_hand():
     labels = jnp.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]])
     # Pairs of the first three: 1/2, 0, 0.
     mask = jnp.array([True, True, True, False])
-    np.testing.assert_allclose(distribution.agreement(labels, rater_mask=mask), 1 / 6, rtol=1e-6)
-    np.testing.assert_allclose(distribution.agreement(labels), 1 / 12, rtol=1e-6)
+    np.testing.assert_allclose(_AGREEMENT(labels, rater_mask=mask), 1 / 6, rtol=1e-6)
+    np.testing.assert_allclose(_AGREEMENT(labels), 1 / 12, rtol=1e-6)
     empty = jnp.zeros((2, 4), jnp.uint8)
-    assert distribution.agreement(empty) == 1
-    assert jnp.isnan(distribution.agreement(labels, rater_mask=jnp.arange(4) == 1))
+    assert _AGREEMENT(empty) == 1
+    assert jnp.isnan(_AGREEMENT(labels, rater_mask=jnp.arange(4) == 1))
 
 
 def test_samples_that_find_what_nobody_marked_have_no_insight():
     samples = jnp.array([[0, 0], [1, 0]])
-    assert distribution.collective_insight(samples, jnp.zeros((2, 2), jnp.uint8)) == 0
+    assert _INSIGHT(samples, jnp.zeros((2, 2), jnp.uint8)) == 0
 
 
 def test_collective_insight_is_of_what_any_rater_and_any_sample_marks():
     samples = jnp.array([[1, 0, 0, 0], [0, 1, 0, 0]])
     labels = jnp.array([[1, 1, 0, 0], [0, 1, 1, 0]])
     # Two of three pixels are found, Dice 2/3 for both raters, and all variances are 1/2.
-    score = distribution.collective_insight(samples, labels)
+    score = _INSIGHT(samples, labels)
     np.testing.assert_allclose(score, 3 * (2 / 3) ** 2 / (2 / 3 + 2 / 3 + 1), rtol=1e-6)

@@ -26,19 +26,38 @@ def variables(experiment):
     return experiment.method.init(jax.random.key(0), experiment.example_batch())
 
 
+@pytest.fixture(scope="module")
+def predict(experiment, variables):
+    """f(image without a batch) -> prediction."""
+
+    @jax.jit
+    def run(image):
+        prediction = experiment.method.predict(variables, image[None])
+        return jax.tree.map(lambda x: x[0], prediction)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def one_by_one(experiment, predict):
+    """The metrics of the test examples, each measured by itself."""
+    measure = jax.jit(functools.partial(case_metrics.case_values, num_classes=2))
+    results = []
+    for example in (experiment.examples["test"][i] for i in range(4)):
+        batch = {k: jnp.asarray(v) for k, v in example.items() if k not in ("image", "id")}
+        results.append(measure(predict(jnp.asarray(example["image"])), batch))
+    return jax.tree.map(lambda *parts: np.stack(parts), *results)
+
+
 @pytest.mark.parametrize("kind", parallelism.KINDS)
 @pytest.mark.parametrize("batch_size", [3, 100])
-def test_batches_padding_and_devices_change_nothing(experiment, variables, kind, batch_size):
+def test_batches_padding_and_devices_change_nothing(
+    experiment, variables, one_by_one, kind, batch_size
+):
     spread = parallelism.build(kind)
     run = evaluate.build(experiment, spread, batch_size=batch_size)
     result = run(spread.replicate(variables), "test")
-    results = []
-    for example in (experiment.examples["test"][i] for i in range(4)):
-        image = jnp.asarray(example["image"])[None]
-        prediction = jax.tree.map(lambda x: x[0], experiment.method.predict(variables, image))
-        batch = {k: jnp.asarray(v) for k, v in example.items() if k not in ("image", "id")}
-        results.append(case_metrics.case_values(prediction, batch, num_classes=2))
-    values = jax.tree.map(lambda *parts: np.stack(parts), *results)
+    values = one_by_one
     close = functools.partial(pytest.approx, rel=1e-5)
     assert result.scalars["dice"] == close(values["dice"].mean())
     assert result.scalars["nll"] == close(values["nll"].mean())
@@ -54,7 +73,7 @@ def test_batches_padding_and_devices_change_nothing(experiment, variables, kind,
 
 
 @pytest.mark.parametrize("kind", ["vmap", "shard_map"])
-def test_surfaces_of_the_test_split(experiment, variables, kind):
+def test_surfaces_of_the_test_split(experiment, variables, predict, kind):
     # Pixels of 2 mm by 3 mm.
     data = dataclasses.replace(experiment.data, spacing=(2.0, 3.0))
     experiment = dataclasses.replace(experiment, data=data)
@@ -68,14 +87,15 @@ def test_surfaces_of_the_test_split(experiment, variables, kind):
     extra = [name for name, metric in case_metrics.METRICS.items() if metric.surface]
     assert len(values) == len(without.rows) + 2 * len(extra) * 4
     assert values.items() >= {(row.metric, row.case): row.value for row in without.rows}.items()
+    overlap_of_edges = jax.jit(functools.partial(boundary.boundary_overlap, empty="one"))
     for example in (experiment.examples["test"][i] for i in range(4)):
         case = data.case_name(int(example["id"]))
-        probs = experiment.method.predict(variables, jnp.asarray(example["image"])[None]).probs[0]
+        probs = predict(jnp.asarray(example["image"])).probs
         for decision, suffix in {"argmax": "", "dice": "@dice"}.items():
             pred = np.asarray(base.segment(probs, decision=decision))
             truth = np.asarray(example["truth"])
             expected = surface.surface_metrics(pred, truth, spacing=(2.0, 3.0), tolerance=2.5)
-            edges = boundary.boundary_overlap(jnp.asarray(pred), jnp.asarray(truth), empty="one")
+            edges = overlap_of_edges(jnp.asarray(pred), jnp.asarray(truth))
             volume = abs(pred.sum() - truth.sum(dtype=int)) / truth.sum(dtype=int)
             wanted = expected._asdict() | edges._asdict() | {"rvd": volume}
             for name, value in wanted.items():
