@@ -10,11 +10,14 @@ from importlib import metadata
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Nor in several parts, nor with XLA's newer emitters, which compile for twice as long: jaxlib 0.12
 # has no others, and a flag that is unknown ends the process.
-_FLAGS = "--xla_cpu_parallel_codegen_split_count=1"
-if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 12):
-    _FLAGS += " --xla_cpu_use_fusion_emitters=false"
-if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
-    os.environ.setdefault("XLA_FLAGS", _FLAGS)
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_parallel_codegen_split_count=1"
+    + " --xla_cpu_use_fusion_emitters=false"
+    * metadata.version("jaxlib").startswith(("0.10.", "0.11."))
+    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+    else "",
+)
 # The same program is compiled again and again, by one test after the other.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
