@@ -45,16 +45,26 @@ class Evaluation(NamedTuple):
     mean_cms: Float[np.ndarray, "R L L"] | None
 
 
+# Kept, so that it is traced once for all splits and runs whose batches are alike. The metrics tell
+# tables apart, to which others can be added.
+@functools.lru_cache(maxsize=8)
+def _measuring(
+    metrics: tuple[tuple[str, case_metrics.Metric], ...], **options: Any
+) -> Callable[[base.Prediction, case_metrics.Values], case_metrics.Values]:
+    del metrics
+    return jax.jit(jax.vmap(functools.partial(case_metrics.case_values, **options)))
+
+
 def _compiled(
     method: base.Method, parallel: parallelism.Parallel, **options: Any
 ) -> Callable[[Any, Mapping[str, Any]], case_metrics.Values]:
     """Returns `case_metrics.case_values` of a batch's predictions, with these options."""
-    measure_one = functools.partial(case_metrics.case_values, **options)
+    of_predictions = _measuring(tuple(case_metrics.METRICS.items()), **options)
 
     def measure(variables: Any, batch: case_metrics.Values) -> case_metrics.Values:
         prediction = method.predict(variables, batch["image"])
         rest = {name: batch[name] for name in ("labels", "rater_mask", "truth") if name in batch}
-        return jax.vmap(measure_one)(prediction, rest)
+        return of_predictions(prediction, rest)
 
     return parallel.map(measure)
 
