@@ -134,6 +134,7 @@ def test_arguments_that_cannot_be():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 def test_the_reported_statistics_on_hippocampi(real_data):
     labels = np.load(real_data / "msd_hippocampus_130.npz")["label"] > 0
     # Each rater has their share of the cases, so that the draw of raters adds no scatter.

@@ -35,6 +35,7 @@ ROOT = pathlib.Path(__file__).parents[3]
 # second has one real example.
 CHANGES = {
     "method": "mean",
+    "data.panel": ("over", "under"),
     "data.max_train": 19,
     "train.batch_size": 4,
     "train.epochs": 10,
