@@ -216,6 +216,34 @@ def test_shares_of_the_classes_by_hand():
     np.testing.assert_array_equal(rows.shares(nobody, probs[2:]), [0.5, 0.5])
 
 
+@pytest.mark.parametrize(("weights", "power"), [(None, 1), (jnp.array([2.0]), 2)])
+def test_posterior_of_one_vote_by_hand(weights, power):
+    # Three voxels with a vote for class 0, five without, and none of a third kind.
+    votes = jnp.array([[[1.0, 0.0]], [[0.0, 0.0]], [[0.0, 1.0]]])
+    counts, cms = jnp.array([3.0, 5.0, 0.0]), jnp.array([[[0.8, 0.3], [0.2, 0.7]]])
+    given = rows.Rows(votes, counts, jnp.array([0.5, 0.5]), weights)
+    probs, log_likelihood = rows.posterior(given, cms)
+    likelihoods = np.array([0.8, 0.3]) ** power
+    np.testing.assert_allclose(probs[0], likelihoods / likelihoods.sum(), rtol=1e-6)
+    np.testing.assert_allclose(probs[1], [0.5, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(log_likelihood, 3 * np.log(likelihoods.mean()), rtol=1e-6)
+
+
+def test_a_prior_that_rules_out_what_was_seen_stands():
+    given = rows.Rows(jnp.array([[[1.0, 0.0]]]), jnp.ones(1), jnp.array([0.0, 1.0]))
+    probs, log_likelihood = rows.posterior(given, jnp.eye(2)[None])
+    np.testing.assert_array_equal(probs, [[0, 1]])
+    assert log_likelihood == -np.inf
+
+
+def test_consensus_is_of_those_who_voted():
+    same, other, nobody = [[0, 1], [0, 1], [0, 0]], [[0, 1], [1, 0], [0, 1]], [[0, 0]] * 3
+    votes = jnp.array([same, other, nobody], jnp.float32)
+    assert rows.consensus(votes).tolist() == [True, False, False]
+    expected = [[0, 1], [1 / 3, 2 / 3], [0, 0]]
+    np.testing.assert_allclose(rows.mean_vote(votes), expected, rtol=1e-6)
+
+
 def test_an_estimated_prior_is_the_mean_of_the_probabilities():
     labels = _labels().at[:, :3].set(255)
     fused = fusion.staple(labels, 3, prior_update="estimated")
