@@ -23,3 +23,18 @@ def test_choose_raters_keeps_the_wanted_number_of_those_available():
     np.testing.assert_array_equal(one[:5], [choose(key, 1) for key in keys[:5]])
     # Binomial(600, 1/3): sd 11.5.
     assert np.abs(one.sum(0)[[0, 1, 3]] - 200).max() < 60
+
+
+def test_panels_that_are_alike_are_one_function_and_others_are_not():
+    given = {"num_classes": 2, "spacing": (1.0, 1.0), "strengths": {"shift": 2.0, "erase": 0.5}}
+    one = frozen.panel(("shift",), **given)
+    assert frozen.panel(["shift"], **given | {"strengths": dict(given["strengths"])}) is one
+    changes = (
+        {"num_classes": 3},
+        {"spacing": (1.0, 2.0)},
+        {"strengths": {"shift": 3.0, "erase": 0.5}},
+        {"over": 2.0},
+    )
+    others = [frozen.panel(("shift",), **given | change) for change in changes]
+    others.append(frozen.panel(("erase",), **given))
+    assert len({one, *others}) == 1 + len(others)

@@ -25,6 +25,12 @@ def test_digits_are_1797_real_images_of_32x32(loaded):
     assert loaded.case_name(0) == "digits-0000-0"
 
 
+def test_images_that_are_kept_for_the_next_run_cannot_be_written_to(loaded):
+    assert sources.load("digits").examples.images.base is loaded.examples.images.base
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.examples.images[0] = 0
+
+
 def test_truth_is_the_upper_half_of_the_range(loaded):
     for i in (0, 100, 1000):
         example = loaded.examples[i]
