@@ -14,10 +14,21 @@ from noisyjax.losses import entropy, overlap
 
 _M = (0.9, 0.6, 0.4, 0.1)
 
-_threshold = jax.jit(decisions.dice_optimal_threshold)
-_optimal = jax.jit(decisions.dice_optimal)
 _dice = jax.jit(decisions.expected_dice)
 _decide = jax.jit(decisions.decide, static_argnums=1)
+
+
+@jax.jit
+def _decided(m):
+    return decisions.dice_optimal_threshold(m), decisions.dice_optimal(m)
+
+
+def _threshold(m):
+    return _decided(m)[0]
+
+
+def _optimal(m):
+    return _decided(m)[1]
 
 
 def _accuracy(s, m):

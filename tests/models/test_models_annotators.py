@@ -12,7 +12,7 @@ FEATURES = (2, 5, 4, 3)
 
 def _made(kind, *, num_raters=2, num_classes=3, shape=FEATURES, **options):
     head = annotators.build(kind, num_raters, num_classes, **options)
-    features = jax.random.normal(jax.random.key(1), shape)
+    features = jnp.asarray(np.random.default_rng(1).standard_normal(shape), jnp.float32)
     return head, jax.jit(head.init)(jax.random.key(0), features), features
 
 
@@ -120,7 +120,7 @@ def test_raters_do_not_touch_each_other(convs):
 
 def test_many_raters_are_mixed_each_by_its_own_weights(monkeypatch):
     head = annotators.build("spatial", 20, 2, convs=1, width=2)
-    features = jax.random.normal(jax.random.key(1), (1, 3, 4, 5))
+    features = jnp.asarray(np.random.default_rng(1).standard_normal((1, 3, 4, 5)), jnp.float32)
     variables = head.init(jax.random.key(0), features)
     many = head.apply(variables, features)
     monkeypatch.setattr(annotators, "_MANY", 20)

@@ -58,7 +58,7 @@ def test_deep_logits_leave_out_the_coarsest_level(levels, sides, coarser):
 
 
 def test_without_deep_supervision_it_is_the_same_network(variables_of, quick_jit):
-    image = jax.random.normal(jax.random.key(0), (1, 9, 8, 1))
+    image = jnp.asarray(np.random.default_rng(0).standard_normal((1, 9, 8, 1)), jnp.float32)
     net = models.build("nnunet_style", 2, widths=(2, 4, 8, 16))
     variables = variables_of(net, image)
     plain = models.build("nnunet_style", 2, widths=(2, 4, 8, 16), deep_supervision=False)
@@ -72,7 +72,7 @@ def test_without_deep_supervision_it_is_the_same_network(variables_of, quick_jit
 
 
 def test_deep_logits_are_a_linear_map_of_the_features_of_their_level(variables_of, quick_jit):
-    image = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
+    image = jnp.asarray(np.random.default_rng(0).standard_normal((2, 8, 8, 1)), jnp.float32)
     net = models.build("nnunet_style", 2, widths=(2, 4, 8, 16))
     variables = variables_of(net, image)
     head = variables["params"]["unet"]["logits1"]

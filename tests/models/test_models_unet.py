@@ -10,7 +10,7 @@ from noisyjax.models import blocks
 
 
 def _image(*shape):
-    return jax.random.normal(jax.random.key(1), shape)
+    return jnp.asarray(np.random.default_rng(1).standard_normal(shape), jnp.float32)
 
 
 def _made(image, **options):

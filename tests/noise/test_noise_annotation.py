@@ -168,7 +168,8 @@ def test_negative_strengths_are_refused(name):
 @pytest.mark.parametrize("target", [0.8, 0.7])
 def test_the_strength_of_a_mean_dice_is_solved(name, target):
     digits = pytest.importorskip("noisyjax.data.sources.digits")
-    truths = digits.load().examples.truths[:100]
+    # Redrawing takes longest, and its Dice falls evenly; that of all or nothing does not.
+    truths = digits.load().examples.truths[: 30 if name == "polygonise" else 100]
     result = severity.solve_severity(
         annotation.NOISES[name], truths, target, rng.root_key(0), tolerance=0.008
     )

@@ -22,8 +22,9 @@ def prediction_of(probs, cms=None):
     return base.Prediction(probs, cms, raters)
 
 
-def case_values(prediction, batch, **options):
-    measure = functools.partial(case_metrics.case_values, num_classes=2, **options)
+def case_values(names, prediction, batch, **options):
+    """The metrics that are named, or all, which compile for longer."""
+    measure = functools.partial(case_metrics.case_values, num_classes=2, names=names, **options)
     return jax.jit(measure)(prediction, batch)
 
 
@@ -34,7 +35,7 @@ def test_case_values_of_a_perfect_method():
     cms = jnp.broadcast_to(jnp.stack([right, wrong])[:, None, None], (2, 2, 2, 2, 2))
     prediction = prediction_of(jax.nn.one_hot(truth, 2), cms)
     batch = {"labels": labels, "rater_mask": jnp.array([True, True]), "truth": truth}
-    values = case_values(prediction, batch)
+    values = case_values(None, prediction, batch)
     np.testing.assert_allclose(values["dice"], [1])
     np.testing.assert_allclose(values["rater_dice"], [1, 0])
     np.testing.assert_allclose(values["trace"], [1, 0])
@@ -52,7 +53,9 @@ def test_false_positives_by_truth_and_labels_by_hand():
     truth = jnp.array([1, 1, 0, 0, 0, 1], jnp.uint8)
     labels = jnp.stack([truth, jnp.array([0, 0, 1, 0, 0, 0], jnp.uint8), 1 - truth])
     batch = {"labels": labels, "rater_mask": jnp.array([True, True, False]), "truth": truth}
-    values = case_values(prediction_of(probs), batch)
+    rates = ["false_positive_rate", "false_discovery_rate"]
+    rates += [f"label_{rate}" for rate in rates]
+    values = case_values(rates, prediction_of(probs), batch)
     np.testing.assert_allclose(values["false_positive_rate"], [1 / 3], rtol=1e-6)
     np.testing.assert_allclose(values["false_discovery_rate"], [1 / 3], rtol=1e-6)
     np.testing.assert_allclose(
@@ -67,7 +70,7 @@ def test_case_values_without_matrices_or_truth():
     labels = jnp.array([[[0, 1]]], jnp.uint8)
     batch = {"labels": labels, "rater_mask": jnp.array([True])}
     prediction = prediction_of(jnp.full((1, 2, 2), 0.5))
-    values = case_values(prediction, batch)
+    values = case_values(None, prediction, batch)
     assert set(values) == {
         *("nll", "ged2", "rater_iou", "own_dice", "label_dice", "label_ece"),
         "soft_dice_qubiq",
@@ -104,11 +107,11 @@ def test_what_a_rater_would_say_is_compared_with_what_he_said():
     probs = jax.nn.one_hot(labels[0], 2)
     would_say = jax.nn.one_hot(jnp.stack([labels[0], labels[0], labels[2]]), 2)
     batch = {"labels": labels, "rater_mask": jnp.array([True, True, False])}
-    values = case_values(base.Prediction(probs, None, would_say), batch)
+    values = case_values(["own_dice", "rater_iou"], base.Prediction(probs, None, would_say), batch)
     np.testing.assert_allclose(values["own_dice"], [1, 2 / 3, np.nan], rtol=1e-6)
     np.testing.assert_allclose(values["rater_iou"], 1 / 2, rtol=1e-6)
     # Who does not model raters would say the same for each.
-    alone = case_values(prediction_of(probs), batch)
+    alone = case_values(["own_dice", "rater_iou"], prediction_of(probs), batch)
     np.testing.assert_allclose(alone["own_dice"], [1, 2 / 3, np.nan], rtol=1e-6)
 
 
@@ -117,7 +120,7 @@ def test_samples_are_what_the_energy_distance_compares():
     batch = {"labels": labels, "rater_mask": jnp.array([True, True])}
     samples = jax.nn.one_hot(labels, 2)
     prediction = base.Prediction(samples.mean(0), samples=samples)
-    values = case_values(prediction, batch)
+    values = case_values(["ged2"], prediction, batch)
     np.testing.assert_allclose(values["ged2"], 0, atol=1e-6)
 
 
@@ -128,7 +131,7 @@ def test_thresholds_of_the_raters_votes_by_hand():
     foreground = jnp.array([0.8, 0.6, 0.2, 0.0])
     batch = {"labels": labels, "rater_mask": jnp.array([True, True, False])}
     prediction = prediction_of(jnp.stack([1 - foreground, foreground], -1))
-    values = case_values(prediction, batch)
+    values = case_values(["soft_dice_qubiq"], prediction, batch)
     expected = (0.8 + 3 * 1 + 2 / 3 + 2 * 1 + 0 + 0) / 9
     np.testing.assert_allclose(values["soft_dice_qubiq"], expected, rtol=1e-5)
 
@@ -140,7 +143,12 @@ def test_each_decision_has_metrics_of_its_own():
     labels = jnp.stack([truth, jnp.zeros_like(truth), 1 - truth])
     batch = {"labels": labels, "rater_mask": jnp.array([True, False, True]), "truth": truth}
     prediction = prediction_of(jnp.stack([1 - marginal, marginal], -1))
-    values = case_values(prediction, batch, decisions=("accuracy", "dice", "argmax"))
+    values = case_values(
+        ["dice", "jaccard", "label_dice"],
+        prediction,
+        batch,
+        decisions=("accuracy", "dice", "argmax"),
+    )
     np.testing.assert_allclose(values["dice"], [0.8], rtol=1e-6)
     np.testing.assert_allclose(values["dice@dice"], [1.0])
     np.testing.assert_allclose(values["dice@argmax"], [0.8], rtol=1e-6)
@@ -156,7 +164,7 @@ def test_calibration_by_hand():
     truth = jnp.array([1, 0, 1, 1], jnp.uint8)
     batch = {"labels": truth[None], "rater_mask": jnp.array([True]), "truth": truth}
     prediction = prediction_of(jnp.stack([1 - marginal, marginal], -1))
-    values = case_values(prediction, batch)
+    values = case_values(["ece", "brier"], prediction, batch)
     np.testing.assert_allclose(values["ece"], [0.35], rtol=1e-5)
     # Of two classes, twice .01, .81, .09 and .09.
     np.testing.assert_allclose(values["brier"], 2 * 1.0 / 4, rtol=1e-5)
@@ -168,7 +176,7 @@ def test_calibration_by_the_raters_labels():
     labels = jnp.array([[1, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], jnp.uint8)
     batch = {"labels": labels, "rater_mask": jnp.array([True, True, False])}
     prediction = prediction_of(jnp.stack([1 - marginal, marginal], -1))
-    values = case_values(prediction, batch)
+    values = case_values(["label_ece", "brier"], prediction, batch)
     np.testing.assert_allclose(values["label_ece"], [(0.35 + 0.4) / 2], rtol=1e-5)
     assert "brier" not in values
 

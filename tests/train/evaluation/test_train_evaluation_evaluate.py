@@ -108,6 +108,19 @@ def test_surfaces_of_the_test_split(experiment, variables, predict, kind):
     assert run(placed, "val").scalars.keys() == plain(placed, "val").scalars.keys()
 
 
+def test_a_metric_that_is_added_later_is_measured_too(experiment, variables, monkeypatch):
+    spread = parallelism.build("vmap")
+
+    def measured():
+        run = evaluate.build(experiment, spread, batch_size=3)
+        return run(spread.replicate(variables), "val").scalars
+
+    before = measured()
+    confidence = case_metrics.Metric(lambda case: case.probs.max(-1).mean())
+    monkeypatch.setitem(case_metrics.METRICS, "confidence", confidence)
+    assert measured().keys() - before.keys() == {"confidence"}
+
+
 def test_files_and_warnings(tmp_path, caplog):
     swapped = np.array([[[0.1, 0.8], [0.9, 0.2]], [[0.3, 0.6], [0.7, 0.4]]], np.float32)
     rows = tabulate.case_rows("dice", np.array([0.0, np.nan]), ["a", "b"])
