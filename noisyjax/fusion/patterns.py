@@ -9,7 +9,7 @@ Of a folder of images they are counted on the host, one image after the other (`
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from noisyjax.core import checks
 
 # Every pattern has a row of a tally if there are no more than this.
 TABLE = 2**16
+# Voxels that are counted at once.
+_AT_ONCE = 2**20
 # A tally of the patterns that occur has at least so many rows.
 _FEWEST_ROWS = 2**10
 
@@ -234,7 +236,8 @@ def tally(
     if size <= TABLE:
         counts = np.zeros(size, np.int64)
         for image in codes:
-            counts += np.bincount(image.reshape(-1), minlength=size)
+            for part in _parts(image):
+                counts += np.bincount(part, minlength=size)
         return Tally(table(num_raters, num_classes), counts, np.arange(size))
     observed, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
     for image in codes:
@@ -340,7 +343,18 @@ def spread(
       tally: the rows.
       codes: the patterns of the image, all of which have been counted.
     """
-    return np.take(np.asarray(values), rows(tally, codes), axis=0)
+    values = np.asarray(values)
+    every = np.empty((codes.size, *values.shape[1:]), values.dtype)
+    for number, part in enumerate(_parts(codes)):
+        start = number * _AT_ONCE
+        every[start : start + part.size] = values[rows(tally, part)]
+    return every.reshape(*codes.shape, *values.shape[1:])
+
+
+def _parts(codes: Integer[np.ndarray, "*S"]) -> Iterator[Integer[np.ndarray, "V"]]:
+    # NumPy makes eight bytes of each code.
+    flat = codes.reshape(-1)
+    return (flat[start : start + _AT_ONCE] for start in range(0, flat.size, _AT_ONCE))
 
 
 def _num_rows(occurring):

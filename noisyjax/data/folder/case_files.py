@@ -70,17 +70,21 @@ def prepare(
     paths = _given(read.case, layout)
     # Only these: of many raters a few may have labelled a case.
     given = [path for path in paths if path is not None]
-    maps = [class_ids(read.volumes[path].array, layout) for path in given]
-    whole = np.stack(maps) if maps else np.zeros((0, *first.shape), np.uint8)
+    whole = np.empty((len(given), *first.shape), np.uint8)
+    for ids, path in zip(whole, given, strict=True):
+        ids[...] = class_ids(read.volumes[path].array, layout)
+    whole_image = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=-1)
     try:
         image, labels, grid = preprocess.prepare(
-            np.concatenate(channels, axis=-1), whole, spacing=spacing, to=to, **options
+            whole_image, whole, spacing=spacing, to=to, **options
         )
     except ValueError as error:
         raise ValueError(f"{read.case.images[0]}: {error}") from error
     _warn_of_losses(whole, grid, given, layout.class_names)
     mask = np.array([path is not None for path in paths])
-    marked = ((labels > 0) & ignored.known(labels)).any(axis=0)
+    marked = np.zeros(labels.shape[1:], bool)
+    for label in labels:
+        marked |= (label > 0) & ignored.known(label)
     box = preprocess.bounding_box(marked) if marked.any() else ((0, 0),) * n
     arrays = {
         "image": image,

@@ -130,7 +130,7 @@ def label(
     steps = labelled.Steps(
         draw=frozen.drawing(panel=panel, seed=seed, **drawn),
         raters=chosen,
-        gold=fuse_by(gold, **sizes) if gold else None,
+        gold=fuse.gold(gold, **sizes, on_host=data.own_sizes) if gold else None,
         noise=noise,
         target=fuse_by(target, **sizes) if target not in ("", SOFT) else None,
         soft=target == SOFT,

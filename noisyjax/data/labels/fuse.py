@@ -1,18 +1,20 @@
 """Fuses the labels of each case: targets to train on, or a gold standard."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, Shaped
 
 from noisyjax import fusion
-from noisyjax.core import checks
+from noisyjax.core import checks, ignored
 from noisyjax.fusion import patterns
 
 NAMES = tuple(fusion.FUSIONS)
+# Of labels ``[B, R, *S]`` and masks ``[B, R]``.
+Fuse = Callable[[Integer[np.ndarray, "B R *S"], Bool[np.ndarray, "B R"]], Any]
 # Those that look at a voxel's votes alone, of counted patterns.
 _OF_PATTERNS = {
     "staple": fusion.staple_of_patterns,
@@ -24,6 +26,11 @@ _OF_PATTERNS = {
 _CHUNK = 64
 # Of more raters than these, who did not label a case is left out of its fusion.
 _MANY = 16
+
+
+def stack(arrays: Sequence[np.ndarray]) -> Shaped[np.ndarray, "B ..."]:
+    """Returns arrays as one, ``[B, ...]``; a single one is not copied."""
+    return arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
 
 
 def map_cases(
@@ -66,17 +73,30 @@ def mean_of_soft(
     return np.stack([1 - mean, mean], axis=-1).astype(np.float32)
 
 
-def targets_on_host(
-    name: str, num_classes: int
-) -> Callable[[Integer[np.ndarray, "B R *S"], Bool[np.ndarray, "B R"]], Float[Any, "B *S L"]]:
+def gold(name: str, num_classes: int, *, on_host: bool) -> Fuse:
+    """Returns what fuses the labels of several cases to class ids, uint8 ``[B, *S]``.
+
+    With `on_host` as `targets_on_host`, else as `targets`.
+    """
+    if on_host and name in _OF_PATTERNS:
+        return _on_host(name, num_classes, lambda probs: ignored.argmax(probs).astype(np.uint8))
+    fuse = targets(name, num_classes)
+    return lambda *cases: ignored.argmax(np.asarray(fuse(*cases))).astype(np.uint8)
+
+
+def targets_on_host(name: str, num_classes: int) -> Fuse:
     """Returns what fuses as `targets` does, by the patterns of the votes, which NumPy counts.
 
     Nothing is compiled for the shape of a case. Where voxels with the same votes are not alike, it
     is that of `targets`.
     """
-    fuse = _OF_PATTERNS.get(name)
-    if fuse is None:
+    if name not in _OF_PATTERNS:
         return targets(name, num_classes)
+    return _on_host(name, num_classes, lambda probs: probs)
+
+
+def _on_host(name: str, num_classes: int, of_pattern: Callable[[np.ndarray], np.ndarray]) -> Fuse:
+    fuse = _OF_PATTERNS[name]
 
     def one(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
         # Of many raters a few may have labelled a case.
@@ -84,15 +104,13 @@ def targets_on_host(
         codes = patterns.encode_on_host(given, num_classes, rater_mask=mask)
         counted = patterns.tally([codes], num_raters=len(given), num_classes=num_classes)
         probs = fuse(counted.votes, counted.counts, num_classes=num_classes).probs
-        return patterns.spread(np.asarray(probs, np.float32), counted, codes)
+        return patterns.spread(of_pattern(np.asarray(probs, np.float32)), counted, codes)
 
-    return lambda labels, masks: np.stack([one(*case) for case in zip(labels, masks, strict=True)])
+    return lambda labels, masks: stack([one(*case) for case in zip(labels, masks, strict=True)])
 
 
 @functools.lru_cache(maxsize=8)
-def targets(
-    name: str, num_classes: int
-) -> Callable[[Integer[np.ndarray, "B R *S"], Bool[np.ndarray, "B R"]], Float[Any, "B *S L"]]:
+def targets(name: str, num_classes: int) -> Fuse:
     """Returns what fuses the labels of several cases by a fusion of `fusion.FUSIONS`.
 
     It is ``f(labels [B, R, *S], rater_masks [B, R]) -> probabilities [B, *S, L]`` float32, jitted.

@@ -24,7 +24,8 @@ _POSITIONS = 4096
 class Steps(NamedTuple):
     """What is done to a chunk of stacked examples, one after the other; None is left out.
 
-    With `soft` the target is the mean of labels that are probabilities.
+    The gold standard are class ids, the target probabilities; with `soft` it is the mean of labels
+    that are such.
     """
 
     draw: Callable[[cache.Arrays], cache.Arrays]
@@ -42,8 +43,7 @@ class Steps(NamedTuple):
         given = {"labels": chunk["labels"]} if self.raters is not None else {}
         made = given | self.draw(chunk)
         if self.gold is not None:
-            fused = np.asarray(self.gold(made["labels"], made["available_raters"]))
-            made["truth"] = ignored.argmax(fused).astype(np.uint8)
+            made["truth"] = self.gold(made["labels"], made["available_raters"])
         if self.noise is not None:
             if made["labels"].shape[1] != 1:
                 raise ValueError(
@@ -214,12 +214,13 @@ class Labelled:
     def _keep(self, rows: Sequence[int], examples: list[source.Example]) -> list[cache.Arrays]:
         """Makes what some examples carry, at most a chunk of them."""
         full = examples + examples[-1:] * (self._chunk - len(rows))
-        stacked = {name: np.stack([e[name] for e in full]) for name in examples[0]}
+        stacked = {name: fuse.stack([e[name] for e in full]) for name in examples[0]}
         made = self._steps(stacked, len(rows))
-        # Copies, or what is dropped would stay with what is kept.
-        cases = [
-            {n: a[i].copy() for n, a in made.items() if a is not None} for i in range(len(rows))
-        ]
+        made = {name: array for name, array in made.items() if array is not None}
+        cases = [{name: array[i] for name, array in made.items()} for i in range(len(rows))]
+        if len(full) > 1:
+            # Copies, or what is dropped would stay with what is kept.
+            cases = [{name: array.copy() for name, array in case.items()} for case in cases]
         for place, (row, case) in enumerate(zip(rows, cases, strict=True)):
             # Of many raters a few may have labelled an image.
             case["labels"] = case["labels"][case["available_raters"]]

@@ -1,6 +1,7 @@
 """Arrays on the disk in compressed chunks, each with a checksum, of which a part is read alone.
 
-The format is Zarr 3, written and read by TensorStore; all chunks of an array lie in one file.
+The format is Zarr 3, written and read by TensorStore; the chunks of an array lie in one file, of a
+large one in few.
 """
 
 import dataclasses
@@ -17,6 +18,8 @@ from jaxtyping import Shaped
 # Voxels of a chunk along each of the axes that are cut, by their number: 2^15 of them, so that a
 # patch reads little beside itself.
 _EDGES = {1: 2**15, 2: 2**7, 3: 2**5}
+# Chunks of about so many bytes lie in one file, for a file is made in memory.
+_FILE = 2**27
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 _CHECKSUM = {"name": "crc32c"}
 
@@ -116,8 +119,19 @@ def write(
     )
     made = Chunked(os.path.abspath(path), array.shape, str(array.dtype), chunk)
     store = tensorstore.open(_spec(made), create=True).result()
-    store.write(array).result()
+    axis, rows = _rows_of_file(made)
+    for start in range(0, max(1, array.shape[axis]), rows):
+        part = (slice(None),) * axis + (slice(start, min(start + rows, array.shape[axis])),)
+        store[part].write(array[part]).result()
     return made
+
+
+def _rows_of_file(array: Chunked) -> tuple[int, int]:
+    """Returns the axis along which an array is divided into files, and how many rows one has."""
+    axis = next((a for a, part in enumerate(array.chunk) if part < array.shape[a]), 0)
+    part, size = array.chunk[axis], max(1, array.shape[axis])
+    chunks = max(1, _FILE * size // max(1, array.nbytes) // part)
+    return axis, part * min(chunks, -(-size // part))
 
 
 def _spec(array: Chunked) -> dict[str, Any]:
@@ -136,7 +150,10 @@ def _spec(array: Chunked) -> dict[str, Any]:
         "index_location": "end",
     }
     sizes = zip(array.shape, array.chunk, strict=True)
-    grid = {"chunk_shape": [max(1, -(-size // part)) * part for size, part in sizes]}
+    of_file = [max(1, -(-size // part)) * part for size, part in sizes]
+    axis, rows = _rows_of_file(array)
+    of_file[axis] = rows
+    grid = {"chunk_shape": of_file}
     return {
         "driver": "zarr3",
         "kvstore": {"driver": "file", "path": os.path.join(array.path, "")},

@@ -25,6 +25,7 @@ MAX_BYTES = 2**33
 # it would take an hour.
 _MOST_TIMES = 1000
 _LARGE = 2**26
+_PART = 2**20
 
 # Counts up when what `prepare` returns changes, so that no older cache is read.
 VERSION = 3
@@ -98,8 +99,21 @@ def resample(
 
 
 def _scaled(values: Float[np.ndarray, "*S"], inside: np.ndarray) -> Float[np.ndarray, "*S"]:
-    mean, deviation = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
-    return ((values - mean) / max(deviation, 1e-6)).astype(np.float32)
+    """Scales values in place."""
+    mean = float(inside.mean(dtype=np.float64))
+    deviation = _deviation(inside, mean)
+    values -= mean
+    values /= max(deviation, 1e-6)
+    return values
+
+
+def _deviation(values: Float[np.ndarray, "..."], mean: float) -> float:
+    if values.size <= _LARGE:
+        return float(values.std(dtype=np.float64))
+    # Float64 of a whole large volume would take twice its memory.
+    parts = (values.reshape(-1)[i : i + _PART] for i in range(0, values.size, _PART))
+    squares = sum(float(np.square(part - np.float64(mean)).sum()) for part in parts)
+    return math.sqrt(squares / values.size)
 
 
 def z_score(image: Num[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
@@ -312,15 +326,19 @@ def prepare(
         resample(normalise(channel, normalisation, cut=cut, window=window), linear=True, **options)
         for channel in np.moveaxis(image, -1, 0)
     ]
-    maps = [resample(label, linear=False, **options) for label in labels]
-    result = np.stack(channels, axis=-1)
+    # Nothing is copied that need not be: a large volume is.
+    result = channels[0][..., np.newaxis] if len(channels) == 1 else np.stack(channels, axis=-1)
     shape = result.shape[:-1]
-    kept = np.stack(maps) if maps else np.zeros((0, *shape), np.uint8)
+    kept = labels
+    if spacing != to:
+        maps = [resample(label, linear=False, **options) for label in labels]
+        kept = np.stack(maps) if maps else np.zeros((0, *shape), labels.dtype)
+    ends = tuple((0, n) for n in shape)
     if box == "labels":
-        mask = ((kept > 0) & ignored.known(kept)).any(axis=0)
-    else:
-        mask = (result > result.min(axis=tuple(range(len(shape))), keepdims=True)).any(axis=-1)
-    ends = bounding_box(mask, margin=margin) if box else tuple((0, n) for n in shape)
+        ends = bounding_box(((kept > 0) & ignored.known(kept)).any(axis=0), margin=margin)
+    elif box:
+        least = result.min(axis=tuple(range(len(shape))), keepdims=True)
+        ends = bounding_box((result > least).any(axis=-1), margin=margin)
     grid = Grid(image.shape[:-1], spacing, to, ends)
     return crop(result, ends), crop(kept, ((0, len(kept)), *ends)), grid
 
