@@ -28,7 +28,7 @@ _CHUNK = 64
 _MANY = 16
 
 
-def stack(arrays: Sequence[np.ndarray]) -> Shaped[np.ndarray, "B ..."]:
+def stack(arrays: Sequence[Shaped[Any, "..."]]) -> Shaped[np.ndarray, "B ..."]:
     """Returns arrays as one, ``[B, ...]``; a single one is not copied."""
     return arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
 
