@@ -33,6 +33,18 @@ def test_parts_are_those_of_the_array(tmp_path, shape, cut, dtype, chunk):
     np.testing.assert_array_equal(read[-2:], array[-2:])
 
 
+@pytest.mark.parametrize(("shape", "cut"), [((70, 33, 40, 1), (0, 1, 2)), ((2, 70, 33), (1, 2))])
+def test_a_large_array_lies_in_several_files(tmp_path, monkeypatch, shape, cut):
+    monkeypatch.setattr(chunked, "_FILE", 2**14)
+    monkeypatch.setattr(chunked, "_EDGES", {2: 16, 3: 16})
+    array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    read = chunked.of_json(tmp_path / "a", chunked.write(tmp_path / "a", array, cut=cut).to_json())
+    files = [p for p in (tmp_path / "a").rglob("*") if p.is_file() and p.name != "zarr.json"]
+    assert len(files) > 1
+    np.testing.assert_array_equal(read, array)
+    np.testing.assert_array_equal(read[-2:], array[-2:])
+
+
 def test_a_patch_reads_the_chunks_around_it_alone(tmp_path):
     array = np.random.default_rng(0).normal(size=(96, 96, 96)).astype(np.float32)
     made = chunked.write(tmp_path / "a", array, cut=(0, 1, 2))
