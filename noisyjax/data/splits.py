@@ -184,10 +184,12 @@ def save(
     """
     every = np.concatenate([np.zeros(0, np.int32), *parts.values()])
     others = np.setdiff1d(np.arange(len(data.examples)), every)
+    entries = {name: _entry(ids, data, contents) for name, ids in parts.items()}
     content = {
         "source": data.name,
         "num_examples": len(data.examples),
-        "splits": {name: _entry(ids, data, contents) for name, ids in parts.items()},
+        "splits": entries,
+        "sha256": digest({name: [entry["sha256"]] for name, entry in entries.items()}),
         "others": _entry(others, data, None),
     }
     files.write_text(path, json.dumps(content))
@@ -235,6 +237,12 @@ def _read(path: str | os.PathLike, data: source.Source) -> tuple[Any, Splits | N
         named = (content["source"], content["num_examples"])
         parts = {name: _part(name, entry) for name, entry in content["splits"].items()}
         _part("others", content["others"])
+        # Files of before the names of the parts were sealed have no digest of them.
+        own = digest({name: [entry["sha256"]] for name, entry in content["splits"].items()})
+        if content.get("sha256", own) != own:
+            raise ValueError(
+                f"expected parts with digest {content['sha256']}, got {own}: the file was changed"
+            )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: expected a file of splits, got {error!r}") from error
     if named[0] != data.name:

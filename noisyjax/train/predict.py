@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from noisyjax.core import class_regions, files, progress
-from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds
+from noisyjax.data.folder import case_files, checker, label_ids, nnunet_layout, problem_kinds
 from noisyjax.data.volumes import preprocess, read_write
 from noisyjax.methods import base, sliding_window
 from noisyjax.train import saved_runs
@@ -108,7 +108,8 @@ def predict_folder(
     files.check_writable(output)
     predict = predictor(trained)
     # Runs of before there were gaps in them do not name them.
-    ids = about.get("class_ids", range(len(layout.class_names)))
+    ids = about.get("class_ids", list(range(len(layout.class_names))))
+    _check_ids(files.named("workdir", workdir) / data_facts.FILE, ids)
     outcomes = [
         Outcome(problem.file, None, str(problem))
         for problem in layout.problems
@@ -128,6 +129,14 @@ def predict_folder(
                 outcomes.append(Outcome(case.name, None, str(error)))
             bar.update(number, {})
     return outcomes
+
+
+def _check_ids(path: pathlib.Path, ids: Any) -> None:
+    numbers = ids if isinstance(ids, list) else [None]
+    if not ids or not all(type(n) is int and 0 <= n <= label_ids.MOST for n in numbers):
+        raise ValueError(
+            f"{path}: class_ids: expected whole numbers in 0..{label_ids.MOST}, got {ids!r:.80}"
+        )
 
 
 def _prepare(

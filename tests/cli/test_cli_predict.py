@@ -347,3 +347,14 @@ def test_a_run_without_the_facts_of_its_data_says_what_to_do(workdir, tmp_path):
     (copy / "source.json").write_text("{}")
     with pytest.raises(ValueError, match=r"source.json: expected the facts of a run's data"):
         predict.predict_folder(copy, tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("ids", [[], [0, {}], [0, -1], [0, 2**70], [0, True], {"a": 1}, 3, None])
+def test_ids_of_classes_that_are_none_name_their_file(ids):
+    path = pathlib.Path("run/source.json")
+    with pytest.raises(ValueError, match=r"run/source\.json: class_ids: expected whole numbers"):
+        predict._check_ids(path, ids)
+
+
+def test_ids_of_classes_may_have_gaps():
+    predict._check_ids(pathlib.Path("run/source.json"), [0, 2, 2**16 - 2])

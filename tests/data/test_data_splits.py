@@ -116,6 +116,7 @@ def _tampered(tmp_path, data, change):
         part["cases"] = [f"toy[{i}]" for i in part["ids"]]
         part["size"] = len(part["ids"])
         part["sha256"] = splits.digest({name: part[name] for name in ("ids", "cases")})
+    del content["sha256"]
     path.write_text(json.dumps(content))
     return path
 
@@ -140,6 +141,24 @@ def test_splits_that_do_not_fit_the_source_are_refused(tmp_path, change, message
     data = _source()
     with pytest.raises(ValueError, match=message):
         splits.load(_tampered(tmp_path, data, change), data)
+
+
+def test_parts_under_other_names_are_refused(tmp_path):
+    data, path = _source(), tmp_path / "splits.json"
+    splits.save(path, splits.split(10, seed=2, fractions=(0.6, 0.2, 0.2)), data)
+    whole = json.loads(path.read_text())
+    train, val, test = whole["splits"].values()
+    for parts in (
+        {"train": train, "valid": val, "test": test},
+        {"train": train, "val": test, "test": val},
+        {"train": train, "val": val},
+    ):
+        path.write_text(json.dumps(whole | {"splits": parts}))
+        with pytest.raises(ValueError, match=r"splits\.json: .*the file was changed"):
+            splits.load(path, data)
+    # A file of before the names were sealed.
+    path.write_text(json.dumps({name: whole[name] for name in whole if name != "sha256"}))
+    assert list(splits.load(path, data)) == ["train", "val", "test"]
 
 
 def test_splits_that_divide_a_group_are_refused(tmp_path):

@@ -7,7 +7,7 @@ moved, removed, by Python or by the libraries in C++ (``kill_at.c``, compiled he
 begun in an empty folder again and again, each time killed (SIGKILL) at another of these changes, so
 that every file has its turn, and the same command is given once more. What lies there then must be
 what the run left alone has left: the same arrays, numbers, tables and figures, bit for bit, and no
-file more.
+file more. Meanwhile nothing may be committed: ``versions.json`` would have another commit.
 """
 
 import argparse
@@ -93,16 +93,19 @@ def files(folder: pathlib.Path) -> None:
 
 
 def train(folder: pathlib.Path, workdir: str = "run") -> None:
-    """CM + trace with a U-Net, on a folder of two raters' cases of which one is damaged."""
+    """CM + trace with a U-Net, on a folder of two raters' cases of which one is damaged.
+
+    Their images are large enough to be cached in chunks.
+    """
     import folder_fakes
 
     import configs.folder
     from noisyjax import train
     from noisyjax.train import config_fields
 
-    root = folder.parent / "data"
+    root, size = folder.parent / "data", (40, 40)
     if not root.exists():
-        folder_fakes.make(root, 8, raters=("anna", "bert"), tests=2, shape=(8, 8), end=".png")
+        folder_fakes.make(root, 8, raters=("anna", "bert"), tests=2, shape=size, end=".png")
         os.truncate(root / "imagesTr" / "case_03_0000.png", 40)
     config = configs.folder.get_config("smoke")
     with config.unlocked():
@@ -111,7 +114,7 @@ def train(folder: pathlib.Path, workdir: str = "run") -> None:
             config.data.options,
             root=os.fspath(root),
             cache=os.fspath(folder / "cache"),
-            size=(8, 8),
+            size=size,
         )
         config.data.skip_damaged = True
         config.train.epochs = 4

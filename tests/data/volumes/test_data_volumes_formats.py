@@ -384,6 +384,14 @@ def test_a_nearly_straight_volume_turns_by_whole_axes():
         ("a.mha", b"NDims = 3\nElementDataFile = ../../b.raw\n", "format", "in the same file"),
         ("a.nrrd", b"NRRD0004\ndata file: /etc/passwd\n\n", "format", "in the same file"),
         ("a.mha", b"NDims = 3\nElementDataFile = LOCAL\n", "format", "header"),
+        # Of these ITK does not come back.
+        (
+            "a.mha",
+            b"NDims = 1" + b"0" * 30 + b"\nElementDataFile = LOCAL\n",
+            "format",
+            "NDims of 2",
+        ),
+        ("a.mha", b"NDims = -3\nElementDataFile = LOCAL\n", "format", "NDims of 2 to 5, got '-3'"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, name, content, fault, message):

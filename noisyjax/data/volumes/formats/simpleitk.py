@@ -13,6 +13,8 @@ from noisyjax.data.volumes.formats import base, deflated
 
 # The first bytes of a file, in which its header ends.
 _HEADER = 2**16
+# What the header of a MetaImage may say: images of SimpleITK have so many axes.
+_AXES = ("2", "3", "4", "5")
 
 
 def _simpleitk(path: str):
@@ -41,6 +43,20 @@ def _check_attached(path: str) -> None:
         raise base.UnreadableError(
             path, "format", "expected a header followed by its data in the same file"
         )
+
+
+def _check_axes(path: str) -> None:
+    """Raises if a MetaImage says more axes than ITK has room for, which it does not look at."""
+    if not path.lower().endswith(".mha"):
+        return
+    with open(path, "rb") as file:
+        start = file.read(_HEADER).decode("latin-1")
+    header = re.split(r"^\s*ElementDataFile", start, maxsplit=1, flags=re.MULTILINE)[0]
+    for said in re.findall(r"^\s*NDims\s*[=:]\s*(.*?)\s*$", header, re.MULTILINE):
+        if said not in _AXES:
+            raise base.UnreadableError(
+                path, "format", f"expected NDims of {_AXES[0]} to {_AXES[-1]}, got {said!r:.20}"
+            )
 
 
 def _verify(path: str, most: int) -> int | None:
@@ -73,6 +89,7 @@ def _verify(path: str, most: int) -> int | None:
 def _open_simpleitk(path: str, max_bytes: int):
     sitk = _simpleitk(path)
     _check_attached(path)
+    _check_axes(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(path)
     try:
