@@ -7,6 +7,7 @@ functions: they are filled up, by voxels that nobody judges.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,8 +27,9 @@ from noisyjax.train.evaluation import case_metrics, surfaces
 
 # Matrices of each voxel are judged if those of a case take no more than so many bytes.
 _MATRICES = 2**31
-# Sides are filled up to a multiple of so many voxels, by the power of 2, at least.
-_LEAST_BITS = 3
+# Sides are filled up to a multiple of so many voxels, by the power of 2, at least; not those of
+# cases of so many voxels, of which there is no room for a copy.
+_LEAST_BITS, _LARGE = 3, 2**26
 
 Windows = Callable[[np.ndarray], dict[str, jax.Array]]
 
@@ -178,7 +180,8 @@ def _measure(
 ) -> dict[str, np.ndarray]:
     """Measures one case on the device, and its surfaces on the host; the parts are used up."""
     surface = surface and "truth" in batch
-    sides = tuple(_side(n) for n in grid.shape)
+    large = math.prod(grid.shape) > _LARGE
+    sides = grid.shape if large else tuple(_side(n) for n in grid.shape)
     truth = batch.get("truth")
     # Once for all groups; of a large case each array takes a part of the memory.
     arrays = [
@@ -233,7 +236,7 @@ def _side(size: int) -> int:
 def _filled(name: str, array: np.ndarray, shape: Sequence[int], sides: Sequence[int]) -> np.ndarray:
     """Fills an array up behind each spatial axis: probabilities go on, and ids are nobody's."""
     leading = int(name not in ("probs", "region_probs", "truth"))
-    if array.shape[leading : leading + len(shape)] != tuple(shape):
+    if tuple(sides) == tuple(shape) or array.shape[leading : leading + len(shape)] != tuple(shape):
         return array
     more = [(0, after - n) for n, after in zip(shape, sides, strict=True)]
     trailing = array.ndim - leading - len(shape)
