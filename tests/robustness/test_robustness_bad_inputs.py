@@ -36,11 +36,12 @@ def as_users_have_it():
 
 
 def _content(folder: pathlib.Path) -> dict[str, int]:
+    """What lies in a folder, but for what Python keeps of a config that it has compiled."""
+    paths = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
     return {
-        str(path.relative_to(folder)): path.lstat().st_size
-        for path in folder.rglob("*")
-        if not path.is_dir() or path.is_symlink()
-    } | {str(path.relative_to(folder)): -1 for path in folder.rglob("*") if path.is_dir()}
+        str(path.relative_to(folder)): -1 if path.is_dir() else path.lstat().st_size
+        for path in paths
+    }
 
 
 @pytest.mark.parametrize("bad", TABLE, ids=lambda bad: bad.name)
