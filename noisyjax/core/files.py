@@ -157,8 +157,12 @@ def _reserved_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     while True:
         unfinished = path.with_name(f".noisyjax-{secrets.token_hex(8)}")
         unfinished.mkdir()
-        # Where there are no locks a folder cannot be opened either.
-        held = None if fcntl is None else os.open(unfinished, os.O_RDONLY)
+        try:
+            # Where there are no locks a folder cannot be opened either.
+            held = None if fcntl is None else os.open(unfinished, os.O_RDONLY)
+        except FileNotFoundError:
+            # Another process, which has just begun, swept it before it was opened.
+            continue
         try:
             if held is not None and _locked(held, wait=True) and not os.fstat(held).st_nlink:
                 # It was swept before it had its lock.

@@ -93,6 +93,23 @@ def test_names_may_be_as_long_as_the_system_allows(tmp_path, name):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_folder_that_is_swept_before_it_is_opened_is_made_anew(tmp_path, monkeypatch):
+    opened, swept = os.open, []
+
+    def sweeping(path, *args, **options):
+        if not swept and pathlib.Path(path).name.startswith(".noisyjax-"):
+            swept.append(path)
+            os.rmdir(path)
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", sweeping)
+    with files.replacing_folder(tmp_path / "case", stays=bool) as unfinished:
+        (unfinished / "a").write_text("whole")
+    assert len(swept) == 1
+    assert (tmp_path / "case" / "a").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["case"]
+
+
 def test_csv_quotes_what_needs_it_and_numbers_read_back():
     text = files.to_csv(("case", "note"), [(0.1, 'says "no", twice'), (2, "")])
     assert text == 'case,note\n0.1,"says ""no"", twice"\n2,\n'
