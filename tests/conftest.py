@@ -8,13 +8,13 @@ from importlib import metadata
 # The suite compiles much and runs what it has compiled on little: without LLVM's optimisation it
 # takes half as long. Notebooks and commands that tests start inherit it; 0 tests what users run.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# Nor in several parts, nor with XLA's newer emitters, which compile for twice as long: jaxlib 0.12
+# Nor in several parts, nor with XLA's newer emitters, which compile for twice as long: jaxlib 0.11
 # has no others, and a flag that is unknown ends the process.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_cpu_parallel_codegen_split_count=1"
     + " --xla_cpu_use_fusion_emitters=false"
-    * metadata.version("jaxlib").startswith(("0.10.", "0.11."))
+    * metadata.version("jaxlib").startswith("0.10.")
     if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
     else "",
 )
