@@ -40,6 +40,8 @@ def panel(
     if not names:
         return None
     strengths = tuple(dict(options.pop("strengths", None) or {}).items())
+    # Strengths may be lists, one of each class.
+    options = {n: tuple(one) if isinstance(one, list) else one for n, one in options.items()}
     return _panel(tuple(names), num_classes, tuple(spacing), strengths, **options)
 
 

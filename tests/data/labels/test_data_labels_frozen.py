@@ -29,6 +29,8 @@ def test_panels_that_are_alike_are_one_function_and_others_are_not():
     given = {"num_classes": 2, "spacing": (1.0, 1.0), "strengths": {"shift": 2.0, "erase": 0.5}}
     one = frozen.panel(("shift",), **given)
     assert frozen.panel(["shift"], **given | {"strengths": dict(given["strengths"])}) is one
+    listed = frozen.panel(("shift",), **given, a=[0.02, 0.05])
+    assert listed is frozen.panel(("shift",), **given, a=(0.02, 0.05))
     changes = (
         {"num_classes": 3},
         {"spacing": (1.0, 2.0)},
