@@ -124,7 +124,6 @@ _ENTRANCES = {
     "noisyjax.losses.latent": "users",
     "noisyjax.losses.student_t": "users",
     "noisyjax.metrics.label_quality": "users",
-    "noisyjax.metrics.risk": "docs/how_to/metric.md",
     "noisyjax.studies.study_fields": "configs/",
     "noisyjax.studies.figures.gaussian_noise": "colabs/gaussian_noise.ipynb",
     "noisyjax.data.folder.prepare_part": "noisyjax.data.folder.workers",

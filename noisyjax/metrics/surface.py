@@ -94,21 +94,7 @@ def surface_metrics(
     """
     checks.positive("tolerance", tolerance, or_zero=True)
     rule = checks.lookup("convention", convention, CONVENTIONS)
-    sides = _sides(pred, truth, spacing, convention, empty, where)
-    if isinstance(sides, Surface):
-        return sides
-    to_truth, to_pred = sides
-    totals = [_total(side.distances, side) for side in sides]
-    points = [_total(np.ones_like(side.distances), side) for side in sides]
-    near = [_total(side.distances <= tolerance, side) for side in sides]
-    return Surface(
-        hd=float(max(to_truth.distances.max(), to_pred.distances.max())),
-        hd95=_robust(rule, sides, 0.95),
-        asd_pred=totals[0] / points[0],
-        asd_truth=totals[1] / points[1],
-        assd=sum(totals) / sum(points),
-        nsd=sum(near) / sum(points),
-    )
+    return _surface(_sides(pred, truth, spacing, convention, empty, where), rule, tolerance)
 
 
 class Hausdorff(NamedTuple):
@@ -150,14 +136,34 @@ def hausdorff(
     Hausdorff(hd=3.0, hd_pred=0.0, hd_truth=3.0)
     """
     rule = checks.lookup("convention", convention, CONVENTIONS)
+    check_percentile(percentile)
+    return _hausdorff(_sides(pred, truth, spacing, convention, empty, where), rule, percentile)
+
+
+def check_percentile(percentile: float | int) -> None:
+    """Raises a ValueError unless there is such a percentile of distances, above 0 up to 100."""
     checks.positive("percentile", percentile)
     if percentile > 100:
         raise ValueError(f"percentile: expected a number up to 100, got {percentile}")
+
+
+def surface_and_hausdorff(
+    pred: Mask,
+    truth: Mask,
+    *,
+    percentile: float | int = 100.0,
+    spacing: Spacing | None = None,
+    convention: str = "monai",
+    tolerance: float | int = 1.0,
+    empty: str = "diagonal",
+    where: Bool[np.ndarray, "*S"] | None = None,
+) -> tuple[Surface, Hausdorff]:
+    """Returns `surface_metrics` and `hausdorff`, of distances that are measured once."""
+    rule = checks.lookup("convention", convention, CONVENTIONS)
+    checks.positive("tolerance", tolerance, or_zero=True)
+    check_percentile(percentile)
     sides = _sides(pred, truth, spacing, convention, empty, where)
-    if isinstance(sides, Surface):
-        return Hausdorff(*[sides.hd if percentile == 100 else sides.hd95] * 3)
-    share = percentile / 100
-    return Hausdorff(_robust(rule, sides, share), *[rule.quantile(side, share) for side in sides])
+    return _surface(sides, rule, tolerance), _hausdorff(sides, rule, percentile)
 
 
 def surface_metrics_of_cases(
@@ -242,6 +248,34 @@ def _sides(
         _Side(nearest.distances(pred_points, truth_points, sizes), pred_weights),
         _Side(nearest.distances(truth_points, pred_points, sizes), truth_weights),
     )
+
+
+def _surface(
+    sides: tuple[_Side, _Side] | Surface, rule: "_Convention", tolerance: float | int
+) -> Surface:
+    if isinstance(sides, Surface):
+        return sides
+    to_truth, to_pred = sides
+    totals = [_total(side.distances, side) for side in sides]
+    points = [_total(np.ones_like(side.distances), side) for side in sides]
+    near = [_total(side.distances <= tolerance, side) for side in sides]
+    return Surface(
+        hd=float(max(to_truth.distances.max(), to_pred.distances.max())),
+        hd95=_robust(rule, sides, 0.95),
+        asd_pred=totals[0] / points[0],
+        asd_truth=totals[1] / points[1],
+        assd=sum(totals) / sum(points),
+        nsd=sum(near) / sum(points),
+    )
+
+
+def _hausdorff(
+    sides: tuple[_Side, _Side] | Surface, rule: "_Convention", percentile: float | int
+) -> Hausdorff:
+    if isinstance(sides, Surface):
+        return Hausdorff(*[sides.hd if percentile == 100 else sides.hd95] * 3)
+    share = percentile / 100
+    return Hausdorff(_robust(rule, sides, share), *[rule.quantile(side, share) for side in sides])
 
 
 def _measure_case(pred, truth, spacing, *, num_classes, **options) -> list[Surface]:

@@ -175,6 +175,17 @@ def test_the_directed_distance_equals_simple_itk():
     assert filter_.GetHausdorffDistance() == pytest.approx(result.hd, rel=1e-6)
 
 
+@pytest.mark.parametrize("convention", surface.CONVENTIONS)
+def test_both_at_once_are_each_alone(convention):
+    pred, truth = _blobs((14, 12))
+    options = {"spacing": (1.0, 2.0), "convention": convention, "empty": "inf"}
+    nothing = np.zeros_like(pred)
+    for one, other in ((pred, truth), (pred, nothing), (nothing, nothing)):
+        both = surface.surface_and_hausdorff(one, other, percentile=90, tolerance=2, **options)
+        assert both[0] == surface.surface_metrics(one, other, tolerance=2, **options)
+        assert both[1] == surface.hausdorff(one, other, percentile=90, **options)
+
+
 def test_percentiles_rise_and_meet_the_other_metrics():
     pred, truth = _blobs((14, 12))
     values = [surface.hausdorff(pred, truth, percentile=p).hd for p in (50, 90, 95, 100)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-_MAKES = ("cases.csv", "summary.csv", "versus.csv")
+_MAKES = ("cases.csv", "summary.csv", "risk.csv", "versus.csv")
 
 
 def _regions(
@@ -66,6 +66,22 @@ def _regions(
     show_default=True,
     type=click.FloatRange(min=0),
     help="Of NSD, in mm.",
+)
+@click.option(
+    "--percentile",
+    default=100.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True, max=100),
+    help="Of the distances that hd is.",
+)
+@click.option(
+    "--tversky",
+    default=(0.3, 0.7),
+    show_default=True,
+    nargs=2,
+    type=click.FloatRange(min=0),
+    metavar="FP FN",
+    help="What false positives and misses weigh in tversky.",
 )
 @click.option(
     "--versus", metavar="DIR", help="Other predictions, to be compared with case by case."

@@ -98,6 +98,8 @@ def evaluate(
     empty_distance: str = "diagonal",
     conventions: Sequence[str] = ("monai", "medpy", "deepmind"),
     tolerance: float | int = 1.0,
+    percentile: float | int = 100.0,
+    tversky: Sequence[float | int] = (0.3, 0.7),
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -122,6 +124,8 @@ def evaluate(
       empty_distance: distances where one mask is empty, one of `surface.EMPTY`.
       conventions: of surfaces, of `surface.CONVENTIONS`; none measures no distances.
       tolerance: of NSD, in mm.
+      percentile: of the distances that "hd" and its two directions are; 100 for the largest.
+      tversky: what false positives and misses weigh in "tversky".
       level: of the intervals, by drawing cases anew (`statistics.mean_interval`).
       draws: how often.
       versus: other predictions of the same cases, that these are compared with.
@@ -140,6 +144,8 @@ def evaluate(
         empty_distance=empty_distance,
         conventions=tuple(conventions),
         tolerance=tolerance,
+        percentile=percentile,
+        tversky=tuple(tversky),
     )
     names = tuple(prediction_metrics.METRICS if metrics is None else metrics)
     _check(settings, names, test)
@@ -173,6 +179,11 @@ def _check(settings: judged.Settings, names: Sequence[str], test: str) -> None:
     checks.one_of("empty_distance", settings.empty_distance, surface.EMPTY)
     checks.one_of("test", test, statistics.PAIRED)
     checks.positive("tolerance", settings.tolerance, or_zero=True)
+    surface.check_percentile(settings.percentile)
+    if len(settings.tversky) != 2:
+        raise ValueError(f"tversky: expected two weights, got {settings.tversky}")
+    for weight in settings.tversky:
+        checks.positive("tversky", weight, or_zero=True)
 
 
 class _Given:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from noisyjax.core import files
-from noisyjax.tool.evaluation import evaluate, prediction_metrics
+from noisyjax.tool.evaluation import case_risk, evaluate, prediction_metrics
 
 _CASE_COLUMNS = ("case", "class", "rater", "metric", "value")
 
@@ -44,16 +44,18 @@ def to_json(report: evaluate.Report) -> dict[str, Any]:
             if name in judged
         },
         "summary": [_entry(line) for line in report.lines],
+        "risk": [row._asdict() for row in case_risk.of_cases(report)],
         "differences": [_difference(one) for one in report.differences],
         "cases": [dict(zip(_CASE_COLUMNS, row, strict=True)) for row in case_rows(report)],
     }
 
 
 def write_csv(report: evaluate.Report, out: str | os.PathLike) -> None:
-    """Writes ``cases.csv``, ``summary.csv`` and, if predictions were compared, ``versus.csv``."""
+    """Writes ``cases.csv``, ``summary.csv``, and ``risk.csv`` and ``versus.csv`` if not empty."""
     out = pathlib.Path(out)
     files.write_text(out / "cases.csv", files.to_csv(_CASE_COLUMNS, case_rows(report)))
     tables = {"summary.csv": [_entry(line) for line in report.lines]}
+    tables |= {"risk.csv": [row._asdict() for row in case_risk.of_cases(report)]}
     tables |= {"versus.csv": [_difference(one) for one in report.differences]}
     for name, entries in tables.items():
         if entries:
@@ -78,6 +80,13 @@ def tables(report: evaluate.Report) -> Iterator[tuple[str, list[str], list[list[
     head = ["metric", "class", "beside", "mean", "sd", "interval", "cases", "what it is"]
     title = f"{len(report.cases)} cases"
     yield title + (f", {report.samples} samples" if report.samples else ""), head, body
+    if risks := case_risk.of_cases(report):
+        body = [
+            [row.label, row.rater, row.confidence, *map(_number, row[4:]), str(row.cases)]
+            for row in risks
+        ]
+        head = ["class", "beside", "by", "mean risk", "AURC", "E-AURC", "AUGRC", "AUSE", "cases"]
+        yield "Risk (1 - Dice) of the cases that are kept", head, body
     if report.differences:
         body = [
             [

@@ -27,6 +27,8 @@ class Settings:
       empty_distance: distances where one mask is empty, one of `surface.EMPTY`.
       conventions: of surfaces, of `surface.CONVENTIONS`.
       tolerance: of NSD, in mm.
+      percentile: of the distances of the Hausdorff distance, above 0 up to 100.
+      tversky: what false positives and misses weigh in the Tversky index.
     """
 
     classes: Mapping[str, tuple[int, ...]]
@@ -35,6 +37,8 @@ class Settings:
     empty_distance: str = "diagonal"
     conventions: tuple[str, ...] = ("monai", "medpy", "deepmind")
     tolerance: float | int = 1.0
+    percentile: float | int = 100.0
+    tversky: tuple[float | int, ...] = (0.3, 0.7)
 
 
 def member(array: UInt8[np.ndarray, "*S"], ids: tuple[int, ...]) -> Bool[np.ndarray, "*S"]:
@@ -71,6 +75,7 @@ class Case:
             "sample probabilities": predicted.sample_probs is not None,
             "rater masks": bool(self.own_targets),
             "raters": bool(self.rater_mask.any()),
+            "labels": bool(self.rater_mask.any()) or self.truth is not None,
         }
         return frozenset(name for name, known in there.items() if known)
 
@@ -197,23 +202,28 @@ class Target:
         return overlap.Counts(tp, guess - tp, true - tp, total - guess - true + tp)
 
     @functools.cached_property
-    def surfaces(self) -> dict[str, surface.Surface]:
-        """Distances by each convention, ``[K]`` each; none of images that are not 2-D or 3-D."""
+    def distances(self) -> dict[str, tuple[surface.Surface, surface.Hausdorff]]:
+        """Distances of surfaces by each convention, ``[K]`` each."""
         settings = self.case.settings
         by_convention = {}
         for convention in settings.conventions:
             each = [
-                surface.surface_metrics(
+                surface.surface_and_hausdorff(
                     one,
                     other,
                     spacing=self.case.spacing,
                     convention=convention,
                     tolerance=settings.tolerance,
+                    percentile=settings.percentile,
                     empty=settings.empty_distance,
                 )
                 for one, other in self.masks
             ]
-            by_convention[convention] = surface.Surface(*np.array(each, float).T)
+            surfaces, hausdorffs = (np.array(part, float).T for part in zip(*each, strict=True))
+            by_convention[convention] = (
+                surface.Surface(*surfaces),
+                surface.Hausdorff(*hausdorffs),
+            )
         return by_convention
 
     @functools.cached_property

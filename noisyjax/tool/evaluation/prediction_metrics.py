@@ -4,19 +4,16 @@ Everything else loops over `METRICS`: the rows of ``cases.csv``, the summary, an
 predictions are compared by.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from noisyjax.core import checks
-from noisyjax.metrics import calibration, curvas, distribution, overlap
-from noisyjax.tool import folder
-from noisyjax.tool.evaluation import judged
+from noisyjax.metrics import calibration, distribution, overlap
+from noisyjax.tool.evaluation import judged, set_measures
 
 EMPTY = ("one", "zero", "nan", *overlap.CONVENTIONS)
 
@@ -44,8 +41,8 @@ class Metric(NamedTuple):
 
 
 def with_empty(
-    values: Float[np.ndarray, "*B K"], counts: overlap.Counts, empty: str
-) -> Float[np.ndarray, "*B K"]:
+    values: Float[np.ndarray, "*B"], counts: overlap.Counts, empty: str
+) -> Float[np.ndarray, "*B"]:
     """Puts in what an overlap is by a rule where masks are empty; `values` are with "one"."""
     tp, fp, fn, _ = counts
     if empty in overlap.CONVENTIONS:
@@ -75,16 +72,43 @@ def _alike(
     return Metric(compute, of, about, "high", needs)
 
 
+def _tversky(target: judged.Target) -> np.ndarray:
+    settings = target.case.settings
+    alpha, beta = settings.tversky
+    values = np.asarray(overlap.tversky(target.counts, alpha=alpha, beta=beta), float)
+    return with_empty(values, target.counts, settings.empty)
+
+
+def _focal_dice(target: judged.Target) -> np.ndarray:
+    values = np.asarray(overlap.dice(target.counts), float)
+    return (1 - with_empty(values, target.counts, target.case.settings.empty)) ** 0.75
+
+
+def _generalised_dice(target: judged.Target) -> np.ndarray:
+    """Of the classes alone: unions would count their voxels twice."""
+    settings = target.case.settings
+    counts = overlap.Counts(*(part[: settings.num_classes - 1] for part in target.counts))
+    values = np.asarray(overlap.generalised_dice(counts, include_background=True), float)
+    return with_empty(values, overlap.Counts(*(part.sum() for part in counts)), settings.empty)
+
+
 def _volume_difference(target: judged.Target) -> np.ndarray:
     return (target.counts.fp - target.counts.fn) * np.prod(target.case.spacing) / 1000
 
 
 def _surface(field: str, convention: str, about: str) -> Metric:
     def compute(target: judged.Target) -> np.ndarray:
-        return getattr(target.surfaces[convention], field)
+        return getattr(target.distances[convention][0], field)
 
     better = "high" if field == "nsd" else "low"
     return Metric(compute, "targets", about, better, (), convention)
+
+
+def _hausdorff(field: str, about: str) -> Metric:
+    def compute(target: judged.Target) -> np.ndarray:
+        return getattr(target.distances["monai"][1], field)
+
+    return Metric(compute, "targets", about, "low", (), "monai")
 
 
 def _calibration(name: str, about: str) -> Metric:
@@ -112,127 +136,18 @@ def _brier_of_all(target: judged.Target) -> Any:
     return _all_brier(target.case.flat_probs, target.flat_label, target.flat_valid)
 
 
-def _one_class(case: judged.Case, ids: tuple[int, ...]) -> np.ndarray:
-    """The raters' labels of one class against the rest, as ids."""
-    labels = case.flat_labels
-    known = labels < case.settings.num_classes
-    return np.where(known, judged.member(labels, ids), folder.NO_LABEL).astype(np.uint8)
-
-
-def _each_class(measure: Callable[..., Any], about: str, better: str, *needs: str) -> Metric:
-    """A metric of one class against the rest: of segmentation, probability and labels."""
-    run = jax.jit(measure)
-
-    def compute(case: judged.Case) -> np.ndarray:
-        values = []
-        for ids in case.settings.classes.values():
-            mask = case.flat(judged.member(case.prediction.segmentation, ids))
-            p = np.zeros(case.size, np.float32)
-            if "probabilities" in case.has:
-                p = case.probability(ids)
-            values.append(run(mask, p, _one_class(case, ids), case.rater_mask))
-        return np.array(jax.device_get(values), float)
-
+def _each_class(compute: Callable[..., Any], about: str, better: str, *needs: str) -> Metric:
+    """A metric of one class against the rest, of all raters at once."""
     return Metric(compute, "sets", about, better, ("raters", *needs))
 
 
-def _consensus_dice(mask, p, labels, raters):
-    del p
-    return curvas.consensus_dice(mask.astype(jnp.uint8), labels, 2, rater_mask=raters)[0]
+def _of_samples(measure: Callable[..., Any], about: str, better: str) -> Metric:
+    compute = set_measures.of_samples(measure)
+    return Metric(compute, "sets", about, better, ("raters", "samples"))
 
 
-def _confidence(mask, p, labels, raters):
-    del mask
-    probs = jnp.stack([1 - p, p], axis=-1)
-    return curvas.consensus_confidence(probs, labels, rater_mask=raters)[0]
-
-
-def _soft_dice(thresholds: tuple[float, ...]) -> Callable[..., Any]:
-    def measure(mask, p, labels, raters):
-        del mask
-        return distribution.soft_threshold_dice(p, labels, thresholds=thresholds, rater_mask=raters)
-
-    return measure
-
-
-def _crps(form: str, about: str) -> Metric:
-    def compute(case: judged.Case) -> np.ndarray:
-        voxel, values = float(np.prod(case.spacing)), []
-        there = (case.flat_labels < case.settings.num_classes)[case.rater_mask].all(axis=0)
-        for ids in case.settings.classes.values():
-            p = case.flat_probs[:, list(ids)].sum(axis=-1, dtype=np.float64)
-            given = judged.member(case.flat_labels, ids)[case.rater_mask] & there
-            volumes = jnp.asarray(given.sum(axis=1) * voxel, jnp.float32)
-            score = curvas.volume_crps(float(p[there].sum()) * voxel, volumes, form=form)
-            values.append(float(score))
-        return np.array(values)
-
-    return Metric(compute, "sets", about, "low", ("raters", "probabilities"))
-
-
-def _of_samples(measure: Callable[..., Any], about: str, better: str, *needs: str) -> Metric:
-    """A metric of the samples and the raters' labels, all classes at once."""
-
-    def compute(case: judged.Case) -> Any:
-        count = case.settings.num_classes
-        return measure(
-            case.samples, case.flat_labels, num_classes=count, rater_mask=case.rater_mask
-        )
-
-    return Metric(compute, "sets", about, better, ("raters", "samples", *needs))
-
-
-_jit_sets = functools.partial(jax.jit, static_argnames=("num_classes",))
-
-
-@_jit_sets
-def _ged(samples, labels, *, num_classes, rater_mask):
-    return distribution.ged_squared(samples, labels, num_classes=num_classes, rater_mask=rater_mask)
-
-
-@_jit_sets
-def _unbiased_ged(samples, labels, *, num_classes, rater_mask):
-    return distribution.ged_squared(
-        samples, labels, num_classes=num_classes, rater_mask=rater_mask, estimator="unbiased"
-    )
-
-
-@_jit_sets
-def _sample_diversity(samples, labels, *, num_classes, rater_mask):
-    given = (labels < num_classes) | ~rater_mask[:, None]
-    return distribution.diversity(samples, num_classes=num_classes, where=given.all(axis=0))
-
-
-@_jit_sets
-def _rater_diversity(samples, labels, *, num_classes, rater_mask):
-    del samples
-    return distribution.diversity(labels, num_classes=num_classes, mask=rater_mask)
-
-
-def _of_family(field: str, about: str) -> Metric:
-    def compute(case: judged.Case) -> float:
-        return getattr(case.dice_family, field)
-
-    return Metric(compute, "sets", about, "high", ("raters", "samples"))
-
-
-@jax.jit
-def _jit_ncc(sample_probs, labels, rater_mask):
-    return distribution.ncc(sample_probs, labels, rater_mask=rater_mask)
-
-
-def _ncc(case: judged.Case) -> Any:
-    probs = case.flat(case.prediction.sample_probs, before=1, after=1)
-    return _jit_ncc(probs, case.flat_labels, case.rater_mask)
-
-
-@jax.jit
-def _jit_multirater_ece(probs, labels, rater_mask):
-    return calibration.multirater_ece(probs, labels, rater_mask=rater_mask)
-
-
-def _multirater_ece(case: judged.Case) -> Any:
-    return _jit_multirater_ece(case.flat_probs, case.flat_labels, case.rater_mask)
+def _of_family(about: str, *fields: str) -> Metric:
+    return Metric(set_measures.of_family(*fields), "sets", about, "high", ("raters", "samples"))
 
 
 _PROBABILITIES = ("raters", "probabilities")
@@ -241,12 +156,19 @@ METRICS: dict[str, Metric] = {
     # Overlap of the segmentation and one label; `Settings.empty` says what empty masks give.
     "dice": _alike(overlap.dice, "2 TP / (2 TP + FP + FN)"),
     "iou": _alike(overlap.jaccard, "TP / (TP + FP + FN)"),
+    "generalised_dice": Metric(
+        _generalised_dice, "targets", "of all classes, weighted by 1 / volume^2 (Sudre)", "high"
+    ),
+    "tversky": Metric(_tversky, "targets", "TP / (TP + alpha FP + beta FN)", "high"),
+    "focal_dice": Metric(_focal_dice, "targets", "(1 - Dice)^(3/4), 0 is best", "low"),
     "precision": _overlap(overlap.precision, "TP / (TP + FP); undefined without prediction"),
     "recall": _overlap(overlap.recall, "TP / (TP + FN), the sensitivity; undefined without label"),
     "specificity": _overlap(overlap.specificity, "TN / (TN + FP)"),
     "volume_difference": Metric(_volume_difference, "targets", "predicted less labelled, in ml"),
     # Distances in mm; MONAI's and MedPy's surfaces are voxels, DeepMind's lie between them.
-    "hd": _surface("hd", "monai", "Hausdorff distance, the largest of both directions"),
+    "hd": _hausdorff("hd", "Hausdorff distance (or its percentile), larger of both directions"),
+    "hd_pred": _hausdorff("hd_pred", "from the predicted surface to the label's only"),
+    "hd_truth": _hausdorff("hd_truth", "from the label's surface to the predicted only"),
     "hd95": _surface("hd95", "monai", "MONAI: larger of the two directed 95 % quantiles"),
     "hd95_medpy": _surface("hd95", "medpy", "MedPy: 95 % quantile of both directions together"),
     "hd95_deepmind": _surface("hd95", "deepmind", "surface-distance: weighted by area"),
@@ -268,47 +190,94 @@ METRICS: dict[str, Metric] = {
     ),
     # All raters at once. QUBIQ and D-Persona: shares of votes and probability cut at thresholds.
     "dice_qubiq": _each_class(
-        _soft_dice(distribution.QUBIQ_9),
+        set_measures.soft_dice(distribution.QUBIQ_9),
         "QUBIQ: Dice over thresholds .1, .2, ... .9",
         "high",
         "probabilities",
     ),
     "dice_soft": _each_class(
-        _soft_dice(distribution.D_PERSONA_5),
+        set_measures.soft_dice(distribution.D_PERSONA_5),
         "D-Persona: Dice over thresholds .1, .3, ... .9",
         "high",
         "probabilities",
     ),
+    "dice_pdacvi": _each_class(
+        set_measures.soft_dice(distribution.CURVAS_PDACVI_6),
+        "CURVAS-PDACVI: Dice over six thresholds from .1 to .8",
+        "high",
+        "probabilities",
+    ),
     "consensus_dice": _each_class(
-        _consensus_dice, "CURVAS: Dice where raters agree, whole volume", "high"
+        set_measures.consensus_dice, "CURVAS: Dice where raters agree, whole volume", "high"
     ),
     "consensus_confidence": _each_class(
-        _confidence, "CURVAS: how sure where raters agree", "high", "probabilities"
+        set_measures.consensus_confidence,
+        "CURVAS: how sure where raters agree",
+        "high",
+        "probabilities",
     ),
-    "crps": _crps("curvas", "CURVAS: of the volume, in mm^3, as in its script (saturates)"),
-    "crps_gaussian": _crps("gaussian", "likewise, in closed form"),
+    "crps": _each_class(
+        set_measures.crps("curvas"),
+        "CURVAS: of the volume, in mm^3, as in its script (saturates)",
+        "low",
+        "probabilities",
+    ),
+    "crps_gaussian": _each_class(
+        set_measures.crps("gaussian"), "likewise, in closed form", "low", "probabilities"
+    ),
     "multirater_ece": Metric(
-        _multirater_ece, "sets", "CURVAS: mean over raters of top_label_ece", "low", _PROBABILITIES
+        set_measures.multirater_ece,
+        "sets",
+        "CURVAS: mean over raters of top_label_ece",
+        "low",
+        _PROBABILITIES,
     ),
     # Samples beside raters; state how many there are.
-    "ged2": _of_samples(_ged, "squared generalised energy distance, 1 - IoU", "low"),
-    "ged2_unbiased": _of_samples(_unbiased_ged, "likewise, over pairs of different masks", "low"),
-    "sample_diversity": _of_samples(_sample_diversity, "mean 1 - IoU of two samples", ""),
-    "rater_diversity": _of_samples(_rater_diversity, "mean 1 - IoU of two raters", ""),
+    "ged2": _of_samples(set_measures.ged, "squared generalised energy distance, 1 - IoU", "low"),
+    "ged2_unbiased": _of_samples(
+        set_measures.unbiased_ged, "likewise, over pairs of different masks", "low"
+    ),
+    "sample_diversity": _of_samples(
+        set_measures.sample_diversity, "mean 1 - IoU of two samples", ""
+    ),
+    "rater_diversity": _of_samples(set_measures.rater_diversity, "mean 1 - IoU of two raters", ""),
     "hm_iou": _of_samples(distribution.hm_iou, "IoU of samples matched with raters", "high"),
     "dice_max_samples": _of_family(
-        "max_samples", "Dice of each sample to the rater most like it, mean over samples"
+        "Dice of each sample to the rater most like it, mean over samples", "max_samples"
     ),
     "dice_max_raters": _of_family(
-        "max_raters", "Dice of each rater to the sample most like theirs, mean over raters"
+        "Dice of each rater to the sample most like theirs, mean over raters", "max_raters"
     ),
-    "dice_match": _of_family("match", "Dice of raters with a sample of their own each"),
+    "dice_max": _of_family("half the sum of both", "max_samples", "max_raters"),
+    "dice_match": _of_family("Dice of raters with a sample of their own each", "match"),
+    "collective_insight": Metric(
+        set_measures.collective_insight,
+        "sets",
+        "CIMD: sensitivity, best Dice and diversity in one",
+        "high",
+        ("raters", "samples"),
+    ),
     "ncc": Metric(
-        _ncc,
+        set_measures.ncc,
         "sets",
         "correlation of uncertainty and error",
         "high",
         ("raters", "sample probabilities"),
+    ),
+    "ncc_variance": Metric(
+        set_measures.ncc_variance,
+        "sets",
+        "correlation of entropy and the raters' variance",
+        "high",
+        _PROBABILITIES,
+    ),
+    # What tells which cases can be kept, see `case_risk`.
+    "confidence": Metric(
+        set_measures.confidence,
+        "sets",
+        "mean largest probability of the predicted foreground",
+        "",
+        ("labels", "probabilities"),
     ),
     # What is predicted for a rater.
     "own_dice": _alike(

@@ -106,6 +106,46 @@ def test_worked_examples_of_samples():
     assert _value(_judge(one, "1100", "0011", metrics=("hm_iou",)), "hm_iou", "") == 0.5
 
 
+def test_other_forms_of_dice():
+    # Class 1: 2 of 3 and 2 voxels in common, class 2: 1 of 1 and 2.
+    names = ("generalised_dice", "tversky", "focal_dice")
+    options = {"num_classes": 3, "metrics": names, "regions": {"whole": [1, 2]}}
+    report = _judge(_rows("111200")[0], "110220", **options)
+    rater = {"rater": "rater_1"}
+    generalised = 2 * (2 / 2**2 + 1 / 2**2) / (5 / 2**2 + 3 / 2**2)
+    assert _value(report, "generalised_dice", "", **rater) == pytest.approx(generalised)
+    assert _value(report, "tversky", "1", **rater) == pytest.approx(2 / (2 + 0.3))
+    assert _value(report, "tversky", "2", **rater) == pytest.approx(1 / (1 + 0.7))
+    assert _value(report, "tversky", "whole", **rater) == pytest.approx(3 / (3 + 0.3 + 0.7))
+    assert _value(report, "focal_dice", "1", **rater) == pytest.approx((1 - 4 / 5) ** 0.75)
+    weighed = _judge(_rows("111200")[0], "110220", tversky=(1, 1), **options)
+    assert _value(weighed, "tversky", "1", **rater) == pytest.approx(2 / 3)
+
+
+def test_each_direction_and_a_percentile_of_the_hausdorff_distance():
+    names = ("hd", "hd_pred", "hd_truth")
+    options = {"conventions": ("monai",), "metrics": names, "spacing": (1.0, 2.0)}
+    report = _judge(_rows("11000")[0], "11001", **options)
+    assert [_value(report, name, rater="rater_1") for name in names] == [6, 0, 6]
+    # Of three voxels' distances 0, 0 and 6.
+    report = _judge(_rows("11000")[0], "11001", percentile=75, **options)
+    assert [_value(report, name, rater="rater_1") for name in names] == [3, 0, 3]
+
+
+def test_a_score_of_samples_is_the_worked_example():
+    drawn = predictions.Prediction(_rows("1100")[0], samples=_rows("1100", "1110", "0011"))
+    report = _judge(drawn, "1100", "1000", metrics=("collective_insight", "dice_max"))
+    assert _value(report, "collective_insight", "") == pytest.approx(0.6116, abs=1e-4)
+    assert _value(report, "dice_max", "") == pytest.approx(0.7167, abs=1e-4)
+
+
+def test_six_thresholds_of_a_challenge():
+    # Shares 1 and .5: equal sets of voxels below .6, at .66 and at .8 (where p is not above).
+    report = _judge(_probs(0.8, 0.6, 0.2, 0), "1100", "1000", metrics=("dice_pdacvi",))
+    cuts = {0.1: 2 * 2 / 5, 0.24: 1, 0.38: 1, 0.52: 2 / 3, 0.66: 1, 0.8: 0}
+    assert _value(report, "dice_pdacvi") == pytest.approx(np.mean(list(cuts.values())), abs=1e-6)
+
+
 def test_calibration_against_a_rater():
     report = _judge(
         _probs(0.25, 0.25, 0.75, 0.75), "0011", metrics=("ece", "mce", "ace", "top_label_ece")
@@ -295,6 +335,9 @@ def test_a_folder_of_predictions_with_damaged_and_missing_cases(tmp_path):
         ({"regions": {"1": [1]}}, "regions: expected a name that is no class, got '1'"),
         ({"regions": {"all": [1, 7]}}, "regions: all: expected one of 0, 1, got 7"),
         ({"regions": {"all": []}}, "regions: all: expected classes, got none"),
+        ({"percentile": 101}, "percentile: expected a number up to 100, got 101"),
+        ({"tversky": (1, 2, 3)}, r"tversky: expected two weights, got \(1, 2, 3\)"),
+        ({"tversky": (1, -1)}, "tversky: expected a number >= 0, got -1"),
         ({"level": 2.0}, r"level: expected a number in \(0, 1\), got 2"),
     ],
 )

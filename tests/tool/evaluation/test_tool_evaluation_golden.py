@@ -31,7 +31,9 @@ _SETS = {
     "ncc": "ncc_phiseg",
     "dice_max_samples": "dice_max_predictions",
     "dice_max_raters": "dice_max_labels",
+    "dice_max": "dice_max_mean",
     "dice_match": "dice_match",
+    "ncc_variance": "ncc_variance",
 }
 
 
