@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -115,19 +115,21 @@ def ours(setup: Setup, threads: int, *, native: bool = False) -> harness.Work:
 def native_convolutions() -> Iterator[None]:
     """Replaces our convolutions by XLA's own in what is traced inside."""
 
-    def native(stride: int) -> Callable[..., jax.Array]:
-        def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
-            return convolution.native(stride, dilation, x, kernel)
+    def native(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
+        return convolution.native((1,) * (x.ndim - 2), dilation, x, kernel)
 
-        return conv
+    def strided(x: jax.Array, kernel: jax.Array, *, strides: Sequence[int] = ()) -> jax.Array:
+        return convolution.native(tuple(strides) or (2,) * (x.ndim - 2), 1, x, kernel)
 
-    def joined(x: jax.Array, skip: jax.Array, kernel: jax.Array) -> jax.Array:
-        up = upsampling.crop(upsampling.linear(x), skip.shape[1:-1])
-        return native(1)(jnp.concatenate([up, skip], -1), kernel)
+    def joined(
+        x: jax.Array, skip: jax.Array, kernel: jax.Array, *, strides: Sequence[int] = ()
+    ) -> jax.Array:
+        up = upsampling.crop(upsampling.linear(x, strides), skip.shape[1:-1])
+        return native(jnp.concatenate([up, skip], -1), kernel)
 
     with (
-        mock.patch.object(convolution, "conv", native(1)),
-        mock.patch.object(convolution, "strided_conv", native(2)),
+        mock.patch.object(convolution, "conv", native),
+        mock.patch.object(convolution, "strided_conv", strided),
         mock.patch.object(upsampling, "joined_conv", joined),
     ):
         yield

@@ -11,6 +11,7 @@ All arrays are channels last. Gradients are reverse mode (`jax.grad`, `jax.vjp`)
 
 import functools
 import itertools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -43,73 +44,90 @@ def conv(
     kernel = kernel.astype(x.dtype)
     if all(size == 1 for size in kernel.shape[:-2]):
         return x @ kernel.reshape(kernel.shape[-2:])
-    return _conv(1, dilation, x, kernel)
+    return _conv((1,) * (x.ndim - 2), dilation, x, kernel)
 
 
 def strided_conv(
-    x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
+    x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"], *, strides: Sequence[int] = ()
 ) -> Float[Array, "B *T O"]:
-    """Convolves with stride 2: every second voxel of ``conv(x, kernel)``.
+    """Convolves with strides: with 2, every second voxel of ``conv(x, kernel)``.
 
     ``[B, *S, C]`` and a kernel ``[*K, C, O]`` of odd sizes give ``[B, *T, O]`` with
-    ``T = ceil(S / 2)``; the same 3 along every axis is the fast case in 3-D.
+    ``T = ceil(S / strides)``. The strides are 1 or 2 along each axis, by default 2; 2 and a size of
+    3 along every axis is the fast case in 3-D.
     """
     _check_odd(x, kernel)
-    return _conv(2, 1, x, kernel.astype(x.dtype))
+    strides = tuple(strides) or (2,) * (x.ndim - 2)
+    if len(strides) != x.ndim - 2 or not set(strides) <= {1, 2}:
+        raise ValueError(f"strides: expected 1 or 2 for each of {x.ndim - 2} axes, got {strides}")
+    return _conv(strides, 1, x, kernel.astype(x.dtype))
 
 
 def downsample_conv(
     x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
 ) -> Float[Array, "B *T O"]:
-    """Convolves blocks of ``2^n`` voxels with stride 2; odd sizes get a zero at the end.
+    """Convolves blocks of voxels that do not overlap; odd sizes get a zero at the end.
 
-    ``[B, *S, C]`` and a kernel ``[2, 2, (2,) C, O]`` give ``[B, *T, O]`` with ``T = ceil(S / 2)``.
+    ``[B, *S, C]`` and a kernel ``[*K, C, O]`` of sizes 1 and 2 give ``[B, *T, O]`` with
+    ``T = ceil(S / K)``.
     """
-    _check_kernel(x, kernel, size=2)
-    return space_to_depth(x) @ kernel.astype(x.dtype).reshape(-1, kernel.shape[-1])
+    block = _check_block(x, kernel)
+    return space_to_depth(x, block) @ kernel.astype(x.dtype).reshape(-1, kernel.shape[-1])
 
 
 def transposed_conv(
     x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
 ) -> Float[Array, "B *T O"]:
-    """Doubles every side: voxel s becomes the block ``x[s] @ kernel[t]``, t in {0, 1}^n.
+    """Doubles sides: voxel s becomes the block ``x[s] @ kernel[t]``, t within the kernel's sizes.
 
-    ``[B, *S, C]`` and a kernel ``[2, 2, (2,) C, O]`` give ``[B, *2S, O]``.
+    ``[B, *S, C]`` and a kernel ``[*K, C, O]`` of sizes 1 and 2 give ``[B, *K S, O]``.
     """
-    _check_kernel(x, kernel, size=2)
+    block = _check_block(x, kernel)
     channels, out = kernel.shape[-2:]
     matrix = jnp.moveaxis(kernel.astype(x.dtype).reshape(-1, channels, out), 0, 1)
-    return depth_to_space(x @ matrix.reshape(channels, -1))
+    return depth_to_space(x @ matrix.reshape(channels, -1), block)
 
 
-def space_to_depth(x: Float[Array, "B *S C"]) -> Float[Array, "B *T D"]:
-    """Moves blocks of ``2^n`` voxels into channels, ``[B, *S, C] -> [B, *ceil(S / 2), 2^n C]``.
+def space_to_depth(x: Float[Array, "B *S C"], block: Sequence[int] = ()) -> Float[Array, "B *T D"]:
+    """Moves blocks of voxels into channels, ``[B, *S, C] -> [B, *ceil(S / block), D]``.
 
-    An odd side gets one zero voxel at its end. The voxel's position in its block varies slower than
-    the channel.
+    A block has one or two voxels along each axis, by default two, and D is the product of their
+    number and C. An odd side gets one zero voxel at its end. The voxel's position in its block
+    varies slower than the channel.
     """
     ndim = x.ndim - 2
-    x = jnp.pad(x, [(0, 0), *((0, side % 2) for side in x.shape[1:-1]), (0, 0)])
-    halves = tuple(side // 2 for side in x.shape[1:-1])
-    x = x.reshape(x.shape[0], *itertools.chain(*((half, 2) for half in halves)), x.shape[-1])
+    block = tuple(block) or (2,) * ndim
+    pairs = list(zip(x.shape[1:-1], block, strict=True))
+    x = jnp.pad(x, [(0, 0), *((0, -side % size) for side, size in pairs), (0, 0)])
+    halves = tuple(-(-side // size) for side, size in pairs)
+    x = x.reshape(x.shape[0], *itertools.chain(*zip(halves, block, strict=True)), x.shape[-1])
     order = (0, *range(1, 2 * ndim, 2), *range(2, 2 * ndim + 1, 2), 2 * ndim + 1)
     return x.transpose(order).reshape(x.shape[0], *halves, -1)
 
 
-def depth_to_space(x: Float[Array, "B *S D"]) -> Float[Array, "B *T C"]:
-    """Moves channels into blocks of voxels, ``[B, *S, 2^n C] -> [B, *2S, C]``.
+def depth_to_space(x: Float[Array, "B *S D"], block: Sequence[int] = ()) -> Float[Array, "B *T C"]:
+    """Moves channels into blocks of voxels, ``[B, *S, D] -> [B, *block S, C]``.
 
     The inverse of `space_to_depth` on even sides.
     """
     ndim = x.ndim - 2
-    sides = x.shape[1:-1]
-    x = x.reshape(x.shape[0], *sides, *(2,) * ndim, -1)
+    sides, block = x.shape[1:-1], tuple(block) or (2,) * ndim
+    x = x.reshape(x.shape[0], *sides, *block, -1)
     pairs = itertools.chain(*((1 + axis, 1 + ndim + axis) for axis in range(ndim)))
     x = x.transpose(0, *pairs, 2 * ndim + 1)
-    return x.reshape(x.shape[0], *(2 * side for side in sides), x.shape[-1])
+    doubled = (side * size for side, size in zip(sides, block, strict=True))
+    return x.reshape(x.shape[0], *doubled, x.shape[-1])
 
 
-def _check_kernel(x: Array, kernel: Array, size: int | None = None) -> None:
+def _check_block(x: Array, kernel: Array) -> tuple[int, ...]:
+    _check_kernel(x, kernel)
+    block = kernel.shape[:-2]
+    if not set(block) <= {1, 2}:
+        raise ValueError(f"kernel: expected spatial sizes 1 and 2, got {block}")
+    return block
+
+
+def _check_kernel(x: Array, kernel: Array) -> None:
     if x.ndim not in (4, 5) or kernel.ndim != x.ndim:
         raise ValueError(
             "x, kernel: expected [B, *S, C] and [*K, C, O] with two or three spatial axes, "
@@ -117,8 +135,6 @@ def _check_kernel(x: Array, kernel: Array, size: int | None = None) -> None:
         )
     if kernel.shape[-2] != x.shape[-1]:
         raise ValueError(f"kernel: expected {x.shape[-1]} input channels, got {kernel.shape}")
-    if size is not None and set(kernel.shape[:-2]) != {size}:
-        raise ValueError(f"kernel: expected spatial sizes {size}, got {kernel.shape[:-2]}")
 
 
 def _check_odd(x: Array, kernel: Array) -> None:
@@ -128,29 +144,29 @@ def _check_odd(x: Array, kernel: Array) -> None:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _conv(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
+def _conv(strides: tuple[int, ...], dilation: int, x: Array, kernel: Array) -> Array:
     return jax.lax.platform_dependent(
         x,
         kernel,
-        cpu=functools.partial(_folded, stride, dilation),
-        default=functools.partial(native, stride, dilation),
+        cpu=functools.partial(_folded, strides, dilation),
+        default=functools.partial(native, strides, dilation),
     )
 
 
 def _conv_forward(
-    stride: int, dilation: int, x: Array, kernel: Array
+    strides: tuple[int, ...], dilation: int, x: Array, kernel: Array
 ) -> tuple[Array, tuple[Array, Array]]:
-    return _conv(stride, dilation, x, kernel), (x, kernel)
+    return _conv(strides, dilation, x, kernel), (x, kernel)
 
 
 def _conv_backward(
-    stride: int, dilation: int, residuals: tuple[Array, Array], g: Array
+    strides: tuple[int, ...], dilation: int, residuals: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
     return jax.lax.platform_dependent(
         *residuals,
         g,
-        cpu=functools.partial(_folded_gradients, stride, dilation),
-        default=functools.partial(_native_gradients, stride, dilation),
+        cpu=functools.partial(_folded_gradients, strides, dilation),
+        default=functools.partial(_native_gradients, strides, dilation),
     )
 
 
@@ -158,14 +174,17 @@ _conv.defvjp(_conv_forward, _conv_backward)
 
 
 def native(
-    stride: int, dilation: int, x: Float[Array, "B *S C"], kernel: Float[Array, "*K I O"]
+    strides: tuple[int, ...],
+    dilation: int,
+    x: Float[Array, "B *S C"],
+    kernel: Float[Array, "*K I O"],
 ) -> Float[Array, "B *T O"]:
     """Convolves odd kernels by XLA's own operation, with zero padding."""
     spatial = "DHW"[-(x.ndim - 2) :]
     return jax.lax.conv_general_dilated(
         x,
         kernel,
-        window_strides=(stride,) * len(spatial),
+        window_strides=strides,
         padding=[(dilation * (size // 2),) * 2 for size in kernel.shape[:-2]],
         rhs_dilation=(dilation,) * len(spatial),
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
@@ -173,24 +192,25 @@ def native(
 
 
 def _native_gradients(
-    stride: int, dilation: int, x: Array, kernel: Array, g: Array
+    strides: tuple[int, ...], dilation: int, x: Array, kernel: Array, g: Array
 ) -> tuple[Array, Array]:
-    return jax.vjp(functools.partial(native, stride, dilation), x, kernel)[1](g)
+    return jax.vjp(functools.partial(native, strides, dilation), x, kernel)[1](g)
 
 
-def _folded(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
+def _folded(strides: tuple[int, ...], dilation: int, x: Array, kernel: Array) -> Array:
     """`native` with the depth taps of a 3-D kernel folded into 2-D convolutions."""
     if x.ndim == 4:
-        return native(stride, dilation, x, kernel)
-    if stride == 2 and set(kernel.shape[:-2]) == {3}:
+        return native(strides, dilation, x, kernel)
+    depth, *plane = strides
+    if set(strides) == {2} and set(kernel.shape[:-2]) == {3}:
         return _folded_strided(x, kernel)
-    if stride == 2:
-        return _folded_dense(1, x, kernel)[:, ::2, ::2, ::2]
-    return _folded_dense(dilation, x, kernel)
+    if kernel.shape[0] == 1:
+        return _folded_dense(tuple(plane), dilation, x[:, ::depth], kernel)
+    return _folded_dense(tuple(plane), dilation, x, kernel)[:, ::depth]
 
 
-def _folded_dense(dilation: int, x: Array, kernel: Array) -> Array:
-    """Stride 1: the taps go to the channels of the side that has fewer.
+def _folded_dense(plane: tuple[int, ...], dilation: int, x: Array, kernel: Array) -> Array:
+    """Stride 1 in depth: the taps go to the channels of the side that has fewer.
 
     Neighbouring slices become input channels, or every tap gets output channels of its own, which
     are summed over neighbouring slices.
@@ -199,8 +219,8 @@ def _folded_dense(dilation: int, x: Array, kernel: Array) -> Array:
     moves = [dilation * (taps // 2 - tap) for tap in range(taps)]
     if x.shape[-1] < out:
         x = jnp.concatenate([_shift(x, by) for by in moves], -1)
-        return _by_slice(1, dilation, x, jnp.concatenate(list(kernel), -2))
-    y = _by_slice(1, dilation, x, jnp.concatenate(list(kernel), -1))
+        return _by_slice(plane, dilation, x, jnp.concatenate(list(kernel), -2))
+    y = _by_slice(plane, dilation, x, jnp.concatenate(list(kernel), -1))
     return sum(_shift(part, by) for part, by in zip(jnp.split(y, taps, -1), moves))
 
 
@@ -214,8 +234,8 @@ def _shift(y: Array, by: int) -> Array:
 def _folded_strided(x: Array, kernel: Array) -> Array:
     """Stride 2, size 3: even slices meet the middle tap, odd slices both outer ones."""
     out = kernel.shape[-1]
-    middle = _by_slice(2, 1, x[:, ::2], kernel[1])
-    outer = _by_slice(2, 1, x[:, 1::2], jnp.concatenate([kernel[0], kernel[2]], -1))
+    middle = _by_slice((2, 2), 1, x[:, ::2], kernel[1])
+    outer = _by_slice((2, 2), 1, x[:, 1::2], jnp.concatenate([kernel[0], kernel[2]], -1))
     depth, odd = middle.shape[1], outer.shape[1]
     rest = [(0, 0)] * 3
     before = jnp.pad(outer[..., :out], [(0, 0), (1, 0), *rest])[:, :depth]
@@ -223,26 +243,26 @@ def _folded_strided(x: Array, kernel: Array) -> Array:
     return middle + before + after
 
 
-def _by_slice(stride: int, dilation: int, x: Array, kernel: Array) -> Array:
+def _by_slice(plane: tuple[int, ...], dilation: int, x: Array, kernel: Array) -> Array:
     """Convolves every depth slice of ``[B, D, H, W, C]`` with a 2-D kernel."""
     batch, depth = x.shape[:2]
-    y = native(stride, dilation, x.reshape(batch * depth, *x.shape[2:]), kernel)
+    y = native(plane, dilation, x.reshape(batch * depth, *x.shape[2:]), kernel)
     return y.reshape(batch, depth, *y.shape[1:])
 
 
 def _folded_gradients(
-    stride: int, dilation: int, x: Array, kernel: Array, g: Array
+    strides: tuple[int, ...], dilation: int, x: Array, kernel: Array, g: Array
 ) -> tuple[Array, Array]:
-    if stride == 2:
-        return jax.vjp(functools.partial(_folded, stride, dilation), x, kernel)[1](g)
+    if 2 in strides:
+        return jax.vjp(functools.partial(_folded, strides, dilation), x, kernel)[1](g)
     flipped = jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-1, -2)
-    dx = _folded(stride, dilation, g, flipped)
+    dx = _folded(strides, dilation, g, flipped)
     if x.ndim == 5:
         dkernel = _kernel_gradient(dilation, x, g, kernel.shape[:3])
     elif _has_small_wide_slices(x, g):
         dkernel = _kernel_gradient(dilation, x[:, None], g[:, None], (1, *kernel.shape[:2]))[0]
     else:
-        dkernel = _native_gradients(stride, dilation, x, kernel, g)[1]
+        dkernel = _native_gradients(strides, dilation, x, kernel, g)[1]
     return dx, dkernel.astype(kernel.dtype)
 
 

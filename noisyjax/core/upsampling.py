@@ -6,6 +6,8 @@ an eighth) of the products; the sums are up-sampled and added over the taps. Acc
 concatenate and convolve. All arrays are channels last.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -13,13 +15,15 @@ from jaxtyping import Array, Float
 from noisyjax.core import convolution
 
 
-def linear(x: Float[Array, "B *S C"]) -> Float[Array, "B *T C"]:
-    """Doubles every side by linear interpolation, ``[B, *S, C] -> [B, *2S, C]``, edges repeated.
+def linear(x: Float[Array, "B *S C"], factors: Sequence[int] = ()) -> Float[Array, "B *T C"]:
+    """Doubles sides by linear interpolation, ``[B, *S, C] -> [B, *factors S, C]``, edges repeated.
 
-    Along each axis the new neighbours of voxel s are 3/4 of it and 1/4 of the one beside it
-    (PyTorch's ``align_corners=False``).
+    The factors are 1 or 2 along each axis, by default 2. The new neighbours of voxel s are 3/4 of
+    it and 1/4 of the one beside it (PyTorch's ``align_corners=False``).
     """
-    for axis in range(1, x.ndim - 1):
+    for axis, factor in enumerate(factors or (2,) * (x.ndim - 2), 1):
+        if factor == 1:
+            continue
         before, after = (_neighbour(x, axis, step, _edge(x, axis, step)) for step in (-1, 1))
         x = _interleave(0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after, axis)
     return x
@@ -36,29 +40,37 @@ def crop(x: Float[Array, "B *S C"], sides: tuple[int, ...]) -> Float[Array, "B *
 
 
 def joined_conv(
-    x: Float[Array, "B *S C"], skip: Float[Array, "B *T D"], kernel: Float[Array, "*K I O"]
+    x: Float[Array, "B *S C"],
+    skip: Float[Array, "B *T D"],
+    kernel: Float[Array, "*K I O"],
+    *,
+    strides: Sequence[int] = (),
 ) -> Float[Array, "B *T O"]:
     """Up-samples a map, joins it to one of the finer grid, and convolves: a decoder's first step.
 
-    ``convolution.conv(concatenate([crop(linear(x), T), skip], -1), kernel)``, ``[B, *T, O]``.
-    Gradients are reverse mode only.
+    ``convolution.conv(concatenate([crop(linear(x, strides), T), skip], -1), kernel)``,
+    ``[B, *T, O]``. Gradients are reverse mode only.
 
     Args:
-      x: ``[B, *S, C]`` with ``S = ceil(T / 2)``.
+      x: ``[B, *S, C]`` with ``S = ceil(T / strides)``.
       skip: ``[B, *T, D]``.
       kernel: ``[*K, C + D, O]``, odd sizes; 3 along every axis is the fast case.
+      strides: 1 or 2 along each axis, by default 2; the fast case has no other.
     """
-    if x.shape[1:-1] != tuple(-(-side // 2) for side in skip.shape[1:-1]):
+    strides = tuple(strides) or (2,) * (skip.ndim - 2)
+    halves = tuple(-(-n // stride) for n, stride in zip(skip.shape[1:-1], strides, strict=True))
+    if x.shape[1:-1] != halves:
         raise ValueError(
-            f"x, skip: expected sides half of the other's, rounded up, got {x.shape} and "
-            f"{skip.shape}"
+            f"x, skip: expected sides that are the other's through {strides}, rounded up, got "
+            f"{x.shape} and {skip.shape}"
         )
     channels = x.shape[-1] + skip.shape[-1]
     if kernel.shape[-2] != channels:
         raise ValueError(f"kernel: expected {channels} input channels, got {kernel.shape}")
     kernel = kernel.astype(x.dtype)
-    if set(kernel.shape[:-2]) != {3}:
-        return _joined(x, skip, kernel)
+    if set(kernel.shape[:-2]) != {3} or set(strides) != {2}:
+        up = crop(linear(x, strides), skip.shape[1:-1])
+        return convolution.conv(jnp.concatenate([up, skip], -1), kernel)
     return _joined_conv(x, skip, kernel)
 
 

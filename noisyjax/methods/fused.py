@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from noisyjax import fusion
 from noisyjax.core import checks, class_regions, ignored, rng
 from noisyjax.losses import entropy, overlap
-from noisyjax.methods import base, network
+from noisyjax.methods import base, deep_supervision, network
 
 
 def _truth(example: base.Batch, key: jax.Array, num_classes: int) -> jax.Array:
@@ -183,17 +183,20 @@ def build(
         and "jaccard_median" are fused before training and read from the batch. "sampled" is the
         label of one of the raters who labelled the image, drawn anew in each step.
       loss: one of `LOSSES`; of `regions` it is a mean over them, where the cross-entropy is the
-        binary one.
+        binary one. Where the network has logits at coarser levels it is the weighted mean of all
+        levels (`deep_supervision.loss`).
       regions: what the network predicts, a channel each, in place of the classes.
     """
     del num_raters
     read = reader(target, num_classes)
     compare = of_regions(checks.lookup("loss", loss, LOSSES), regions)
+    weighed = functools.partial(deep_supervision.loss, compare)
 
     def loss_fn(variables, batch, key, step):
         keys = base.dropout_keys(key, batch["id"], step)
         output, state = network.segment(segmenter, variables, batch, keys)
-        losses = jax.vmap(compare)(output.logits, read(batch, key, step))
+        every = (output.logits, *output.deep)
+        losses = jax.vmap(weighed)(every, read(batch, key, step))
         return base.weighted(losses, batch["weight"], {}, state)
 
     init = functools.partial(network.init_segmenter, segmenter)

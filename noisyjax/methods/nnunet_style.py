@@ -20,7 +20,7 @@ ensemble of folds and the removal of components. Dice is taken per example, as i
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from noisyjax.core import checks, class_regions
-from noisyjax.methods import base, fused, network
+from noisyjax.methods import base, deep_supervision, fused, network
 
 
 def build(
@@ -51,13 +51,14 @@ def build(
     """
     del num_raters
     read = fused.reader(target, num_classes)
-    compare = functools.partial(deep_loss, regions=regions)
+    compare = fused.of_regions(fused.LOSSES["cross_entropy_and_soft_dice"], regions)
+    weighed = functools.partial(deep_supervision.loss, compare)
 
     def loss_fn(variables, batch, key, step):
         keys = base.dropout_keys(key, batch["id"], step)
         output, state = network.segment(segmenter, variables, batch, keys)
         every = (output.logits, *output.deep)
-        losses = jax.vmap(compare)(every, read(batch, key, step))
+        losses = jax.vmap(weighed)(every, read(batch, key, step))
         return base.weighted(losses, batch["weight"], {}, state)
 
     def predict(variables: base.Variables, image: Array) -> base.Prediction:
@@ -69,50 +70,6 @@ def build(
 
     init = functools.partial(network.init_segmenter, segmenter)
     return base.Method(init, loss_fn, predict, regions=regions, **fused.needs(target))
-
-
-def deep_weights(count: int) -> np.ndarray:
-    """Returns the weights of losses at several levels, finest first: halved each time, of sum 1.
-
-    >>> deep_weights(3).round(4).tolist()
-    [0.5714, 0.2857, 0.1429]
-    """
-    weights = 0.5 ** np.arange(count)
-    return weights / weights.sum()
-
-
-def deep_loss(
-    logits: Sequence[Float[Array, "..."]],
-    target: Float[Array, "*S L"],
-    *,
-    regions: class_regions.Regions | None = None,
-) -> Float[Array, ""]:
-    """Returns the weighted loss of one example; `logits` of level i are ``[*ceil(S / 2^i), L]``.
-
-    They are ``[*ceil(S / 2^i), G]`` of regions.
-    """
-    compare = fused.of_regions(fused.LOSSES["cross_entropy_and_soft_dice"], regions)
-    weights = deep_weights(len(logits))
-    return sum(
-        weight * compare(own, nearest(target, level))
-        for level, (own, weight) in enumerate(zip(logits, weights, strict=True))
-    )
-
-
-def nearest(target: Float[Array, "*S L"], level: int) -> Float[Array, "*T L"]:
-    """Makes a target coarser by nearest neighbour, to ``[*ceil(S / 2^level), L]``.
-
-    Of each block of ``2^level`` voxels along every axis it takes the voxel after the middle, or the
-    last one there is.
-
-    >>> nearest(jnp.arange(5.0)[:, None], 1)[:, 0].tolist()
-    [1.0, 3.0, 4.0]
-    """
-    size = 2**level
-    for axis, side in enumerate(target.shape[:-1]):
-        voxels = np.minimum(np.arange(0, side, size) + size // 2, side - 1)
-        target = jnp.take(target, voxels, axis)
-    return target
 
 
 def mirrored_mean(

@@ -22,19 +22,19 @@ class Conv(nn.Module):
     """A convolution over one or several inputs, concatenated along channels.
 
     Attributes:
-      size: kernel size along every axis.
-      stride: 1 or 2; 2 with an odd kernel size, or 2.
+      size: of the kernel, one for all axes or one for each.
+      stride: 1 or 2, one for all axes or one for each; 2 with an odd kernel size, or 2 everywhere.
       dilation: distance of neighbouring taps in voxels; with stride 1 alone.
       up: whether the first of two inputs is on the coarser grid, and is up-sampled linearly first;
-        with stride 1 and dilation 1 alone.
+        or by how much along each axis, 1 or 2. With stride 1 and dilation 1 alone.
     """
 
     features: int
-    size: int = 3
-    stride: int = 1
+    size: int | tuple[int, ...] = 3
+    stride: int | tuple[int, ...] = 1
     use_bias: bool = False
     dilation: int = 1
-    up: bool = False
+    up: bool | tuple[int, ...] = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -42,12 +42,13 @@ class Conv(nn.Module):
         """Convolves ``[B, *S, C_i]``, of one S but with `up`, to ``[B, *T, features]``."""
         ndim = inputs[0].ndim - 2
         channels = sum(x.shape[-1] for x in inputs)
-        shape = (self.size,) * ndim + (channels, self.features)
+        shape = _along(self.size, ndim) + (channels, self.features)
         kernel = self.param("kernel", _KERNEL_INIT, shape, jnp.float32).astype(self.dtype)
         inputs = tuple(x.astype(self.dtype) for x in inputs)
         if self.up:
             self._check_up(len(inputs))
-            y = upsampling.joined_conv(*inputs, kernel)
+            factors = () if self.up is True else self.up
+            y = upsampling.joined_conv(*inputs, kernel, strides=factors)
         else:
             y = self._convolve(jnp.concatenate(inputs, -1), kernel)
         if self.use_bias:
@@ -62,13 +63,19 @@ class Conv(nn.Module):
             )
 
     def _convolve(self, x: Array, kernel: Array) -> Array:
-        if self.stride == 1:
+        strides = _along(self.stride, x.ndim - 2)
+        if set(strides) == {1}:
             return convolution.conv(x, kernel, dilation=self.dilation)
         if self.dilation != 1:
             raise ValueError(f"dilation: expected 1 with stride 2, got {self.dilation}")
         if self.size == 2:
             return convolution.downsample_conv(x, kernel)
-        return convolution.strided_conv(x, kernel)
+        return convolution.strided_conv(x, kernel, strides=strides)
+
+
+def _along(value: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """Returns one number for each axis."""
+    return (value,) * ndim if isinstance(value, int) else tuple(value)
 
 
 class Norm(nn.Module):
@@ -252,7 +259,9 @@ class Layers:
 
     axis_name = None
 
-    def conv(self, name: str, features: int, *arguments: int, **options: Any) -> Conv:
+    def conv(
+        self, name: str, features: int, *arguments: int | tuple[int, ...], **options: Any
+    ) -> Conv:
         """Returns a `Conv`."""
         return Conv(features, *arguments, **options, dtype=self.dtype, name=name)
 
@@ -275,6 +284,7 @@ class ConvNormAct(Layers, nn.Module):
 
     Attributes:
       layer: number of the layer in its network, for dropout.
+      size, stride: see `Conv`.
       norm: one of `NORMS`; with "none" the convolution has a bias.
       activation: see `Activation`.
       up: see `Conv`.
@@ -285,11 +295,11 @@ class ConvNormAct(Layers, nn.Module):
 
     features: int
     layer: int = 0
-    size: int = 3
-    stride: int = 1
+    size: int | tuple[int, ...] = 3
+    stride: int | tuple[int, ...] = 1
     norm: str = "instance"
     activation: str = "prelu"
-    up: bool = False
+    up: bool | tuple[int, ...] = False
     dropout: float = 0.0
     norm_scale: bool = True
     axis_name: str | None = None
@@ -337,16 +347,21 @@ def _corners(x: Array) -> Array:
 
 
 class UpsampleTransposed(nn.Module):
-    """Doubles every side with a `2^n` transposed convolution."""
+    """Doubles sides with a transposed convolution.
+
+    Attributes:
+      factor: 1 or 2, one for all axes or one for each; the size of the kernel too.
+    """
 
     features: int
+    factor: int | tuple[int, ...] = 2
     use_bias: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B *S C"]) -> Float[Array, "B *T O"]:
-        """Maps ``[B, *S, C]`` to ``[B, *2S, features]``."""
-        shape = (2,) * (x.ndim - 2) + (x.shape[-1], self.features)
+        """Maps ``[B, *S, C]`` to ``[B, *factor S, features]``."""
+        shape = _along(self.factor, x.ndim - 2) + (x.shape[-1], self.features)
         # Every output voxel has one tap, so the fan-in is that of a 1x1 convolution.
         init = nn.initializers.variance_scaling(
             2.0, "fan_in", "truncated_normal", batch_axis=tuple(range(x.ndim - 2))

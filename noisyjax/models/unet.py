@@ -21,11 +21,14 @@ class UNet(segmentation.Segmenter):
 
     Attributes:
       convs_per_level: convolutions of each level of the encoder and of the decoder.
+      strides: from each level to the next coarser one, 1 or 2 along each axis; () for 2 everywhere.
+      kernels: odd sizes of the convolutions of each level, along each axis; () for 3 everywhere.
       norm: "instance", "group", "batch" or "none".
       activation: "prelu", "leaky_relu", "relu", "elu", "gelu" or "swish".
-      down: "strided_conv" (the first convolution of a level has stride 2), "pool" (maximum) or
-        "mean_pool".
-      up: "linear", or "transposed" (a `2^n` transposed convolution to the width of the level).
+      down: "strided_conv" (the first convolution of a level has the stride), "pool" (maximum) or
+        "mean_pool", which halve every side.
+      up: "linear", or "transposed" (a transposed convolution to the width of the level, whose size
+        is the stride).
       attention_gates: whether the coarser features weigh what is joined (`attention.AttentionGate`)
         at every level but the finest, which Oktay et al. 2018 leave as it is.
       dropout: probability that a channel is dropped after each activation, in training.
@@ -37,6 +40,8 @@ class UNet(segmentation.Segmenter):
 
     widths: tuple[int, ...] = (24, 48, 96)
     convs_per_level: int = 2
+    strides: tuple[tuple[int, ...], ...] = ()
+    kernels: tuple[tuple[int, ...], ...] = ()
     norm: str = "instance"
     activation: str = "prelu"
     down: str = "strided_conv"
@@ -48,12 +53,28 @@ class UNet(segmentation.Segmenter):
     def _segment(self, x: Array, context: blocks.Context) -> segmentation.Segmentation:
         checks.one_of("down", self.down, ("strided_conv", *_POOLS))
         checks.one_of("up", self.up, ("linear", "transposed"))
+        self._check_levels(x.ndim - 2)
         features = self.decode(self.encode(x, context), context)
         supervised = self.deep_supervision and (context.train or self.is_initializing())
         # The last one is the bottom, and nnU-Net gives the one above it no weight.
         levels = range(1, len(features) - 2) if supervised else ()
         deep = tuple(self.logits(features[level], name=f"logits{level}") for level in levels)
         return segmentation.Segmentation(self.logits(features[0]), features[0], deep)
+
+    def _check_levels(self, axes: int) -> None:
+        levels = len(self.widths)
+        for name, each, count in (
+            ("strides", self.strides, levels - 1),
+            ("kernels", self.kernels, levels),
+        ):
+            if each and (len(each) != count or any(len(one) != axes for one in each)):
+                raise ValueError(
+                    f"{name}: expected {count} times {axes} numbers for {levels} levels, got {each}"
+                )
+        if any(2 not in stride for stride in self.strides):
+            raise ValueError(f"strides: expected a 2 in each, got {self.strides}")
+        if self.down in _POOLS and any(1 in stride for stride in self.strides):
+            raise ValueError(f"down: {self.down} halves every side, got strides {self.strides}")
 
     def encode(self, x: Array, context: blocks.Context) -> list[Array]:
         """Runs the encoder in a module's call; features of every level, finest first."""
@@ -94,7 +115,10 @@ class UNet(segmentation.Segmenter):
             skip = gate(skip, x)
         if self.up == "transposed":
             name = f"{prefix}up{level}"
-            x = blocks.UpsampleTransposed(self.widths[level], dtype=self.dtype, name=name)(x)
+            up = blocks.UpsampleTransposed(
+                self.widths[level], self._stride(level), dtype=self.dtype, name=name
+            )
+            x = up(x)
             x = upsampling.crop(x, skip.shape[1:-1])
         inputs = (x, skip)
         for index in range(self.convs_per_level):
@@ -105,16 +129,22 @@ class UNet(segmentation.Segmenter):
             inputs = (x,)
         return x
 
+    def _stride(self, level: int) -> int | tuple[int, ...]:
+        """Returns the stride from a level to the next coarser one."""
+        return tuple(self.strides[level]) if self.strides else 2
+
     def _block(
         self, name: str, number: int, index: int, *, strided: bool = False, up: bool = False
     ) -> nn.Module:
+        level = min(number, 2 * len(self.widths) - 2 - number)
         return self.block(
             name,
-            self.widths[min(number, 2 * len(self.widths) - 2 - number)],
+            self.widths[level],
             layer=number * self.convs_per_level + index,
-            stride=2 if strided else 1,
+            size=self.kernels[level] if self.kernels else 3,
+            stride=self._stride(level - 1) if strided else 1,
             activation=self.activation,
-            up=up,
+            up=up and (tuple(self.strides[level]) if self.strides else True),
             dropout=self.dropout,
             remat=self.remat,
         )

@@ -167,6 +167,57 @@ def test_strided_conv_equals_xla_with_gradients(shape, size):
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "sizes", "strides"),
+    [
+        *(((2, 5, 7), (3, 3), (1, 2)), ((1, 4, 5, 6), (3, 3, 3), (1, 2, 2))),
+        *(((1, 4, 5, 6), (1, 3, 3), (1, 2, 2)), ((1, 5, 5, 6), (1, 3, 3), (2, 1, 2))),
+        *(((1, 5, 4, 3), (3, 3, 1), (2, 2, 1)), ((1, 5, 4, 3), (3, 3, 3), (2, 1, 1))),
+    ],
+)
+def test_strided_conv_of_an_axis_by_itself_equals_xla_with_gradients(shape, sizes, strides):
+    x, kernel, _ = _arrays(shape, sizes, 2, 3)
+    coarse = [-(-side // stride) for side, stride in zip(shape[1:], strides, strict=True)]
+    (g,) = _normal((shape[0], *coarse, 3))
+    spatial = "DHW"[-len(sizes) :]
+    _assert_same_with_gradients(
+        lambda x, k: convolution.strided_conv(x, k, strides=strides),
+        lambda x, k: jax.lax.conv_general_dilated(
+            x,
+            k,
+            window_strides=strides,
+            padding=[(size // 2,) * 2 for size in sizes],
+            dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
+        ),
+        *(x, kernel, g),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_strided_conv_names_strides_that_are_none():
+    x, kernel, _ = _arrays((1, 4, 5, 6), (3, 3, 3), 2, 3)
+    with pytest.raises(ValueError, match="strides: expected 1 or 2 for each of 3 axes, got"):
+        convolution.strided_conv(x, kernel, strides=(1, 3, 2))
+    with pytest.raises(ValueError, match="strides: expected 1 or 2 for each of 3 axes, got"):
+        convolution.strided_conv(x, kernel, strides=(2, 2))
+
+
+@pytest.mark.parametrize("block", [(1, 2), (2, 1), (1, 2, 2), (2, 1, 1)])
+def test_blocks_of_one_voxel_along_an_axis_equal_xla(block):
+    ndim = len(block)
+    x, kernel, _ = _arrays((2, *(4, 6, 2)[:ndim]), block, 3, 4)
+    spatial = "DHW"[-ndim:]
+    layout = (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C")
+    down = jax.lax.conv_general_dilated(x, kernel, block, "VALID", dimension_numbers=layout)
+    np.testing.assert_allclose(convolution.downsample_conv(x, kernel), down, rtol=1e-4, atol=1e-5)
+    mirrored = jnp.flip(kernel, range(ndim))
+    up = jax.lax.conv_transpose(x, mirrored, block, "VALID", dimension_numbers=layout)
+    np.testing.assert_allclose(convolution.transposed_conv(x, kernel), up, rtol=1e-4, atol=1e-5)
+    folded = convolution.space_to_depth(x, block)
+    np.testing.assert_array_equal(convolution.depth_to_space(folded, block), x)
+
+
 @pytest.mark.parametrize("shape", [(2, 6, 8), (1, 4, 2, 6)])
 def test_downsample_and_transposed_conv_equal_xla(shape):
     ndim = len(shape) - 1

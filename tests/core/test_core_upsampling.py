@@ -95,6 +95,33 @@ def test_joined_conv_takes_kernels_of_other_sizes(size):
     _assert_all_close(ours, jax.jit(_values_and_gradients(_peer))(*arrays))
 
 
+@pytest.mark.parametrize("strides", [(1, 2, 2), (2, 1, 2), (1, 1, 2)])
+def test_joined_conv_doubles_the_axes_that_are_to_be(strides):
+    draw, sides = np.random.default_rng(0), (3, 5, 6)
+    coarse = tuple(-(-side // stride) for side, stride in zip(sides, strides, strict=True))
+    shapes = ((2, *coarse, 2), (2, *sides, 3), (1, 3, 3, 5, 2), (2, *sides, 2))
+    arrays = [jnp.asarray(draw.standard_normal(shape), jnp.float32) for shape in shapes]
+
+    def peer(x, skip, kernel):
+        up = jax.image.resize(
+            x, (2, *(n * s for n, s in zip(coarse, strides, strict=True)), 2), "linear"
+        )
+        up = up[:, : sides[0], : sides[1], : sides[2]]
+        return jax.lax.conv_general_dilated(
+            jnp.concatenate([up, skip], -1),
+            kernel,
+            window_strides=(1, 1, 1),
+            padding=[(0, 0), (1, 1), (1, 1)],
+            dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+        )
+
+    def ours(x, skip, kernel):
+        return upsampling.joined_conv(x, skip, kernel, strides=strides)
+
+    both = [jax.jit(_values_and_gradients(function))(*arrays) for function in (ours, peer)]
+    _assert_all_close(*both)
+
+
 def test_joined_conv_is_the_same_without_jit():
     arrays = _arrays((3, 4, 5), 2, 1, 2)
     function = _values_and_gradients(upsampling.joined_conv)

@@ -56,32 +56,6 @@ def learned(made):
     return quick_jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
 
 
-def test_weights_halve_and_add_up_to_one():
-    for count in (1, 2, 5):
-        weights = nnunet_style.deep_weights(count)
-        assert weights.sum() == pytest.approx(1)
-        np.testing.assert_allclose(weights[1:] / weights[:-1], 0.5)
-
-
-def test_nearest_takes_the_voxel_after_the_middle_of_each_block():
-    target = jnp.arange(35.0).reshape(5, 7, 1)
-    np.testing.assert_array_equal(nnunet_style.nearest(target, 0), target)
-    half = nnunet_style.nearest(target, 1)[..., 0]
-    np.testing.assert_array_equal(half, np.arange(35).reshape(5, 7)[[1, 3, 4]][:, [1, 3, 5, 6]])
-    quarter = nnunet_style.nearest(target, 2)[..., 0]
-    np.testing.assert_array_equal(quarter, np.arange(35).reshape(5, 7)[[2, 4]][:, [2, 6]])
-    assert nnunet_style.nearest(jnp.zeros((5, 6, 7, 2)), 1).shape == (3, 3, 4, 2)
-
-
-def test_the_loss_of_a_pixel_by_hand():
-    # Foreground 3/4 where the target is foreground.
-    logits, target = jnp.log(jnp.array([[[1.0, 3.0]]])), jnp.array([[[0.0, 1.0]]])
-    dice = 1 - (2 * 0.75 + 1e-5) / (1.75 + 1e-5)
-    np.testing.assert_allclose(
-        nnunet_style.deep_loss([logits], target), dice - np.log(0.75), rtol=1e-5
-    )
-
-
 def test_the_loss_weighs_every_level_against_the_nearest_labels(made, learned):
     batch, variables = made
     (total, (count, aux)), _ = learned

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from noisyjax import methods, models
 from noisyjax.core import class_regions, rng
-from noisyjax.methods import base, fused, network, nnunet_style, sliding_window
+from noisyjax.methods import base, deep_supervision, fused, network, sliding_window
 
 REGIONS = class_regions.Regions(("whole", "core"), ((1, 2), (2,)), (1, 2))
 DRAW = np.random.default_rng(0)
@@ -57,9 +57,9 @@ def test_every_loss_is_finite_where_regions_are_sure():
 
 def test_coarser_levels_have_the_loss_of_coarser_regions():
     compare = fused.of_regions(fused.LOSSES["cross_entropy_and_soft_dice"], REGIONS)
-    coarse = nnunet_style.nearest(TARGET, 1)
+    coarse = deep_supervision.nearest(TARGET, (3, 2))
     expected = (2 * compare(LOGITS, TARGET) + compare(LOGITS[:3, :2], coarse)) / 3
-    found = nnunet_style.deep_loss((LOGITS, LOGITS[:3, :2]), TARGET, regions=REGIONS)
+    found = deep_supervision.loss(compare, (LOGITS, LOGITS[:3, :2]), TARGET)
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 

@@ -138,3 +138,40 @@ def test_every_level_has_its_width_its_depth_and_its_dropout(monkeypatch):
     assert output.logits.shape == (1, 32, 16, 2)
     # Down and up again, none twice: two layers of one number would drop alike.
     assert layers == list(range(9))
+
+
+def test_a_planned_network_has_its_own_kernels_and_strides():
+    image = _image(1, 5, 12, 12, 1)
+    kernels, strides = ((1, 3, 3), (3, 3, 3), (3, 3, 3)), ((1, 2, 2), (2, 2, 2))
+    for up in ("linear", "transposed"):
+        options = {"widths": (2, 3, 4), "kernels": kernels, "strides": strides, "up": up}
+        net, variables = _made(image, convs_per_level=1, **options)
+        # (taps, in, out) of the encoder, then of the decoder.
+        joined = {"linear": (4 + 3, 3 + 2), "transposed": (3 + 3, 2 + 2)}[up]
+        convs = [(9, 1, 2), (27, 2, 3), (27, 3, 4), (27, joined[0], 3), (9, joined[1], 2)]
+        by_hand = sum(taps * i * o + 2 * o + 1 for taps, i, o in convs) + (2 * 2 + 2)
+        # Blocks of 2 x 2 x 2 and of 1 x 2 x 2 voxels.
+        by_hand += (8 * 4 * 3 + 4 * 3 * 2) * (up == "transposed")
+        assert models.parameter_count(variables) == by_hand
+        encoded = jax.eval_shape(
+            lambda x, net=net, variables=variables: net.apply(
+                variables, x, blocks.EVALUATION, method="encode"
+            ),
+            image,
+        )
+        assert [x.shape[1:-1] for x in encoded] == [(5, 12, 12), (5, 6, 6), (3, 3, 3)]
+        assert jax.jit(net.apply)(variables, image).logits.shape == (1, 5, 12, 12, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"strides": ((2, 2), (2, 2))}, "strides: expected 1 times 2 numbers for 2 levels"),
+        ({"kernels": ((3, 3, 3), (3, 3, 3))}, "kernels: expected 2 times 2 numbers for 2 levels"),
+        ({"strides": ((1, 1),)}, "strides: expected a 2 in each"),
+        ({"strides": ((1, 2),), "down": "pool"}, "down: pool halves every side"),
+    ],
+)
+def test_levels_that_do_not_fit_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        _made(_image(1, 8, 8, 1), **options)

@@ -1,1 +1,1 @@
-"""What a folder's training should be: found from its images and labels, written down with reasons."""
+"""What a folder's training should be: found from its images and labels, with reasons."""

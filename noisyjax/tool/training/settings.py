@@ -2,8 +2,6 @@
 
 import os
 
-import ml_collections
-
 from noisyjax.tool.plan import plan
 from noisyjax.train import config_fields
 
@@ -18,7 +16,7 @@ def of_plan(
     split_file: str | os.PathLike = "",
     fold: int = 0,
     changes: tuple[tuple[str, object], ...] = (),
-) -> ml_collections.ConfigDict:
+) -> config_fields.Config:
     """Returns the config of a network that learns from a folder as planned.
 
     Args:
