@@ -47,7 +47,9 @@ def test_every_fused_target_is_learnt_at_the_coarser_levels_that_a_network_has(s
     sides = (8, 8)
     options = {"widths": (2, 3, 4, 4), "strides": strides, "deep_supervision": True}
     network = models.build("unet", 2, **options)
-    method = methods.build("mean", network, num_raters=2, num_classes=2)
+    method = methods.build(
+        "mean", network, num_raters=2, num_classes=2, loss="cross_entropy_and_soft_dice"
+    )
     draw = np.random.default_rng(0)
     batch = {
         "image": jnp.asarray(draw.standard_normal((2, *sides, 1)), jnp.float32),
