@@ -153,13 +153,6 @@ def test_a_planned_network_has_its_own_kernels_and_strides():
         # Blocks of 2 x 2 x 2 and of 1 x 2 x 2 voxels.
         by_hand += (8 * 4 * 3 + 4 * 3 * 2) * (up == "transposed")
         assert models.parameter_count(variables) == by_hand
-        encoded = jax.eval_shape(
-            lambda x, net=net, variables=variables: net.apply(
-                variables, x, blocks.EVALUATION, method="encode"
-            ),
-            image,
-        )
-        assert [x.shape[1:-1] for x in encoded] == [(5, 12, 12), (5, 6, 6), (3, 3, 3)]
         assert jax.jit(net.apply)(variables, image).logits.shape == (1, 5, 12, 12, 2)
 
 
