@@ -44,7 +44,7 @@ def spatial_staple(
     rater_mask: Bool[Array, "R"] | None = None,
     window: int | tuple[int, ...] = WINDOW,
     bias: float = 0.0,
-    consensus: float = 0.99,
+    consensus: float | int = 0.99,
     max_iterations: int = 100,
     tolerance: float = 1e-4,
 ) -> rows.Fusion:
@@ -85,6 +85,8 @@ def spatial_staple(
     checks.positive("tolerance", tolerance, or_zero=True)
     if not 0 <= bias <= 1:
         raise ValueError(f"bias: expected a number from 0 to 1, got {bias}")
+    if not 0 <= consensus <= 1:
+        raise ValueError(f"consensus: expected a number from 0 to 1, got {consensus}")
     spatial = labels.shape[1:]
     ballots = patterns.ballots(labels.reshape(len(labels), -1), num_classes, rater_mask)
     halves = [min(side // 2, size - 1) for side, size in zip(sides, spatial, strict=True)]

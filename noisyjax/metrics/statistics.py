@@ -163,6 +163,7 @@ def mean_interval(
     if not 0 < level < 1:
         raise ValueError(f"level: expected a number in (0, 1), got {level}")
     checks.positive("draws", draws)
+    checks.positive("seed", seed, or_zero=True)
     count, *shape = values.shape
     table = values.reshape(count, -1)
     known = ~np.isnan(table)

@@ -106,6 +106,8 @@ def _empty(given):
         (["--region=whole=7"], None, 2, "regions: whole: expected one of 0, 1, 2, got 7"),
         (["--metric=dise"], None, 2, "metrics: expected one of 'dice'"),
         (["--tolerance=-1"], None, 2, "-1.0 is not in the range x>=0"),
+        (["--metric=ged2"], None, 1, "p: expected raters, samples, got none"),
+        (["--seed=-1"], None, 2, "seed: expected a number >= 0, got -1"),
         (["--percentile=0"], None, 2, "0.0 is not in the range 0<x<=100"),
         (["--tversky=1"], None, 2, "'--tversky'"),
         (["--versus=none"], None, 1, "none: expected a folder of predictions, there is none"),

@@ -67,6 +67,8 @@ def test_a_damaged_case_is_listed_at_the_end(root, tmp_path):
         (["--repeat=anna=zoe"], 2, "expected one of 'anna', 'ben', 'cleo', got 'zoe'"),
         (["--margin=-1"], 2, "-1.0 is not in the range x>=0"),
         (["--repeat=anna=anna"], 2, "repeats: expected second labels, got anna=anna"),
+        (["--repeat=anna=cleo", "--repeat=ben=cleo"], 2, "rater's second labels, got 'cleo' twice"),
+        (["--group=old=anna,anna"], 2, "old: expected each rater once, got ['anna', 'anna']"),
         (["--out=report"], 2, "out: expected a folder outside of"),
     ],
 )

@@ -131,6 +131,21 @@ _REFUSED = {
         2,
         "--weight: expected NAME=VALUE, got '2'",
     ),
+    "a prior that is none": (
+        ("consensus", "IN", "--out", "OUT", "--prior", "(-1, 1, 1)"),
+        2,
+        "prior: expected probabilities of sum 1, got (-1, 1, 1)",
+    ),
+    "a share of votes above one": (
+        ("consensus", "IN", "--out", "OUT", "-m", "spatial_staple", "--consensus", "2"),
+        2,
+        "consensus: expected a number from 0 to 1, got 2",
+    ),
+    "a weight of a rater who is left out": (
+        ("consensus", "IN", "--out", "OUT", "-r", "anna", "-w", "ben=2"),
+        2,
+        "weights: expected one of 'anna', got 'ben'",
+    ),
     "an unknown rater": (
         ("consensus", "IN", "--out", "OUT", "-r", "dora"),
         2,
@@ -172,6 +187,12 @@ _REFUSED = {
         2,
         "dice: expected a noise that has a strength",
     ),
+    "a seed that is too large": (
+        ("simulate", "IN", "--out", "OUT", "--seed", "4294967296"),
+        2,
+        "seed: expected a whole number from 0 to 4294967295, got 4294967296",
+    ),
+    "a negative seed": (("simulate", "IN", "--out", "OUT", "--seed", "-1"), 2, "seed: expected"),
     "half a rater": (("simulate", "IN", "--out", "OUT", "-r", "1.5"), 2, "'1.5'"),
     "an absent folder to report on": (
         ("raters", "nowhere", "--out", "OUT"),

@@ -73,11 +73,12 @@ class _Work:
 
     def __init__(self, opened: folder.Folder, out: pathlib.Path, settings: Settings):
         self._opened, self._out, self._settings = opened, out, settings
-        for option, names in (("raters", settings.raters), ("weights", settings.weights)):
-            for name in names:
-                checks.one_of(option, name, opened.rater_names)
+        for name in settings.raters:
+            checks.one_of("raters", name, opened.rater_names)
         chosen = settings.raters or opened.rater_names
         self._raters = [name for name in opened.rater_names if name in chosen]
+        for name in settings.weights:
+            checks.one_of("weights", name, self._raters)
         weights = [settings.weights.get(name, 1) for name in self._raters]
         self._weights = fusions.checked_weights(
             settings.method, weights if settings.weights else None, len(self._raters)

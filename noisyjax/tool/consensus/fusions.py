@@ -17,6 +17,8 @@ from noisyjax.tool import folder
 # Which class a voxel gets for which several are equally probable: the lowest, or none.
 TIES = ("lowest", "undecided")
 
+# A prior that was written with two or three digits is one still.
+_OF_ONE = 0.01
 # Sums of weights that are closer than this are equal.
 _EQUAL = 1e-6
 
@@ -114,6 +116,10 @@ def check(method: str, given: Mapping[str, Any], *, ties: str) -> None:
     """Raises a ValueError unless a fusion can have these options."""
     signatures.check(method, given, options(method))
     checks.one_of("ties", ties, TIES)
+    if given.get("prior") is not None:
+        prior = np.asarray(given["prior"], float)
+        if (prior < 0).any() or abs(prior.sum() - 1) > _OF_ONE:
+            raise ValueError(f"prior: expected probabilities of sum 1, got {given['prior']}")
 
 
 def checked_weights(

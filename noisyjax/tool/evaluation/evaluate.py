@@ -241,8 +241,19 @@ def _judge(given, data, settings, names, drawing, partial) -> Report:
 
     problems += each_case.run(list(source.cases), judge, done, title="judging")
     if not any(rows.values()):
-        raise folder.FolderError(problems or [f"{given}: expected raters or a truth, got none"])
+        raise folder.FolderError(problems or [f"{_shown(given)}: {_lacking(names)}"])
     return _summed(settings, rows, max(samples), drawing, problems)
+
+
+def _lacking(names: Sequence[str]) -> str:
+    """Says what no case has, if none of the metrics could be computed."""
+    needs = [prediction_metrics.METRICS[name].needs for name in names]
+    wanted = sorted(set().union(*needs)) if all(needs) else ["raters or a truth"]
+    return f"expected {', '.join(wanted)}, got none"
+
+
+def _shown(given: Any) -> str:
+    return os.fspath(given) if isinstance(given, str | os.PathLike) else "prediction"
 
 
 def _case(name: str, source: Any, data: Any, settings: judged.Settings) -> judged.Case:

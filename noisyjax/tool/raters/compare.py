@@ -175,8 +175,12 @@ def _check(settings: Settings, names: Sequence[str], where: str | os.PathLike) -
         checks.one_of("repeats", again, names)
         if again in settings.repeats:
             raise ValueError(f"repeats: expected second labels, got {rater}={again}")
+        if list(settings.repeats.values()).count(again) > 1:
+            raise ValueError(f"repeats: expected one rater's second labels, got {again!r} twice")
     second = set(settings.repeats.values())
     for group, members in settings.groups.items():
+        if len(set(members)) < len(members):
+            raise ValueError(f"groups: {group}: expected each rater once, got {list(members)}")
         for member in members:
             checks.one_of(
                 f"groups: {group}", member, [name for name in names if name not in second]

@@ -22,6 +22,9 @@ MAKES = (*data_set.MAKES, "ratersTr", TABLE)
 # Where the noisy labels go: beside the truth, or in its place.
 PLACES = ("raters", "truth")
 
+# A key has so many bits; a larger seed would be another one over again.
+_SEEDS = range(2**32)
+
 # The strength of a wanted Dice is solved on so many truths.
 _SAMPLE = 8
 
@@ -76,7 +79,7 @@ def simulate(
       num_classes: L; a folder knows its own.
       noise: a name in `noises.NOISES`, or one each rater.
       raters: R, where all have the same noise; 0 for as many as there are noises.
-      seed: a number; of a truth also the key of the run.
+      seed: a number from 0 to 2^32 - 1; of a truth also the key of the run.
       case: name of the case, of a truth.
       share: of the cases to have noise, each with this probability; the others' labels are the
         truth.
@@ -109,6 +112,8 @@ def simulate(
         raise ValueError(f"share: expected a number in [0, 1], got {share}")
     if dice is not None and not 0 < dice <= 1:
         raise ValueError(f"dice: expected a number in (0, 1], got {dice}")
+    if not isinstance(seed, jax.Array) and seed not in _SEEDS:
+        raise ValueError(f"seed: expected a whole number from 0 to {_SEEDS[-1]}, got {seed}")
     panel = simulated_raters.panel(noise, raters, dice, options)
     if isinstance(labels, str | os.PathLike):
         labels = folder.open_folder(labels)
