@@ -46,10 +46,21 @@ def _one_line() -> Iterator[None]:
         raise kind(str(error)) from error
 
 
+# As they stand, without new line breaks.
+_EXAMPLES = """\b
+Examples:
+  noisyjax check FOLDER
+  noisyjax consensus FOLDER --method staple --out fused
+  noisyjax raters FOLDER --out report
+  noisyjax evaluate PREDICTIONS FOLDER --out scores
+  noisyjax simulate FOLDER --noise gaussian --a 0.02 --raters 5 --out noisy
+"""
+
+
 @click.group(
     cls=_OneLine,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: noisyjax check FOLDER. Every command has --help with an example.",
+    epilog=_EXAMPLES,
 )
 @click.version_option(noisyjax.__version__, prog_name="noisyjax")
 def main() -> None:

@@ -33,6 +33,7 @@ def test_help_fits_one_screen_and_names_every_command():
     text = _run("--help").output
     assert len(text.splitlines()) <= 40
     assert all(f"\n  {name} " in text for name in _COMMANDS)
+    assert all(f"\n    noisyjax {name} " in text for name in _COMMANDS)
     assert _run("-h").output == text
     assert noisyjax.__version__ in _run("--version").output
 

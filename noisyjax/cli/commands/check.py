@@ -7,7 +7,9 @@ import click
 
 @click.command(epilog="Example: noisyjax check FOLDER --ignore empty_mask")
 @click.argument("folder")
-@click.option("--ignore", multiple=True, metavar="KIND", help="A kind that is meant to be so.")
+@click.option(
+    "-i", "--ignore", multiple=True, metavar="KIND", help="A kind that is meant to be so."
+)
 @click.option(
     "--grid-tolerance",
     type=float,

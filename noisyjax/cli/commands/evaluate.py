@@ -30,8 +30,9 @@ def _regions(
 @click.argument("given", metavar="PREDICTIONS")
 @click.argument("folder")
 @click.option("--out", required=True, metavar="DIR", help="Where evaluate.json and so on go.")
-@click.option("--metric", multiple=True, metavar="NAME", help="Repeatable; by default all.")
+@click.option("-m", "--metric", multiple=True, metavar="NAME", help="Repeatable; by default all.")
 @click.option(
+    "-r",
     "--region",
     multiple=True,
     metavar="NAME=CLASS,CLASS",
@@ -39,6 +40,7 @@ def _regions(
     help="A union of classes that is judged beside them, by their numbers; repeatable.",
 )
 @click.option(
+    "-e",
     "--empty",
     default="one",
     show_default=True,
@@ -53,6 +55,7 @@ def _regions(
     help="Distances where one mask is empty: the diagonal of the image, or another.",
 )
 @click.option(
+    "-c",
     "--convention",
     multiple=True,
     default=("monai", "medpy", "deepmind"),
@@ -61,6 +64,7 @@ def _regions(
 )
 @click.option("--no-surfaces", is_flag=True, help="Measure no distances, which is quick.")
 @click.option(
+    "-t",
     "--tolerance",
     default=1.0,
     show_default=True,
@@ -84,7 +88,7 @@ def _regions(
     help="What false positives and misses weigh in tversky.",
 )
 @click.option(
-    "--versus", metavar="DIR", help="Other predictions, to be compared with case by case."
+    "-v", "--versus", metavar="DIR", help="Other predictions, to be compared with case by case."
 )
 @click.option(
     "--test",

@@ -29,6 +29,7 @@ def _pairs(context: click.Context, option: click.Option, given: Sequence[str]) -
 @click.argument("folder")
 @click.option("--out", metavar="DIR", help="Where raters.json, raters.csv and so on go.")
 @click.option(
+    "-r",
     "--reference",
     default="staple",
     show_default=True,
@@ -43,8 +44,9 @@ def _pairs(context: click.Context, option: click.Option, given: Sequence[str]) -
     help="The voxels on which agreement by chance is counted: of the raters' masks, or all.",
 )
 @click.option("--margin", default=5.0, **_LENGTH, help="By which it is dilated, in mm.")
-@click.option("--tolerance", default=1.0, **_LENGTH, help="Of NSD, in mm.")
+@click.option("-t", "--tolerance", default=1.0, **_LENGTH, help="Of NSD, in mm.")
 @click.option(
+    "-g",
     "--group",
     multiple=True,
     metavar="NAME=RATER,RATER",

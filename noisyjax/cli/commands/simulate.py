@@ -25,11 +25,11 @@ from noisyjax.cli import option_flags, outcome
     help="What a rater does; several times for a rater each.",
 )
 @click.option("-r", "--raters", type=int, default=0, help="How many, all with the same noise.")
-@click.option("--dice", type=float, help="Mean Dice to the truth, in place of a strength.")
+@click.option("-d", "--dice", type=float, help="Mean Dice to the truth, in place of a strength.")
 @click.option(
     "--share", type=float, default=1.0, help="Of the cases with noise.", show_default=True
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("-s", "--seed", type=int, default=0, show_default=True)
 @click.option(
     "--place",
     type=click.Choice(["raters", "truth"]),

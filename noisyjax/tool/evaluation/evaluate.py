@@ -149,6 +149,7 @@ def evaluate(
     )
     names = tuple(prediction_metrics.METRICS if metrics is None else metrics)
     _check(settings, names, test)
+    checks.positive("seed", seed, or_zero=True)
     report = _judge(prediction, data, settings, names, (level, draws, seed), partial)
     if versus is None:
         return report
