@@ -1,11 +1,12 @@
 """Learning-rate schedules and optimisers, by name."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int
 
 from noisyjax.core import checks
 
@@ -14,28 +15,50 @@ POLY_POWER = 0.9
 DECAY_RATE = 0.96
 
 
-def _constant(peak: float, steps: int, epoch: int, rate: float) -> optax.Schedule:
-    return optax.constant_schedule(peak)
+def _constant(t: Array, epochs: Array, decay: float | int) -> Array:
+    return jnp.ones_like(t)
 
 
-def _cosine(peak: float, steps: int, epoch: int, rate: float) -> optax.Schedule:
-    return optax.cosine_decay_schedule(peak, steps)
+def _cosine(t: Array, epochs: Array, decay: float | int) -> Array:
+    return 0.5 * (1 + jnp.cos(jnp.pi * t))
 
 
-def _poly(peak: float, steps: int, epoch: int, rate: float) -> optax.Schedule:
-    return optax.polynomial_schedule(peak, 0.0, POLY_POWER, steps)
+def _poly(t: Array, epochs: Array, decay: float | int) -> Array:
+    return (1 - t) ** POLY_POWER
 
 
-def _exponential(peak: float, steps: int, epoch: int, rate: float) -> optax.Schedule:
-    return optax.exponential_decay(peak, epoch, rate, staircase=True)
+def _exponential(t: Array, epochs: Array, decay: float | int) -> Array:
+    return jnp.float32(decay) ** epochs
 
 
+# The share of the rate after the warm-up, by the share of the run that is done since, and the whole
+# epochs.
 SCHEDULES = {
     "constant": _constant,
     "cosine": _cosine,
     "poly": _poly,
     "exponential": _exponential,
 }
+
+
+class Schedule(NamedTuple):
+    """A learning rate by the number of updates done; made by `schedule`, which documents it."""
+
+    name: str
+    learning_rate: float | int
+    total_steps: int | Int[Array, ""]
+    warmup_steps: int | Int[Array, ""]
+    steps_per_epoch: int | Int[Array, ""]
+    decay_rate: float | int
+
+    def __call__(self, count: int | Int[Array, ""]) -> Float[Array, ""]:
+        """Returns the rate of the update after `count` others."""
+        done = jnp.asarray(count - self.warmup_steps, jnp.float32)
+        share = jnp.clip(done / jnp.maximum(self.total_steps - self.warmup_steps, 1), 0, 1)
+        epochs = jnp.floor(jnp.maximum(done, 0) / self.steps_per_epoch)
+        later = SCHEDULES[self.name](share, epochs, self.decay_rate)
+        warm = (count + 1) / (self.warmup_steps + 1)
+        return jnp.float32(self.learning_rate) * jnp.where(done < 0, warm, later)
 
 
 def schedule(
@@ -46,7 +69,7 @@ def schedule(
     warmup_steps: int = 0,
     steps_per_epoch: int = 1,
     decay_rate: float | int = DECAY_RATE,
-) -> optax.Schedule:
+) -> Schedule:
     """Builds a learning-rate schedule with a linear warm-up: updates done to rate.
 
     Args:
@@ -66,7 +89,7 @@ def schedule(
     >>> [round(float(rate(step)), 3) for step in range(4)]
     [0.1, 0.2, 0.3, 0.3]
     """
-    build = checks.lookup("schedule", name, SCHEDULES)
+    checks.lookup("schedule", name, SCHEDULES)
     if not 0 <= warmup_steps < max(total_steps, 1):
         raise ValueError(
             f"warmup_steps: expected 0 <= warmup_steps < {total_steps} (the run's steps), "
@@ -76,46 +99,57 @@ def schedule(
     checks.positive("steps_per_epoch", steps_per_epoch)
     if not 0 < decay_rate <= 1:
         raise ValueError(f"decay_rate: expected a number in (0, 1], got {decay_rate}")
-    main = build(learning_rate, total_steps - warmup_steps, steps_per_epoch, decay_rate)
-    if warmup_steps == 0:
-        return main
-    first = learning_rate / (warmup_steps + 1)
-    warmup = optax.linear_schedule(first, learning_rate, warmup_steps)
-    return optax.join_schedules([warmup, main], [warmup_steps])
+    return Schedule(name, learning_rate, total_steps, warmup_steps, steps_per_epoch, decay_rate)
+
+
+class _Position(NamedTuple):
+    """Where a run is in its schedule; its lengths are data, so that all runs share a program."""
+
+    count: Int[Array, ""]
+    total_steps: Int[Array, ""]
+    warmup_steps: Int[Array, ""]
+    steps_per_epoch: Int[Array, ""]
+
+
+def _scheduled(rate: Schedule) -> optax.GradientTransformation:
+    """Multiplies updates by the rate of a schedule."""
+    lengths = _Position._fields[1:]
+
+    def init(params: Any) -> _Position:
+        del params
+        return _Position(jnp.int32(0), *(jnp.int32(getattr(rate, name)) for name in lengths))
+
+    def update(updates: Any, state: _Position, params: Any = None) -> tuple[Any, _Position]:
+        del params
+        own = rate._replace(**{name: getattr(state, name) for name in lengths})(state.count)
+        scaled = jax.tree.map(lambda leaf: (own * leaf).astype(leaf.dtype), updates)
+        return scaled, state._replace(count=state.count + 1)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _matrices(params: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
 
 
-def _adamw(
-    rate: optax.ScalarOrSchedule, decay: float, momentum: float
-) -> optax.GradientTransformation:
+def _adamw(rate: float, decay: float, momentum: float) -> optax.GradientTransformation:
     return optax.adamw(rate, weight_decay=decay, mask=_matrices)
 
 
-def _adam(
-    rate: optax.ScalarOrSchedule, decay: float, momentum: float
-) -> optax.GradientTransformation:
+def _adam(rate: float, decay: float, momentum: float) -> optax.GradientTransformation:
     return optax.chain(optax.add_decayed_weights(decay, _matrices), optax.adam(rate))
 
 
-def _sgd(
-    rate: optax.ScalarOrSchedule, decay: float, momentum: float
-) -> optax.GradientTransformation:
+def _sgd(rate: float, decay: float, momentum: float) -> optax.GradientTransformation:
     return optax.chain(optax.add_decayed_weights(decay, _matrices), optax.sgd(rate))
 
 
-def _momentum(
-    rate: optax.ScalarOrSchedule, decay: float, momentum: float
-) -> optax.GradientTransformation:
+def _momentum(rate: float, decay: float, momentum: float) -> optax.GradientTransformation:
     sgd = optax.sgd(rate, momentum=momentum)
     return optax.chain(optax.add_decayed_weights(decay, _matrices), sgd)
 
 
-def _nesterov(
-    rate: optax.ScalarOrSchedule, decay: float, momentum: float
-) -> optax.GradientTransformation:
+def _nesterov(rate: float, decay: float, momentum: float) -> optax.GradientTransformation:
     sgd = optax.sgd(rate, momentum=momentum, nesterov=True)
     return optax.chain(optax.add_decayed_weights(decay, _matrices), sgd)
 
@@ -131,7 +165,7 @@ OPTIMISERS = {
 
 def build(
     name: str,
-    learning_rate: optax.ScalarOrSchedule,
+    learning_rate: float | int | Schedule,
     *,
     weight_decay: float = 0.0,
     momentum: float | int = MOMENTUM,
@@ -156,9 +190,13 @@ def build(
     checks.positive("weight_decay", weight_decay, or_zero=True)
     checks.positive("gradient_clip", gradient_clip, or_zero=True)
     checks.positive("head_learning_rate", head_learning_rate, or_zero=True)
-    optimiser = checks.lookup("optimizer", name, OPTIMISERS)(learning_rate, weight_decay, momentum)
+    changes = isinstance(learning_rate, Schedule)
+    first = 1.0 if changes else float(learning_rate)
+    optimiser = checks.lookup("optimizer", name, OPTIMISERS)(first, weight_decay, momentum)
     parts = [optax.clip_by_global_norm(gradient_clip)] if gradient_clip else []
     parts.append(optimiser)
+    if changes:
+        parts.append(_scheduled(learning_rate))
     if head_learning_rate != 1:
         if param_labels is None:
             raise ValueError("param_labels: needed when head_learning_rate is not 1")

@@ -30,7 +30,7 @@ class Start(NamedTuple):
 
     init: Callable[[], train_state.TrainState]
     optimiser: optax.GradientTransformation
-    schedule: optax.Schedule
+    schedule: optimiser.Schedule
     steps_per_epoch: int
 
 
@@ -54,7 +54,7 @@ class Run:
     init: Callable[[], train_state.TrainState]
     step: Callable[..., tuple[train_state.TrainState, step.Report]]
     evaluate: Callable[[Any, str], evaluate.Evaluation]
-    schedule: optax.Schedule
+    schedule: optimiser.Schedule
     steps_per_epoch: int
 
     @property
