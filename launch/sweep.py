@@ -30,7 +30,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from noisyjax.cli import options, train
-from noisyjax.core import memory
+from noisyjax.core import memory, user_cache
 from noisyjax.studies import grid, study
 from noisyjax.train.workdir import config_and_summary
 
@@ -87,7 +87,7 @@ class Work:
         if self.cores:
             os.sched_setaffinity(0, self.cores)
         # By host, for what one CPU's compiler wrote another may not run.
-        grid.keep_compiled(str(pathlib.Path(self.compiled) / platform.node()))
+        user_cache.keep_programs(str(pathlib.Path(self.compiled) / platform.node()))
         study.train_cell(self.config, self.folder)
 
 

@@ -75,10 +75,12 @@ def main(argv: list[str]) -> None:
     start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax import train
+    from noisyjax.core import user_cache
     from noisyjax.train import config_fields
     from noisyjax.train.devices import distributed
 
     logging.set_verbosity(logging.WARNING)
+    user_cache.keep_programs()
     with options.one_message():
         config_fields.resolve(flags.FLAGS.config)
         distributed.connect(

@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
+from noisyjax.core import user_cache
+
 
 class Cell(NamedTuple):
     """One run of a study.
@@ -97,7 +99,7 @@ def run(
     compiled = str(pathlib.Path(workdir) / ".compiled")
     folders = [str(pathlib.Path(workdir) / cell.folder) for cell in todo]
     if workers <= 1:
-        keep_compiled(compiled)
+        user_cache.keep_programs(compiled)
         for cell, folder in zip(todo, folders, strict=True):
             yield Outcome(cell, *_attempt(train, cell.config, folder))
         return
@@ -127,13 +129,6 @@ def core_shares(workers: int) -> list[set[int]]:
     return [set(cores[worker::workers]) or set(cores) for worker in range(workers)]
 
 
-def keep_compiled(folder: str) -> None:
-    """Keeps compiled programs in a folder, unless another one is set."""
-    # Cells that differ by their seed alone are the same program.
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", folder)
-
-
 def _cores() -> list[int]:
     # Where there is no affinity (macOS), workers share the machine.
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -143,7 +138,7 @@ def _start_worker(shares: Any, compiled: str) -> None:
     share = shares.get()
     if share:
         os.sched_setaffinity(0, share)
-    keep_compiled(compiled)
+    user_cache.keep_programs(compiled)
 
 
 def _attempt(

@@ -1,12 +1,11 @@
 """The prepared cases of a folder: made from their files, or taken from the disk."""
 
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from noisyjax.core import progress
+from noisyjax.core import progress, user_cache
 from noisyjax.data import source
 from noisyjax.data.folder import case_files, checker, nnunet_layout, problem_kinds, workers
 from noisyjax.data.store import kept
@@ -231,5 +230,4 @@ def cache_folder(layout: nnunet_layout.Layout, how: How) -> str:
     size = 4 * len(layout.channel_names) + labels
     if sum(size * math.prod(shape) for shape in _shapes(layout, how)) <= IN_MEMORY:
         return ""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "noisyjax", "cases")
+    return user_cache.folder("cases")
