@@ -27,9 +27,19 @@ Mask = Bool[Array, "R"] | Bool[np.ndarray, "R"]
 
 
 @functools.partial(jax.jit, static_argnames=("num_classes", "distance"))
-def _across(
-    samples: Array, labels: Array, rater_mask: Array | None, num_classes: int, distance: str
+def similarities(
+    samples: Integer[Array, "N *S"] | Bool[Array, "N *S"],
+    labels: Integer[Array, "R *S"] | Bool[Array, "R *S"],
+    rater_mask: Bool[Array, "R"] | None = None,
+    *,
+    num_classes: int = 2,
+    distance: str = "iou",
 ) -> tuple[Float[Array, "R N"], Bool[Array, "R"]]:
+    """Returns how alike labels and samples are, and whose labels count, on the device.
+
+    Args:
+      distance: "iou", the mean over classes, or "dice", all of the foreground as one.
+    """
     present = mask_pairs.present(labels, rater_mask)
     valid = mask_pairs.labelled(labels, present)
     maps, classes = mask_pairs.joined(samples, labels), jnp.arange(1, num_classes)
@@ -48,7 +58,8 @@ def _table(
     samples, labels = jnp.asarray(samples), jnp.asarray(labels)
     mask_pairs.check(samples, labels, num_classes, masks=distance == "dice")
     rater_mask = None if rater_mask is None else jnp.asarray(rater_mask)
-    table, known = jax.device_get(_across(samples, labels, rater_mask, num_classes, distance))
+    options = {"num_classes": num_classes, "distance": distance}
+    table, known = jax.device_get(similarities(samples, labels, rater_mask, **options))
     return table[known].astype(np.float64)
 
 
@@ -77,7 +88,11 @@ def hm_iou(
     >>> hm_iou(samples, labels)
     0.5
     """
-    similar = _table(samples, labels, rater_mask, num_classes, "iou")
+    return hm_iou_of(_table(samples, labels, rater_mask, num_classes, "iou"))
+
+
+def hm_iou_of(similar: Float[np.ndarray, "_R N"]) -> float:
+    """Returns `hm_iou` of the `similarities` of those raters whose labels count."""
     raters, count = similar.shape
     if not raters:
         return math.nan
@@ -125,7 +140,11 @@ def dice_family(
     >>> round(family.max_samples, 4), round(family.max_raters, 4), round(family.match, 4)
     (0.6, 0.8333, 0.75)
     """
-    similar = _table(samples, labels, rater_mask, 2, "dice")
+    return dice_family_of(_table(samples, labels, rater_mask, 2, "dice"))
+
+
+def dice_family_of(similar: Float[np.ndarray, "_R N"]) -> DiceFamily:
+    """Returns `dice_family` of the `similarities` in Dice of those raters whose labels count."""
     raters, count = similar.shape
     if not raters:
         return DiceFamily(math.nan, math.nan, math.nan, np.full(0, np.nan))

@@ -190,8 +190,9 @@ FIELDS = {
     "evaluate.train": Field(False, _any),
     # How probabilities become a mask; the first is the run's own, others are measured beside it.
     "evaluate.decisions": Field(("argmax",), _each_of(base.DECISIONS)),
-    # Distances of surfaces, boundary overlap and volumes in the test report; what NSD allows in mm.
+    # In the test report too: surfaces and volumes; what is beside all raters; what NSD allows [mm].
     "evaluate.surface": Field(False, _any),
+    "evaluate.raters": Field(False, _any),
     "evaluate.tolerance": Field(1.0, _COUNT),
     # Voxels along each axis of the windows by which large images are predicted, () for all at once;
     # and the share of a window that its neighbour covers too.
@@ -346,10 +347,8 @@ def resolve(config: Config) -> Config:
         _check_kind(name, flat[name], field.default)
         field.check(name, flat[name])
     if flat["data.fold"] and not (flat["data.folds"] or flat["data.split_file"]):
-        raise ValueError(
-            "data.fold: expected 0 where data.folds is 0 and there is no data.split_file, got "
-            f"{flat['data.fold']}"
-        )
+        wanted = "0 where data.folds is 0 and there is no data.split_file"
+        raise ValueError(f"data.fold: expected {wanted}, got {flat['data.fold']}")
     method, source, network = (flat[name] for name in ("method", "data.name", "model.name"))
     sections = {
         "model": (config_sections.network(network), network),

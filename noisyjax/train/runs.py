@@ -163,6 +163,7 @@ def set_up(
             batch_size=config.evaluate.batch_size,
             decisions=config.evaluate.decisions,
             surface=config.evaluate.surface,
+            raters=config.evaluate.raters,
             tolerance=config.evaluate.tolerance,
             overlap=config.evaluate.overlap,
         ),

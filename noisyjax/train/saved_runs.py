@@ -162,6 +162,7 @@ def evaluate_run(
             batch_size=given.batch_size,
             decisions=tuple(decisions),
             surface=given.surface,
+            raters=given.raters,
             tolerance=given.tolerance,
             overlap=given.overlap,
         )

@@ -26,7 +26,7 @@ from noisyjax.metrics import (
     surface,
     tabulate,
 )
-from noisyjax.train.evaluation import judged_case
+from noisyjax.train.evaluation import beside_raters, judged_case
 
 Values = dict[str, Array]
 
@@ -48,8 +48,10 @@ class Metric(NamedTuple):
       by_decision: whether it depends on the decision.
       surface: whether it is measured with ``evaluate.surface`` only.
       truth: whether it is of the truth.
+      raters: whether it is measured with ``evaluate.raters`` only.
       derive: makes the metric of the sums that `case_values` returns: of each case ``[B]`` with
         ``axis=1``, of all without.
+      source: what `derive` needs among them.
     """
 
     compute: Callable[[judged_case.Case], Array | None] | None
@@ -59,7 +61,9 @@ class Metric(NamedTuple):
     by_decision: bool = False
     surface: bool = False
     truth: bool = False
+    raters: bool = False
     derive: Callable[..., Any] | None = None
+    source: str = ""
 
 
 def _nll(case: judged_case.Case) -> Array:
@@ -67,11 +71,10 @@ def _nll(case: judged_case.Case) -> Array:
 
 
 def _ged2(case: judged_case.Case) -> Array:
-    samples = case.prediction.samples
-    drawn = distribution.rater_samples(case.rater_probs if samples is None else samples)
     labels, mask = case.batch["labels"], case.batch["rater_mask"]
-    drawn = drawn.astype(labels.dtype)
-    return distribution.ged_squared(drawn, labels, num_classes=case.num_classes, rater_mask=mask)
+    return distribution.ged_squared(
+        case.samples, labels, num_classes=case.num_classes, rater_mask=mask
+    )
 
 
 def _soft_dice_qubiq(case: judged_case.Case) -> Array:
@@ -211,7 +214,24 @@ METRICS: dict[str, Metric] = {
     "trace": Metric(_trace, "rater", mean="rater"),
     "rater_dice": Metric(_rater_dice, "rater", mean="", truth=True),
     "own_dice": Metric(_own_dice, "rater"),
-    "cm_rmse": Metric(None, better="low", derive=_cm_rmse),
+    "cm_rmse": Metric(None, better="low", derive=_cm_rmse, source="cm_error"),
+    # More of probabilities and samples beside all raters, as `noisyjax evaluate` has it.
+    **{
+        name: Metric(compute, "class", better="low", truth=True, raters=True)
+        for name, compute in beside_raters.CALIBRATION.items()
+    },
+    **{
+        name: Metric(compute, better=better, raters=True)
+        for name, (compute, better) in beside_raters.SETS.items()
+    },
+    **{
+        name: Metric(compute, "class", better="high", raters=True)
+        for name, compute in beside_raters.OF_CLASSES.items()
+    },
+    **{
+        name: Metric(None, better="high", raters=True, derive=derive, source=beside_raters.KNOWN)
+        for name, derive in beside_raters.MATCHED.items()
+    },
 }
 
 
@@ -231,6 +251,7 @@ def case_values(
     num_classes: int,
     decisions: Sequence[str] = ("argmax",),
     surface: bool = False,
+    raters: bool = False,
     regions: class_regions.Regions | None = None,
     names: Collection[str] | None = None,
 ) -> Values:
@@ -241,6 +262,7 @@ def case_values(
         another, for example, ``dice@accuracy``.
       surface: whether to add, where there is a truth, the metrics with `Metric.surface`, and the
         segmentation for `surfaces.measure`.
+      raters: whether to add the metrics with `Metric.raters`, and what some derive from.
       regions: unions of the classes to judge too.
       names: of `groups`; None for all.
 
@@ -253,28 +275,34 @@ def case_values(
         case = judged_case.Case(prediction, batch, num_classes, decision, regions)
         for name, metric in METRICS.items():
             wanted = (surface or not metric.surface) and (metric.by_decision or not suffix)
+            wanted &= raters or not metric.raters
             wanted &= names is None or name in names
             value = metric.compute(case) if metric.compute and wanted else None
             if value is not None:
                 values[f"{name}{suffix}"] = value
         if surface and case.truth is not None and (names is None or SEGMENTATION in names):
             values[f"{SEGMENTATION}{suffix}"] = case.segmentation.astype(jnp.uint8)
+    if raters and (names is None or beside_raters.KNOWN in names):
+        case = judged_case.Case(prediction, batch, num_classes)
+        values |= beside_raters.similarities(case)
     if names is not None and _MATRICES not in names:
         return values
     return values | _matrix_sums(judged_case.Case(prediction, batch, num_classes))
 
 
-def groups() -> tuple[frozenset[str], ...]:
-    """Returns names for `case_values` in groups that share their work.
+def groups(*, raters: bool = False) -> tuple[frozenset[str], ...]:
+    """Returns names for `case_values` in groups that share their work; `raters` as there.
 
     Those of one group after the other take a part of the memory that all take at once.
     """
     together: dict[Any, set[str]] = {}
-    for name, metric in METRICS.items():
+    chosen = {n: metric for n, metric in METRICS.items() if raters or not metric.raters}
+    for name, metric in chosen.items():
         shares = metric.axis == "class" and metric.by_decision
         key = (metric.truth, metric.surface) if shares else name
         together.setdefault(key, set()).add(name)
-    return (*map(frozenset, together.values()), frozenset({SEGMENTATION}), frozenset({_MATRICES}))
+    others = [SEGMENTATION, _MATRICES, *([beside_raters.KNOWN] if raters else [])]
+    return (*map(frozenset, together.values()), *(frozenset({name}) for name in others))
 
 
 def _matrix_sums(case: judged_case.Case) -> Values:
@@ -294,7 +322,7 @@ def _matrix_sums(case: judged_case.Case) -> Values:
 def _measured(values: Mapping[str, np.ndarray]) -> dict[str, Metric]:
     """Returns the metrics that there are values of: those of classes by name, then the others."""
     names = [name for name in values if name.partition("@")[0] in METRICS]
-    names += [name for name, metric in METRICS.items() if metric.derive and "cm_error" in values]
+    names += [name for name, metric in METRICS.items() if metric.derive and metric.source in values]
     metrics = {name: METRICS[name.partition("@")[0]] for name in names}
     table = list(METRICS.values())
 

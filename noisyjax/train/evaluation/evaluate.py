@@ -83,6 +83,7 @@ def build(
     batch_size: int,
     decisions: Sequence[str] = ("argmax",),
     surface: bool = False,
+    raters: bool = False,
     tolerance: float | int = 1.0,
     overlap: float | int = 0.5,
 ) -> Callable[[Any, str], Evaluation]:
@@ -93,15 +94,19 @@ def build(
       decisions: see `case_metrics.case_values`.
       surface: whether the test split is also measured by the metrics with
         `case_metrics.Metric.surface`; not the others, which are evaluated again and again.
+      raters: likewise of those with `case_metrics.Metric.raters`.
       tolerance: the distance that NSD allows, in mm.
       overlap: of windows, where cases are judged on the voxels of their files.
     """
-    data, raters = experiment.data, experiment.rater_names
+    data, names = experiment.data, experiment.rater_names
     options = {"num_classes": data.num_classes, "decisions": tuple(decisions)}
     options["regions"] = data.regions
     regions = () if data.regions is None else data.regions.names
     measure = _compiled(experiment.method, parallel, **options)
-    measure_surfaces = _compiled(experiment.method, parallel, surface=True, **options)
+    measure_surfaces = _compiled(
+        experiment.method, parallel, surface=True, raters=raters, **options
+    )
+    measure_raters = _compiled(experiment.method, parallel, raters=True, **options)
     finish = functools.partial(
         surfaces.measure,
         num_classes=data.num_classes,
@@ -120,16 +125,18 @@ def build(
         if source.judged_on_files(data):
             how = {"overlap": overlap, "batch_size": batch_size, "tolerance": tolerance}
             how["surface"] = surface and split == "test"
+            how["raters"] = raters and split == "test"
             values = own_voxels.collect(experiment, parallel, variables, split, **how, **options)
         elif surface and split == "test" and examples.has_truth:
             how = {"batch_size": size, "finish": finish}
             values = map_examples.collect(measure_surfaces, variables, examples, **how)
         else:
-            values = map_examples.collect(measure, variables, examples, batch_size=size)
+            chosen = measure_raters if raters and split == "test" else measure
+            values = map_examples.collect(chosen, variables, examples, batch_size=size)
         values = known_truth.of_known(values, examples.truth_mask)
         cases = [data.case_name(int(i)) for i in examples.ids]
-        rows = case_metrics.rows(values, cases, data.class_names[1:], raters, regions)
-        scalars = case_metrics.scalars(values, raters)
+        rows = case_metrics.rows(values, cases, data.class_names[1:], names, regions)
+        scalars = case_metrics.scalars(values, names)
         if experiment.skipped is not None:
             scalars["skipped_cases"] = float(experiment.skipped[split])
         return Evaluation(scalars, rows, _mean_cms(values))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Integer
 
 from noisyjax.core import class_regions, ignored
 from noisyjax.methods import base
-from noisyjax.metrics import boundary, overlap
+from noisyjax.metrics import boundary, distribution, overlap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +47,17 @@ class Case:
         """The raters' predicted labels, one for all if they are not modelled."""
         probs = self.prediction.rater_probs
         return self.probs[None] if probs is None else probs
+
+    @property
+    def sample_probs(self) -> Float[Array, "N *S L"]:
+        """Of each class in each sample; of a method that draws none, what each rater would say."""
+        samples = self.prediction.samples
+        return self.rater_probs if samples is None else samples
+
+    @functools.cached_property
+    def samples(self) -> Integer[Array, "N *S"]:
+        """The class ids of the samples."""
+        return distribution.rater_samples(self.sample_probs).astype(self.batch["labels"].dtype)
 
     @functools.cached_property
     def segmentation(self) -> Integer[Array, "*S"]:

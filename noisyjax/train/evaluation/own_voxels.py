@@ -43,6 +43,7 @@ def collect(
     overlap: float | int,
     batch_size: int,
     surface: bool,
+    raters: bool,
     tolerance: float | int,
     num_classes: int,
     decisions: Sequence[str],
@@ -58,6 +59,7 @@ def collect(
       overlap: of the windows, as in `sliding_window.layout`.
       batch_size: windows at once.
       surface: whether surfaces are measured.
+      raters: as in `case_metrics.case_values`.
       tolerance: of NSD, in mm.
       num_classes, decisions, regions: as in `case_metrics.case_values`.
     """
@@ -65,7 +67,7 @@ def collect(
     run = _windows(experiment.method, parallel, variables)
     layout = {"window": experiment.window, "overlap": overlap, "batch_size": batch_size}
     how = {"num_classes": num_classes, "decisions": tuple(decisions), "surface": surface}
-    how["regions"] = regions
+    how |= {"regions": regions, "raters": raters}
     index, count = jax.process_index(), jax.process_count()
     own = np.arange(index, len(examples), count)
     measured = []
@@ -176,6 +178,7 @@ def _measure(
     num_classes: int,
     decisions: tuple[str, ...],
     surface: bool,
+    raters: bool,
     regions: class_regions.Regions | None,
 ) -> dict[str, np.ndarray]:
     """Measures one case on the device, and its surfaces on the host; the parts are used up."""
@@ -190,8 +193,8 @@ def _measure(
     ]
     values = {}
     # One group after the other, for a large case would fill the memory with all at once.
-    for names in case_metrics.groups():
-        measure = _compiled(num_classes, decisions, surface, regions, names)
+    for names in case_metrics.groups(raters=raters):
+        measure = _compiled(num_classes, decisions, surface, raters, regions, names)
         values |= jax.device_get(measure(*arrays))
     if not surface:
         return values
@@ -210,11 +213,12 @@ def _compiled(
     num_classes: int,
     decisions: tuple[str, ...],
     surface: bool,
+    raters: bool,
     regions: class_regions.Regions | None,
     names: frozenset[str],
 ) -> Callable[..., Any]:
     options = {"num_classes": num_classes, "decisions": decisions, "surface": surface}
-    options |= {"regions": regions, "names": names}
+    options |= {"raters": raters, "regions": regions, "names": names}
 
     def measure(parts: dict[str, Any], batch: dict[str, Any]) -> case_metrics.Values:
         prediction = base.Prediction(**parts)

@@ -108,6 +108,24 @@ def test_surfaces_of_the_test_split(experiment, variables, predict, kind):
     assert run(placed, "val").scalars.keys() == plain(placed, "val").scalars.keys()
 
 
+@pytest.mark.parametrize("kind", ["vmap", "pmap"])
+def test_all_raters_at_once_of_the_test_split(experiment, variables, kind):
+    spread = parallelism.build(kind)
+    placed = spread.replicate(variables)
+    run = evaluate.build(experiment, spread, batch_size=3, raters=True)
+    plain = evaluate.build(experiment, spread, batch_size=3)
+    result, without = run(placed, "test"), plain(placed, "test")
+    extra = {name for name, metric in case_metrics.METRICS.items() if metric.raters}
+    assert {row.metric for row in result.rows} == {row.metric for row in without.rows} | extra
+    assert {name: result.scalars[name] for name in without.scalars} == pytest.approx(
+        without.scalars, nan_ok=True
+    )
+    matched = [row.value for row in result.rows if row.metric == "hm_iou"]
+    assert result.scalars["hm_iou"] == pytest.approx(np.mean(matched))
+    assert 0 < result.scalars["hm_iou"] < 1
+    assert run(placed, "val").scalars.keys() == plain(placed, "val").scalars.keys()
+
+
 def test_a_metric_that_is_added_later_is_measured_too(experiment, variables, monkeypatch):
     spread = parallelism.build("vmap")
 

@@ -18,7 +18,8 @@ def test_the_table_says_which_metrics_are_of_the_truth():
 
     def names(batch):
         def measure(prediction, batch):
-            return case_metrics.case_values(prediction, batch, num_classes=2, surface=True)
+            all_of_them = {"surface": True, "raters": True}
+            return case_metrics.case_values(prediction, batch, num_classes=2, **all_of_them)
 
         return set(jax.eval_shape(measure, prediction, batch))
 

@@ -63,6 +63,7 @@ WAYS = {
         "data.patches.size": (8, 8, 8),
         "data.patches.count": 2,
         "data.patches.foreground_share": 0.5,
+        "evaluate.raters": True,
         "method": "staple",
     },
 }
@@ -104,6 +105,7 @@ def test_the_numbers_of_a_run_are_those_of_the_files_that_it_writes(
     assert np.mean(found["dice"]) > 0.05
     for name, values in found.items():
         assert summary[f"test_{name}"] == pytest.approx(np.mean(values), abs=1e-6), name
+    assert ("test_hm_iou" in summary) == (way == "patches")
     if WAYS[way].get("method") == "cm_trace":
         report = json.loads((tmp_path / "run/test_report.json").read_text())
         assert np.shape(list(report["mean_cms"].values())) == (2, 3, 3)
