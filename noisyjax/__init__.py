@@ -15,8 +15,10 @@ _HOMES = {
     "evaluate": "noisyjax.tool.evaluation.evaluate",
     "load_run": "noisyjax.tool.saved_run",
     "open_folder": "noisyjax.tool.folder",
+    "predict_folder": "noisyjax.tool.training.predict_folder",
     "raters": "noisyjax.tool.raters.compare",
     "simulate": "noisyjax.tool.simulation.simulate",
+    "train_folds": "noisyjax.tool.training.train_folds",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 
+import fold_fakes
 import folder_fakes
 import numpy as np
 import pages
@@ -19,6 +20,7 @@ import PIL.Image
 import pytest
 
 from noisyjax.cli import main
+from noisyjax.core import files
 
 _COMMANDS = ("check_folder", "train", "evaluate", "predict", "study", "raters", "fit_noise")
 # Data that a reader has, and what is taken in their place.
@@ -38,6 +40,7 @@ jax.clear_caches = lambda: None
 
 def subcommand(words):
     from noisyjax.cli import main
+from noisyjax.core import files
 
     try:
         main.main(words, standalone_mode=False)
@@ -152,6 +155,12 @@ def _volumes(root):
     return folder_fakes.make(root, 2, raters=("anna", "anna_2", "ben", "cleo", "dora"))
 
 
+def _plan(path):
+    """A plan for the volumes."""
+    files.write_json(path, fold_fakes.tiny_plan())
+    return path
+
+
 def _example(path):
     """A file like the authors' example, of 15 images."""
     draw = np.random.default_rng(0)
@@ -185,11 +194,19 @@ def errors(tmp_path_factory):
         "FOLDER": volumes,
         **dict.fromkeys(("PREDICTIONS", "OURS"), volumes / "labelsTr"),
         "THEIRS": volumes / "ratersTr" / "anna",
+        "plan.json": _plan(root / "plan.json"),
+        "IMAGES": volumes / "imagesTr",
     }
+    runs = {}
 
     def filled_in_of_tool(number, words):
         out = words.index("--out") + 1 if "--out" in words else -1
         filled = [str(of_tool.get(word, word)) for word in words]
+        if words[0] == "train":
+            filled += ["--folds=2", "--epochs=1", "--set=progress=False"]
+            runs.setdefault(words[out], str(root / f"out{number}"))
+        elif words[0] == "predict":
+            filled[1] = runs[words[1]]
         return [str(root / f"out{number}") if n == out else w for n, w in enumerate(filled)]
 
     def filled_in(word):

@@ -8,7 +8,7 @@ import click
 
 import noisyjax
 from noisyjax.cli import terminal
-from noisyjax.cli.commands import check, consensus, evaluate, raters, simulate
+from noisyjax.cli.commands import check, consensus, evaluate, predict, raters, simulate, train
 
 
 class _OneLine(click.Group):
@@ -52,6 +52,8 @@ Examples:
   noisyjax check FOLDER
   noisyjax consensus FOLDER --method staple --out fused
   noisyjax raters FOLDER --out report
+  noisyjax train FOLDER --plan plan.json --out run
+  noisyjax predict run IMAGES --out segmentations
   noisyjax evaluate PREDICTIONS FOLDER --out scores
   noisyjax simulate FOLDER --noise gaussian --a 0.02 --raters 5 --out noisy
 """
@@ -64,7 +66,7 @@ Examples:
 )
 @click.version_option(noisyjax.__version__, prog_name="noisyjax")
 def main() -> None:
-    """Fuse, compare, judge and simulate the labels of several raters.
+    """Fuse, compare, judge and simulate the labels of several raters, and learn from them.
 
     A FOLDER has nnU-Net's raw layout, with raters beside it: dataset.json,
     imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, ratersTr/RATER/CASE.nii.gz.
@@ -76,5 +78,7 @@ def main() -> None:
 main.add_command(check.check)
 main.add_command(consensus.consensus)
 main.add_command(evaluate.evaluate)
+main.add_command(predict.predict)
 main.add_command(raters.raters)
 main.add_command(simulate.simulate)
+main.add_command(train.train)

@@ -14,7 +14,7 @@ voxels of the image. An image that cannot be read is named and the others go on;
 
 import sys
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from noisyjax.cli import options, terminal
 
@@ -40,9 +40,7 @@ def main(argv: list[str]) -> None:
     terminal.escape_output()
     from noisyjax.train import predict
 
-    logging.set_verbosity(logging.WARNING)
-    # Orbax warns that checkpoints which are read only are read only.
-    logging.get_absl_handler().addFilter(lambda record: "/orbax/" not in record.pathname)
+    terminal.only_warnings()
     given = flags.FLAGS
     with options.one_message():
         outcomes = predict.predict_folder(

@@ -9,3 +9,14 @@ def escape_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def only_warnings() -> None:
+    """Shows of what libraries log their warnings, but for those of checkpoints that are only read.
+
+    Orbax warns that they are.
+    """
+    from absl import logging
+
+    logging.set_verbosity(logging.WARNING)
+    logging.get_absl_handler().addFilter(lambda record: "/orbax/" not in record.pathname)

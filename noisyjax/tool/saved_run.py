@@ -1,4 +1,4 @@
-"""A trained run that predicts arrays."""
+"""A trained run, of one network or of folds, that predicts arrays."""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from noisyjax.core import checks
 from noisyjax.data.folder import case_files
 from noisyjax.data.volumes import preprocess
 from noisyjax.methods import base, sliding_window
-from noisyjax.train import predict, saved_runs
+from noisyjax.tool.training import networks
+from noisyjax.train import predict
 
 
 class Output(NamedTuple):
@@ -39,9 +40,9 @@ class Output(NamedTuple):
 class Run:
     """A trained run; make one by `load_run`."""
 
-    def __init__(self, trained: saved_runs.Trained):
+    def __init__(self, loaded: networks.Networks):
         """Takes what was restored."""
-        self._trained = trained
+        self._networks, self._trained = loaded, loaded.first
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -60,7 +61,7 @@ class Run:
         *,
         raters: bool = False,
     ) -> Output:
-        """Segments one image.
+        """Segments one image, by the mean of the networks of a run of folds.
 
         An image of a run of the source ``folder`` has any size, and is prepared as those that the
         run was trained on. Of another source it has their size, and is taken as it is.
@@ -83,7 +84,7 @@ class Run:
         checks.shape("image", image, (*[None] * len(size), channels), like="in training")
         if self._trained.config.data.name != "folder":
             checks.shape("image", image, (*size, channels), like="in training")
-            parts = _parts(self._trained.method, self._trained, image)
+            parts = self._parts(self._trained.method, image)
             return self._output(parts if raters else {"probs": parts["probs"]})
         if spacing is None or len(spacing) != len(size):
             raise ValueError(f"spacing: expected {len(size)} numbers in mm, got {spacing}")
@@ -96,42 +97,43 @@ class Run:
         )
         # Who predicts regions predicts neither raters nor draws.
         if not raters or self._trained.method.regions is not None:
-            predicted = predict.predictor(self._trained)(prepared)
+            predicted = self._networks.predictor()(prepared)
             probs, regions = predict.on_file(predicted, grid, self._trained.method.regions)
             return self._output({"probs": probs, "regions": regions})
         options = predict.window_options(self._trained)
         filled = predict.filled_up(prepared, options["window"])
         whole = filled.shape[:-1] == tuple(options["window"])
         method = self._trained.method
-        return self._output(
-            _parts(
-                method if whole else sliding_window.wrap(method, **options), self._trained, filled
-            ),
-            grid,
-        )
+        method = method if whole else sliding_window.wrap(method, **options)
+        return self._output(self._parts(method, filled), grid)
+
+    def _parts(self, method: base.Method, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns all that is predicted of one image, by the names of `Output`.
+
+        Of several networks it is the mean, but their samples stand beside each other.
+        """
+        batch = jnp.asarray(image, jnp.float32)[jnp.newaxis]
+        run = jax.jit(method.predict)
+        each = [run(own.variables, batch) for own in self._networks.trained]
+        parts: dict[str, list[np.ndarray]] = {}
+        for one in each:
+            named = {"probs": one.probs, "raters": one.rater_probs, "samples": one.samples}
+            for name, part in named.items():
+                if part is not None:
+                    parts.setdefault(name, []).append(np.asarray(part[0]))
+        parts["probs"] = list(map(self._networks.adjust, parts["probs"]))
+        return {
+            name: np.concatenate(own) if name == "samples" else np.mean(own, axis=0)
+            for name, own in parts.items()
+        }
 
     def _output(self, parts: dict[str, np.ndarray], grid: preprocess.Grid | None = None) -> Output:
-        decision = self._trained.config.evaluate.decisions[0]
         if grid is not None:
             parts = {name: _restored(part, grid) for name, part in parts.items()}
         probs = parts["probs"]
-        mask = predict.segmented(probs, decision=decision)
+        mask = self._networks.segmented(probs)
         entropy = -np.sum(probs * np.log(np.maximum(probs, np.finfo(np.float32).tiny)), axis=-1)
         return Output(probs, mask, entropy, *map(parts.get, ("raters", "samples", "regions")))
-
-
-def _parts(
-    method: base.Method, trained: saved_runs.Trained, image: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Returns all that a method predicts of one image, by the names of `Output`."""
-    batch = jnp.asarray(image, jnp.float32)[jnp.newaxis]
-    prediction = jax.jit(method.predict)(trained.variables, batch)
-    parts = {
-        "probs": prediction.probs,
-        "raters": prediction.rater_probs,
-        "samples": prediction.samples,
-    }
-    return {name: np.asarray(part[0]) for name, part in parts.items() if part is not None}
 
 
 def _restored(probs: np.ndarray, grid: preprocess.Grid) -> np.ndarray:
@@ -143,13 +145,16 @@ def _restored(probs: np.ndarray, grid: preprocess.Grid) -> np.ndarray:
 
 
 def load_run(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> Run:
-    """Loads what a run has trained, from its working directory alone, which is not changed.
+    """Loads what a run has trained, from its folder alone, which is not changed.
+
+    It is the working directory of one network, or a run of `train_folds`, of which all networks
+    predict together.
 
     Args:
       checkpoint: "latest" or "best".
 
     Raises:
       FileNotFoundError: if there is no such run, or it has no checkpoint.
-      ValueError: if no validation has chosen a best checkpoint.
+      ValueError: if no validation has chosen a best checkpoint, or a fold is not finished.
     """
-    return Run(saved_runs.restore_without_data(workdir, checkpoint=checkpoint))
+    return Run(networks.load(workdir, checkpoint=checkpoint))

@@ -3,7 +3,7 @@
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -84,19 +84,51 @@ def predict_folder(
       ValueError: if the run is of another source or cannot predict by itself, or if the folder has
         no image at all.
     """
-    source = config_and_summary.load_config(config_and_summary.absolute(workdir)).data.name
-    if source != "folder":
-        raise ValueError(f"{workdir}: expected a run of the source folder, got one of {source}")
     images, output = files.named("images", images), files.named("output", output)
+    check_source(workdir)
     if os.path.realpath(images) == os.path.realpath(output):
         raise ValueError(f"output: expected another folder than that of the images, got {output}")
     trained = saved_runs.restore_without_data(workdir, checkpoint=checkpoint)
-    about = trained.facts.about
+    layout = read_images(images, trained.facts, probabilities=probabilities)
+    files.check_writable(output)
+    predict = predictor(trained)
+    ids = class_ids(trained.facts, workdir)
+    outcomes = [Outcome(problem.file, None, str(problem)) for problem in of_no_case(layout)]
+    with progress.Progress(len(layout.cases), name="predicting", shown=shown) as bar:
+        for number, case in enumerate(layout.cases, 1):
+            path = output / f"{case.name}{layout.ending}"
+            try:
+                probs, of_regions = predict_case(case, layout, trained, predict)
+                ids_of_voxels = segmented(probs, decision=trained.config.evaluate.decisions[0])
+                maps = (probs, of_regions) if probabilities else (None, None)
+                write(path, ids_of_voxels, *maps, like=case.images[0], ids=ids)
+                outcomes.append(Outcome(case.name, path))
+            except (OSError, ValueError) as error:
+                outcomes.append(Outcome(case.name, None, str(error)))
+            bar.update(number, {})
+    return outcomes
+
+
+def check_source(workdir: str | os.PathLike) -> None:
+    """Raises `ValueError` for a run that has not learnt from a folder."""
+    source = config_and_summary.load_config(config_and_summary.absolute(workdir)).data.name
+    if source != "folder":
+        raise ValueError(f"{workdir}: expected a run of the source folder, got one of {source}")
+
+
+def read_images(
+    images: str | os.PathLike, facts: data_facts.DataFacts, *, probabilities: bool = False
+) -> nnunet_layout.Layout:
+    """Lists the images of a folder that a run is to predict.
+
+    Raises `ValueError` if there is none, or if their files cannot hold the probabilities that are
+    asked for.
+    """
     layout = nnunet_layout.read_images(
-        images,
-        ending=about["file_ending"],
-        class_names=trained.facts.class_names,
-        channel_names=about["channel_names"],
+        pathlib.Path(images),
+        ending=facts.about["file_ending"],
+        class_names=facts.class_names,
+        channel_names=facts.about["channel_names"],
     )
     if not layout.cases:
         faults = [str(problem) for problem in layout.problems]
@@ -105,30 +137,39 @@ def predict_folder(
         raise ValueError(
             f"probabilities: files that end in {layout.ending} hold none, expected False"
         )
-    files.check_writable(output)
-    predict = predictor(trained)
-    # Runs of before there were gaps in them do not name them.
-    ids = about.get("class_ids", list(range(len(layout.class_names))))
-    _check_ids(files.named("workdir", workdir) / data_facts.FILE, ids)
-    outcomes = [
-        Outcome(problem.file, None, str(problem))
+    return layout
+
+
+def of_no_case(layout: nnunet_layout.Layout) -> list[problem_kinds.Problem]:
+    """Returns what is wrong with files that belong to no case."""
+    return [
+        problem
         for problem in layout.problems
         if not problem.case and problem.kind not in problem_kinds.HARMLESS
     ]
-    with progress.Progress(len(layout.cases), name="predicting", shown=shown) as bar:
-        for number, case in enumerate(layout.cases, 1):
-            path = output / f"{case.name}{layout.ending}"
-            try:
-                prepared = _prepare(case, layout, trained.facts)
-                grid = preprocess.Grid.from_array(prepared["grid"])
-                probs = on_file(predict(prepared["image"]), grid, trained.method.regions)
-                for target, values in _results(*probs, trained, path, probabilities):
-                    case_files.write(target, values, like=case.images[0], ids=ids)
-                outcomes.append(Outcome(case.name, path))
-            except (OSError, ValueError) as error:
-                outcomes.append(Outcome(case.name, None, str(error)))
-            bar.update(number, {})
-    return outcomes
+
+
+def class_ids(facts: data_facts.DataFacts, workdir: str | os.PathLike) -> list[int]:
+    """Returns what stands for the classes in files; `ValueError` unless these are whole numbers."""
+    # Runs of before there were gaps in them do not name them.
+    ids = facts.about.get("class_ids", list(range(len(facts.class_names))))
+    _check_ids(files.named("workdir", workdir) / data_facts.FILE, ids)
+    return ids
+
+
+def predict_case(
+    case: nnunet_layout.Case,
+    layout: nnunet_layout.Layout,
+    trained: saved_runs.Trained,
+    predict: Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S L"]],
+) -> tuple[Float[np.ndarray, "*F L"], Float[np.ndarray, "*F G"] | None]:
+    """Returns the probabilities of a case on the voxels of its file, see `on_file`.
+
+    Raises `OSError` or `ValueError`, with the name of the file, if it cannot be used.
+    """
+    prepared = _prepare(case, layout, trained.facts)
+    grid = preprocess.Grid.from_array(prepared["grid"])
+    return on_file(predict(prepared["image"]), grid, trained.method.regions)
 
 
 def _check_ids(path: pathlib.Path, ids: Any) -> None:
@@ -200,22 +241,34 @@ def filled_up(image: Float[np.ndarray, "*T K"], window: Sequence[int]) -> Float[
 
 
 def predictor(
-    trained: saved_runs.Trained,
+    *networks: saved_runs.Trained,
+    adjust: Callable[[Float[np.ndarray, "*S L"]], Float[np.ndarray, "*S L"]] | None = None,
 ) -> Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S L"]]:
     """Returns what gives the probabilities of a prepared image, filled up to a window at least.
 
     They are those of the regions ``[*S, G]`` of a run of such. Raises as `window_options`.
+
+    Args:
+      networks: trained alike, of which the mean is taken.
+      adjust: what becomes of the probabilities of each network before.
     """
-    options = window_options(trained)
-    batch_size = trained.config.evaluate.batch_size if trained.config.evaluate.window else 1
+    first, *_ = networks
+    options = window_options(first)
+    batch_size = first.config.evaluate.batch_size if first.config.evaluate.window else 1
     # One device works; of the others none would have anything else to do than the same.
-    variables = jax.device_put(trained.variables, jax.local_devices()[0])
+    device = jax.local_devices()[0]
+    each = [jax.device_put(network.variables, device) for network in networks]
 
     def predict(image: np.ndarray) -> np.ndarray:
-        filled = filled_up(image, options["window"])
-        return sliding_window.predict_windows(
-            trained.method.predict, variables, filled, batch_size=batch_size, **options
-        )
+        filled, total = filled_up(image, options["window"]), None
+        for variables in each:
+            # One compiled function for all of them.
+            probs = sliding_window.predict_windows(
+                first.method.predict, variables, filled, batch_size=batch_size, **options
+            )
+            probs = probs if adjust is None else adjust(probs)
+            total = probs if total is None else np.add(total, probs, out=total)
+        return total if len(each) == 1 else np.divide(total, np.float32(len(each)), out=total)
 
     return predict
 
@@ -254,19 +307,25 @@ def segmented(probs: Float[np.ndarray, "*S L"], *, decision: str) -> UInt8[np.nd
     return ids.reshape(shape)
 
 
-def _results(
-    probs: Float[np.ndarray, "*S L"],
-    of_regions: Float[np.ndarray, "*S G"] | None,
-    trained: saved_runs.Trained,
+def write(
     path: pathlib.Path,
-    probabilities: bool,
-) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
-    """Yields files and what is to be in them; the segmentation last, for it says that all is."""
-    if probabilities:
-        for number in range(1, probs.shape[-1]):
-            target = path.parent / PROBABILITIES / str(number) / path.name
-            yield target, probs[..., number]
-        for number in range(0 if of_regions is None else of_regions.shape[-1]):
-            target = path.parent / REGION_PROBABILITIES / str(number + 1) / path.name
-            yield target, of_regions[..., number]
-    yield path, segmented(probs, decision=trained.config.evaluate.decisions[0])
+    segmentation: UInt8[np.ndarray, "*S"],
+    probs: Float[np.ndarray, "*S L"] | None = None,
+    of_regions: Float[np.ndarray, "*S G"] | None = None,
+    *,
+    like: pathlib.Path,
+    ids: Sequence[int],
+) -> None:
+    """Writes what is predicted of one case; the segmentation last, for it says that all is there.
+
+    Args:
+      path: of the segmentation; probabilities go into folders beside it.
+      like, ids: as in `case_files.write`.
+    """
+    maps = {PROBABILITIES: None if probs is None else probs[..., 1:]}
+    maps[REGION_PROBABILITIES] = of_regions
+    for folder, each in maps.items():
+        for number in range(0 if each is None else each.shape[-1]):
+            target = path.parent / folder / str(number + 1) / path.name
+            case_files.write(target, each[..., number], like=like, ids=ids)
+    case_files.write(path, segmentation, like=like, ids=ids)

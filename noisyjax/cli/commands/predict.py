@@ -1,0 +1,45 @@
+"""``noisyjax predict``."""
+
+from typing import Any
+
+import click
+
+from noisyjax.cli import outcome, terminal
+
+
+@click.command(epilog="Example: noisyjax predict RUN IMAGES --out DIR --decision dice")
+@click.argument("run")
+@click.argument("images")
+@click.option("--out", required=True, metavar="DIR", help="Where to write; new, or to be gone on.")
+@click.option("-p", "--probabilities", is_flag=True, help="Write probabilities/CLASS/CASE too.")
+@click.option(
+    "--decision",
+    type=click.Choice(["argmax", "accuracy", "dice"]),
+    help="The most probable class, or the mask of the best Dice; by default the run's own.",
+)
+@click.option(
+    "--mirror/--no-mirror",
+    default=False,
+    help="Take the mean over mirror images too, along the axes of the plan.",
+)
+@click.option("--keep-components", is_flag=True, help="Remove no small components.")
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["latest", "best"]),
+    default="latest",
+    show_default=True,
+    help="Of each network.",
+)
+@click.option("--overwrite", is_flag=True, help="Remove what was made there otherwise.")
+def predict(run: str, images: str, out: str, **options: Any) -> None:
+    """Segment the images in IMAGES by the networks of RUN.
+
+    RUN is of noisyjax train, or the workdir of a single network. Images are named as
+    those that it was trained on, and may be of any size.
+    """
+    import noisyjax
+
+    terminal.only_warnings()
+    made = noisyjax.predict_folder(run, images, out, **options)
+    state = "was done already" if made.finished else "done"
+    outcome.end(f"{made.out}: {len(made.cases)} cases, {state}", made.problems)

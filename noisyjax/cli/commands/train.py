@@ -1,0 +1,80 @@
+"""``noisyjax train``."""
+
+from typing import Any
+
+import click
+
+from noisyjax.cli import durations, literals, outcome, terminal
+
+
+def _time(context: click.Context, option: click.Option, given: str | None) -> float | None:
+    del context, option
+    try:
+        return None if given is None else durations.seconds(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command(epilog="Example: noisyjax train FOLDER --out RUN --plan plan.json --folds 5")
+@click.argument("folder")
+@click.option("--out", required=True, metavar="RUN", help="Where to write; new, or to be gone on.")
+@click.option(
+    "--plan", metavar="FILE", help="Of noisyjax plan; by default FOLDER is planned first."
+)
+@click.option("-m", "--method", default="majority", show_default=True, help="What learns, and how.")
+@click.option(
+    "--folds",
+    default=5,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Networks; each holds out other cases, but for a single one, which holds out none.",
+)
+@click.option("--fold", type=click.IntRange(min=0), metavar="K", help="Train this one alone.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Of each network.")
+@click.option(
+    "--budget",
+    metavar="TIME",
+    callback=_time,
+    help="Of all folds together, such as 90s, 30min or 2h, in place of --epochs.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the division and the networks.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A field of the networks' config, such as train.batch_size=4; repeatable.",
+)
+def train(folder: str, settings: tuple[str, ...], **options: Any) -> None:
+    """Train networks on FOLDER, a fold each, which together predict new images.
+
+    RUN holds all that predicting takes, what each network says of the cases that it
+    has not seen, and how good that is. Cases of imagesTs never train.
+    """
+    import noisyjax
+    from noisyjax.train.workdir import lock
+
+    terminal.only_warnings()
+    changes = dict(literals.pairs("set", settings))
+    try:
+        made = noisyjax.train_folds(folder, changes=changes, begun=_begun, **options)
+    except (lock.WorkdirLocked, FloatingPointError, MemoryError) as error:
+        raise click.ClickException(str(error)) from error
+    outcome.end(f"{made.out}: {_state(made)}", made.problems)
+
+
+def _begun(fold: int) -> None:
+    click.echo(f"training fold {fold}")
+
+
+def _state(made: Any) -> str:
+    """Says how far a run is, and how good its networks are on what they have not seen."""
+    if made.summary is None:
+        done = ", ".join(map(str, made.trained)) or "none"
+        return f"trained of {made.folds} folds: {done}"
+    overall = made.summary["overall"]
+    for rater, by_class in overall.get("dice", {}).items():
+        known = {name: dice for name, dice in by_class.items() if dice is not None}
+        each = ", ".join(f"{name} {dice:.3f}" for name, dice in known.items())
+        click.echo(f"Dice of {overall['cases']} cases out of fold, to {rater}: {each}")
+    return f"{made.folds} folds, " + ("was done already" if made.finished else "done")
