@@ -165,7 +165,9 @@ FIELDS = {
     "train.optimizer": Field("adamw", _one_of(optimiser.OPTIMISERS)),
     "train.learning_rate": Field(1e-2, _range("(0, inf)")),
     "train.schedule": Field("cosine", _one_of(optimiser.SCHEDULES)),
+    # The longer of a number of steps and a share of the run.
     "train.warmup_steps": Field(0, _COUNT),
+    "train.warmup_share": Field(0.0, _range("[0, 1)")),
     # What the schedule "exponential" leaves of the rate after each epoch.
     "train.decay_rate": Field(0.96, _range("(0, 1]")),
     "train.weight_decay": Field(1e-5, _COUNT),

@@ -89,11 +89,12 @@ def start(
     """
     settings = config.train
     per_epoch = pipeline.steps_per_epoch(facts.num_examples, settings.batch_size)
+    total = settings.epochs * per_epoch
     schedule = optimiser.schedule(
         settings.schedule,
         learning_rate=settings.learning_rate,
-        total_steps=settings.epochs * per_epoch,
-        warmup_steps=settings.warmup_steps,
+        total_steps=total,
+        warmup_steps=max(settings.warmup_steps, int(settings.warmup_share * total)),
         steps_per_epoch=per_epoch,
         decay_rate=settings.decay_rate,
     )

@@ -1,9 +1,21 @@
 """The config of one network's training, from a plan."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
+from noisyjax import methods
 from noisyjax.tool.plan import plan
 from noisyjax.train import config_fields
+
+# Changes of the patches, each drawn anew; mirroring is added where the plan allows it.
+_AUGMENT = {
+    "rotation": 10.0,
+    "scale": 0.15,
+    "intensity_scale": 0.1,
+    "intensity_shift": 0.1,
+    "intensity_noise": 0.05,
+}
 
 
 def of_plan(
@@ -13,35 +25,78 @@ def of_plan(
     method: str = "majority",
     seed: int = 0,
     epochs: int = 100,
+    validate_every: int = 10,
     split_file: str | os.PathLike = "",
     fold: int = 0,
-    changes: tuple[tuple[str, object], ...] = (),
+    changes: Mapping[str, Any] | None = None,
 ) -> config_fields.Config:
     """Returns the config of a network that learns from a folder as planned.
 
     Args:
       root: the folder.
+      method: one of `methods.METHODS`; of those that learn one target it is the sum of the
+        cross-entropy and the Dice loss.
+      validate_every: so many epochs.
       split_file: which cases train, validate and test, a list with one object for each fold.
       changes: further fields of the config by their dotted names, with values.
+
+    Raises:
+      ValueError: if a change is of a field that no run has.
     """
     config = config_fields.default()
     with config.unlocked():
         config.method = method
         config.seed = seed
-        config.data.name = "folder"
-        config_fields.choose(config.data.options, root=os.fspath(root), spacing=planned.spacing)
-        config.data.panel = ()
-        config.data.input_noise = 0.0
-        config.data.splits = ()
+        _data(config, root, planned)
         config.data.split_file = os.fspath(split_file)
         config.data.fold = fold
-        config.data.patches.size = planned.patch
-        config.data.patches.foreground_share = 1 / 3
-        config.fused.loss = "cross_entropy_and_soft_dice"
-        config.model.widths = planned.widths
+        _network(config, planned, method)
         config.train.batch_size = planned.batch_size
         config.train.epochs = epochs
-        config.train.learning_rate = 1e-3
-        for name, value in changes:
-            config[name] = value
+        config.train.optimizer = "adamw"
+        config.train.learning_rate = 3e-3
+        config.train.weight_decay = 1e-2
+        config.train.schedule = "cosine"
+        config.train.warmup_share = 0.05
+        config.train.ema = 0.99
+        config.evaluate.every_epochs = validate_every
+        config.evaluate.window = planned.patch
+        config.evaluate.batch_size = planned.batch_size
+        for name, value in (changes or {}).items():
+            _change(config, name, value)
     return config
+
+
+def _data(config: config_fields.Config, root: str | os.PathLike, planned: plan.Plan) -> None:
+    config.data.name = "folder"
+    config_fields.choose(config.data.options, root=os.fspath(root), spacing=planned.spacing)
+    config.data.panel = ()
+    config.data.input_noise = 0.0
+    # Those of the folder, or of a file.
+    config.data.splits = ()
+    config.data.patches.size = planned.patch
+    config.data.patches.foreground_share = 1 / 3
+    config_fields.choose(config.data.augment, flip_axes=planned.mirror_axes, **_AUGMENT)
+
+
+def _network(config: config_fields.Config, planned: plan.Plan, method: str) -> None:
+    config_fields.choose(
+        config.model,
+        "unet",
+        widths=planned.widths,
+        strides=planned.strides,
+        kernels=planned.kernels,
+        convs_per_level=1,
+    )
+    if methods.FAMILIES[method] == "fused":
+        config.fused.loss = "cross_entropy_and_soft_dice"
+
+
+def _change(config: config_fields.Config, name: str, value: Any) -> None:
+    *path, last = name.split(".")
+    section = config
+    for part in path:
+        section = section.get(part) if isinstance(section, config_fields.Config) else None
+    if not isinstance(section, config_fields.Config) or last not in section:
+        raise ValueError(f"{name}: no run reads this field, got {value!r}")
+    section[last] = value
