@@ -4,9 +4,11 @@ import sys
 
 import click
 
+from noisyjax.cli import completion
+
 
 @click.command(epilog="Example: noisyjax check FOLDER --ignore empty_mask")
-@click.argument("folder")
+@click.argument("folder", shell_complete=completion.folders)
 @click.option(
     "-i", "--ignore", multiple=True, metavar="KIND", help="A kind that is meant to be so."
 )

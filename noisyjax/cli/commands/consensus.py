@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from noisyjax.cli import literals, option_flags, outcome
+from noisyjax.cli import completion, literals, option_flags, outcome
 
 
 @click.command(
@@ -13,9 +13,22 @@ from noisyjax.cli import literals, option_flags, outcome
     registry="METHODS",
     epilog="Example: noisyjax consensus FOLDER --method staple --out DIR",
 )
-@click.argument("folder")
-@click.option("--out", required=True, metavar="DIR", help="Where to write; new, or to be gone on.")
-@click.option("-m", "--method", default="staple", show_default=True, help="How to fuse.")
+@click.argument("folder", shell_complete=completion.folders)
+@click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    shell_complete=completion.folders,
+    help="Where to write; new, or to be gone on.",
+)
+@click.option(
+    "-m",
+    "--method",
+    default="staple",
+    show_default=True,
+    shell_complete=completion.names("noisyjax.tool.consensus.fusions", "METHODS"),
+    help="How to fuse.",
+)
 @click.option("-p", "--probabilities", is_flag=True, help="Write probabilities/CLASS/CASE too.")
 @click.option("-d", "--disagreement", is_flag=True, help="Write disagreement/CASE too.")
 @click.option(

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from noisyjax.cli import completion
+
 _MAKES = ("cases.csv", "summary.csv", "risk.csv", "versus.csv")
 
 
@@ -27,10 +29,23 @@ def _regions(
 
 
 @click.command(epilog="Example: noisyjax evaluate PREDICTIONS FOLDER --out DIR --region all=1,2")
-@click.argument("given", metavar="PREDICTIONS")
-@click.argument("folder")
-@click.option("--out", required=True, metavar="DIR", help="Where evaluate.json and so on go.")
-@click.option("-m", "--metric", multiple=True, metavar="NAME", help="Repeatable; by default all.")
+@click.argument("given", metavar="PREDICTIONS", shell_complete=completion.folders)
+@click.argument("folder", shell_complete=completion.folders)
+@click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    shell_complete=completion.folders,
+    help="Where evaluate.json and so on go.",
+)
+@click.option(
+    "-m",
+    "--metric",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.names("noisyjax.tool.evaluation.prediction_metrics", "METRICS"),
+    help="Repeatable; by default all.",
+)
 @click.option(
     "-r",
     "--region",
@@ -88,7 +103,11 @@ def _regions(
     help="What false positives and misses weigh in tversky.",
 )
 @click.option(
-    "-v", "--versus", metavar="DIR", help="Other predictions, to be compared with case by case."
+    "-v",
+    "--versus",
+    metavar="DIR",
+    shell_complete=completion.folders,
+    help="Other predictions, to be compared with case by case.",
 )
 @click.option(
     "--test",

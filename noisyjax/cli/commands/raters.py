@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from noisyjax.cli import completion
+
 _MAKES = ("raters.csv", "pairs.csv", "cases.csv")
 _LENGTH: dict[str, Any] = {"show_default": True, "type": click.FloatRange(min=0)}
 
@@ -26,8 +28,13 @@ def _pairs(context: click.Context, option: click.Option, given: Sequence[str]) -
 @click.command(
     epilog="Example: noisyjax raters FOLDER --out report --group seniors=anna,ben --group new=cleo"
 )
-@click.argument("folder")
-@click.option("--out", metavar="DIR", help="Where raters.json, raters.csv and so on go.")
+@click.argument("folder", shell_complete=completion.folders)
+@click.option(
+    "--out",
+    metavar="DIR",
+    shell_complete=completion.folders,
+    help="Where raters.json, raters.csv and so on go.",
+)
 @click.option(
     "-r",
     "--reference",

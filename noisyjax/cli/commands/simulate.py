@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from noisyjax.cli import option_flags, outcome
+from noisyjax.cli import completion, option_flags, outcome
 
 
 @click.command(
@@ -13,8 +13,14 @@ from noisyjax.cli import option_flags, outcome
     registry="NOISES",
     epilog="Example: noisyjax simulate FOLDER --noise gaussian --a 0.02 --raters 5 --out DIR",
 )
-@click.argument("folder")
-@click.option("--out", required=True, metavar="DIR", help="Where to write; new, or to be gone on.")
+@click.argument("folder", shell_complete=completion.folders)
+@click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    shell_complete=completion.folders,
+    help="Where to write; new, or to be gone on.",
+)
 @click.option(
     "-n",
     "--noise",
@@ -22,6 +28,7 @@ from noisyjax.cli import option_flags, outcome
     default=("gaussian",),
     show_default=True,
     metavar="NOISE",
+    shell_complete=completion.names("noisyjax.tool.simulation.noises", "NOISES"),
     help="What a rater does; several times for a rater each.",
 )
 @click.option("-r", "--raters", type=int, default=0, help="How many, all with the same noise.")
