@@ -205,6 +205,16 @@ _REFUSED = {
         1,
         "there is no folder nowhere",
     ),
+    "an absent folder to train on": (
+        ("train", "nowhere", "--out", "OUT"),
+        1,
+        "there is no folder nowhere",
+    ),
+    "an absent run to predict with": (
+        ("predict", "nowhere", "IN", "--out", "OUT"),
+        1,
+        "is no working directory of a run",
+    ),
     "an unknown kind of problem": (
         ("check", "IN", "--ignore", "nothing"),
         2,
