@@ -308,7 +308,7 @@ def _example(parameter: inspect.Parameter) -> Any:
     kind, default = parameter.annotation, parameter.default
     if kind in (bool, int, float, str):
         return kind()
-    return default if isinstance(default, bool | float | str) else None
+    return default if isinstance(default, bool | float) else None
 
 
 def value(config: Any, name: str) -> Any:

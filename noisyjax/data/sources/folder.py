@@ -20,7 +20,7 @@ from noisyjax.core import checks
 from noisyjax.data import source
 from noisyjax.data.folder import case_files, checker, division, layouts, nnunet_layout, prepared
 from noisyjax.data.store import chunked, kept
-from noisyjax.data.volumes import preprocess
+from noisyjax.data.volumes import normalisations, preprocess
 
 # Where labelsTr is all there is, it is what a network learns from as well.
 ONLY_RATER = "labels"
@@ -244,14 +244,22 @@ def _about(layout: nnunet_layout.Layout, how: prepared.How) -> dict[str, Any]:
     return about if layout.regions is None else {**about, "regions": layout.regions.to_json()}
 
 
+def _check_names(normalise: Any, interpolation: str) -> None:
+    for name in normalise if isinstance(normalise, list | tuple) else (normalise,):
+        checks.one_of("normalise", name, normalisations.NORMALISATIONS)
+    checks.one_of("interpolation", interpolation, preprocess.INTERPOLATIONS)
+
+
 def load(
     *,
     root: str,
     spacing: Sequence[float | int] = (),
     size: Sequence[int] = (),
-    normalise: str = "z_score",
+    normalise: str | Sequence[str] = "z_score",
     cut: float | int = 900.0,
     window: Sequence[float | int] = (-200.0, 400.0),
+    intensities: Sequence[Sequence[float | int]] = (),
+    interpolation: str = "linear",
     box: str = "",
     margin: int = 0,
     cache: str = "",
@@ -267,12 +275,16 @@ def load(
       spacing: voxels of all examples in mm, right, front, top (rows, columns for images); empty for
         the median of the cases.
       size: voxels of an example; empty for the largest case along each axis.
-      normalise: of each channel over its whole image: ``"z_score"`` (MR), ``"bone"`` (of the
-        mandible study), ``"ct_window"`` (CT) or ``"none"``; see `noisyjax.data.volumes.preprocess`.
+      normalise: of each channel over its whole image: ``"z_score"`` (MR), ``"z_score_nonzero"`` (MR
+        without its surroundings), ``"bone"`` (of the mandible study), ``"ct_window"`` or ``"ct"``
+        (CT), ``"rescale_to_0_1"``, ``"rgb_to_0_1"`` or ``"none"``; one for all channels, or one for
+        each; see `noisyjax.data.volumes.normalisations`.
       cut: of ``"bone"``: 900 where air is 0, -124 in Hounsfield units.
       window: of ``"ct_window"``, what becomes 0 and 1.
-      box: what each case is cut to before it is fitted to the size: "" for nothing, ``"bright"`` or
-        ``"labels"``, as in `preprocess.prepare`.
+      intensities: of ``"ct"``, (low, high, mean, standard deviation) for each channel.
+      interpolation: of images, ``"linear"`` or ``"cubic"``; of labels the nearest voxel is taken.
+      box: what each case is cut to before it is fitted to the size: "" for nothing, ``"bright"``,
+        ``"nonzero"`` or ``"labels"``, as in `preprocess.prepare`.
       margin: voxels around the box.
       cache: a folder for the prepared cases, which are made only once and read in parts; "" for
         memory, or where they take more than 1 GiB for ``noisyjax/cases`` in the user's cache. Cases
@@ -297,7 +309,7 @@ def load(
       ValueError: if the folder has a problem that cannot be trained on; it lists the first five and
         the command that lists all. Or if an option does not fit.
     """
-    checks.one_of("normalise", normalise, preprocess.NORMALISATIONS)
+    _check_names(normalise, interpolation)
     checks.positive("grid_tolerance", grid_tolerance, or_zero=True)
     layout = layouts.read(root)
     damaged = _damaged(layout) if skip_damaged else {}
@@ -305,9 +317,11 @@ def load(
         prepared.refuse(root, layout.problems)
     to = _common_spacing(layout, spacing, damaged)
     options = {
-        "normalisation": normalise,
+        "normalisation": normalise if isinstance(normalise, str) else list(normalise),
         "cut": float(cut),
         "window": [float(end) for end in window],
+        "intensities": [[float(number) for number in channel] for channel in intensities],
+        "interpolation": interpolation,
         "box": box,
         "margin": margin,
     }

@@ -14,10 +14,9 @@ from scipy import ndimage
 
 from noisyjax.core import checks, ignored
 from noisyjax.data import patches
+from noisyjax.data.volumes import normalisations, splines
 
 Box = tuple[tuple[int, int], ...]
-
-NORMALISATIONS = ("z_score", "bone", "ct_window", "none")
 
 # The largest channel or label map that is made.
 MAX_BYTES = 2**33
@@ -25,7 +24,9 @@ MAX_BYTES = 2**33
 # it would take an hour.
 _MOST_TIMES = 1000
 _LARGE = 2**26
-_PART = 2**20
+
+INTERPOLATIONS = ("linear", "cubic")
+BOXES = ("", "bright", "labels", "nonzero")
 
 # Counts up when what `prepare` returns changes, so that no older cache is read.
 VERSION = 3
@@ -64,24 +65,9 @@ def resample(
     >>> resample(np.array([0.0, 2.0]), spacing=(1.0,), to=(0.5,), linear=True)
     array([0. , 0.5, 1.5, 2. ])
     """
-    checks.not_empty("array", array)
-    for name, sizes in (("spacing", spacing), ("to", to)):
-        if len(sizes) != array.ndim:
-            raise ValueError(f"{name}: expected one for each of {array.ndim} axes, got {sizes}")
-        for size in sizes:
-            checks.positive(name, size)
     if linear and array.dtype.kind != "f":
         array = array.astype(np.float32)
-    most = MAX_BYTES // array.itemsize
-    if not shape:
-        shape = resampled_shape(array.shape, spacing=spacing, to=to)
-        most = min(most, max(_LARGE, _MOST_TIMES * array.size))
-    shape = tuple(shape)
-    if math.prod(shape) > most:
-        raise ValueError(
-            f"spacing: expected at most {most} voxels after resampling, got {shape} voxels "
-            f"from {array.shape} of {tuple(spacing)} mm to {tuple(to)} mm"
-        )
+    shape = _new_shape(array, spacing, to, shape)
     if tuple(spacing) == tuple(to) and shape == array.shape:
         return array
     factors = np.asarray(to, float) / np.asarray(spacing, float)
@@ -98,92 +84,56 @@ def resample(
     )
 
 
-def _scaled(values: Float[np.ndarray, "*S"], inside: np.ndarray) -> Float[np.ndarray, "*S"]:
-    """Scales values in place."""
-    mean = float(inside.mean(dtype=np.float64))
-    deviation = _deviation(inside, mean)
-    values -= mean
-    values /= max(deviation, 1e-6)
-    return values
-
-
-def _deviation(values: Float[np.ndarray, "..."], mean: float) -> float:
-    if values.size <= _LARGE:
-        return float(values.std(dtype=np.float64))
-    # Float64 of a whole large volume would take twice its memory.
-    parts = (values.reshape(-1)[i : i + _PART] for i in range(0, values.size, _PART))
-    squares = sum(float(np.square(part - np.float64(mean)).sum()) for part in parts)
-    return math.sqrt(squares / values.size)
-
-
-def z_score(image: Num[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
-    """Returns an image with mean 0 and standard deviation 1, float32; zeros if it is constant.
-
-    >>> z_score(np.array([1, 3], np.uint8))
-    array([-1.,  1.], dtype=float32)
-    """
-    values = image.astype(np.float32)
-    return _scaled(values, values)
-
-
-def bone(image: Num[np.ndarray, "*S"], *, cut: float | int) -> Float[np.ndarray, "*S"]:
-    """Returns a CT ``[*S]`` scaled by the mean and the standard deviation of its bone, float32.
-
-    ``V' = (V - mu) / sigma`` with both over the voxels above the cut, as Yu et al. 2020 do for the
-    mandible (Robustness study of noisy annotation, Section 2.1) to make bone stand out. Above the
-    cut is bone: 900 where air is 0, as in the paper; -124 in Hounsfield units.
-
-    Raises:
-      ValueError: if no voxel is above the cut, which tells of another unit.
-
-    >>> bone(np.array([0, 1000, 1200]), cut=900)
-    array([-11.,  -1.,   1.], dtype=float32)
-    """
-    values = image.astype(np.float32)
-    inside = values[values > cut]
-    if not inside.size:
+def _new_shape(
+    array: Shaped[np.ndarray, "*S"],
+    spacing: Sequence[float | int],
+    to: Sequence[float | int],
+    shape: Sequence[int],
+) -> tuple[int, ...]:
+    """Returns the shape that `resample` is given, or that of `resampled_shape`, if it may be."""
+    checks.not_empty("array", array)
+    for name, sizes in (("spacing", spacing), ("to", to)):
+        if len(sizes) != array.ndim:
+            raise ValueError(f"{name}: expected one for each of {array.ndim} axes, got {sizes}")
+        for size in sizes:
+            checks.positive(name, size)
+    most = MAX_BYTES // array.itemsize
+    if not shape:
+        shape = resampled_shape(array.shape, spacing=spacing, to=to)
+        most = min(most, max(_LARGE, _MOST_TIMES * array.size))
+    if math.prod(shape) > most:
         raise ValueError(
-            f"cut: expected voxels above {cut}, the brightest is {values.max():g}: in Hounsfield "
-            "units the cut of 900 is -124"
+            f"spacing: expected at most {most} voxels after resampling, got {tuple(shape)} voxels "
+            f"from {array.shape} of {tuple(spacing)} mm to {tuple(to)} mm"
         )
-    return _scaled(values, inside)
+    return tuple(shape)
 
 
-def ct_window(
-    image: Num[np.ndarray, "*S"], *, window: Sequence[float | int]
-) -> Float[np.ndarray, "*S"]:
-    """Returns the intensities ``[*S]`` of a window as 0 to 1, others clipped, float32.
-
-    A window that does not rise raises ValueError.
-
-    >>> ct_window(np.array([-300, 100, 500]), window=(-200, 400))
-    array([0. , 0.5, 1. ], dtype=float32)
-    """
-    if len(window) != 2 or not window[0] < window[1]:
-        raise ValueError(f"window: expected (low, high) with low < high, got {tuple(window)}")
-    low, high = window
-    return np.clip((image.astype(np.float32) - low) / (high - low), 0.0, 1.0).astype(np.float32)
-
-
-def normalise(
-    image: Num[np.ndarray, "*S"],
-    name: str,
+def spline(
+    image: Float[np.ndarray, "*S"],
     *,
-    cut: float | int = 900.0,
-    window: Sequence[float | int] = (-200.0, 400.0),
-) -> Float[np.ndarray, "*S"]:
-    """Normalises one channel ``[*S]`` by one of `NORMALISATIONS`, to float32.
+    spacing: Sequence[float | int],
+    to: Sequence[float | int],
+) -> Float[np.ndarray, "*T"]:
+    """Samples an image at voxels of another spacing by cubic splines, within its own values.
 
-    `cut` is of `bone` and `window` of `ct_window`; errors likewise.
+    Along an axis of a volume that is more than 3 times coarser than another, of the old or the new
+    voxels, the nearest is taken, and the splines run within the slices (nnU-Net's rule). Grids,
+    checks and errors are those of `resample`.
     """
-    checks.one_of("normalise", name, NORMALISATIONS)
-    if name == "z_score":
-        return z_score(image)
-    if name == "bone":
-        return bone(image, cut=cut)
-    if name == "ct_window":
-        return ct_window(image, window=window)
-    return image.astype(np.float32)
+    shape = _new_shape(image, spacing, to, ())
+    if tuple(spacing) == tuple(to):
+        return image
+    factors = np.asarray(to, float) / np.asarray(spacing, float)
+    axis = splines.slice_axis(spacing, to)
+    if axis is None:
+        return splines.sample(image, shape, factors)
+    plane = tuple(np.delete(shape, axis).tolist())
+    slices = [
+        splines.sample(one, plane, np.delete(factors, axis)) for one in np.moveaxis(image, axis, 0)
+    ]
+    own = tuple(spacing[a] if a == axis else to[a] for a in range(len(to)))
+    return resample(np.stack(slices, axis), spacing=own, to=to, linear=False, shape=shape)
 
 
 def bounding_box(mask: Bool[np.ndarray, "*S"], *, margin: int = 0) -> Box:
@@ -291,9 +241,11 @@ def prepare(
     *,
     spacing: Sequence[float | int],
     to: Sequence[float | int],
-    normalisation: str = "z_score",
+    normalisation: str | Sequence[str] = "z_score",
     cut: float | int = 900.0,
     window: Sequence[float | int] = (-200.0, 400.0),
+    intensities: Sequence[Sequence[float | int]] = (),
+    interpolation: str = "linear",
     box: str = "",
     margin: int = 0,
 ) -> tuple[Float[np.ndarray, "*T K"], Num[np.ndarray, "M *T"], Grid]:
@@ -301,46 +253,99 @@ def prepare(
 
     Args:
       image: ``[*S, K]``.
-      labels: M label maps, ``[M, *S]``.
+      labels: M label maps, ``[M, *S]``, of which the nearest voxel is taken.
       spacing: voxels of both, in mm.
       to: voxels of the result.
-      normalisation: one of `NORMALISATIONS`, over the whole image.
-      cut: of `bone`.
-      window: of `ct_window`.
+      normalisation: one of `normalisations.NORMALISATIONS` for all channels, or one for each.
+      cut: of "bone".
+      window: of "ct_window".
+      intensities: of "ct", for each channel.
+      interpolation: of the image, "linear" or "cubic", see `spline`.
       box: "" for everything; "bright", what is not the darkest value of the image (the patient in
-        images whose background is one value); "labels", what any of the label maps marks. The last
-        looks at the labels, also those of test images.
+        images whose background is one value); "nonzero", what is not zero in the file, where then
+        means and deviations are taken, as nnU-Net does; "labels", what any of the label maps
+        marks. The last looks at the labels, also those of test images.
       margin: voxels around the box.
 
     Returns:
       The image, float32, the label maps, and the grid.
 
     Raises:
-      ValueError: for an unknown name, or as `normalise` and `resample`.
+      ValueError: for an unknown name, or as `normalisations.normalise` and `resample`.
     """
-    checks.one_of("box", box, ("", "bright", "labels"))
+    checks.one_of("box", box, BOXES)
+    checks.one_of("interpolation", interpolation, INTERPOLATIONS)
     checks.not_empty("image", image)
+    names = _of_channels("normalise", normalisation, image.shape[-1])
+    each = intensities or ((0.0, 1.0, 0.0, 1.0),) * len(names)
+    if len(each) != len(names):
+        raise ValueError(f"intensities: expected {len(names)} for the channels, got {len(each)}")
     spacing, to = tuple(map(float, spacing)), tuple(map(float, to))
     options = {"spacing": spacing, "to": to}
-    channels = [
-        resample(normalise(channel, normalisation, cut=cut, window=window), linear=True, **options)
-        for channel in np.moveaxis(image, -1, 0)
-    ]
+    known = _nonzero(image) if box == "nonzero" or "z_score_nonzero" in names else None
+    inner = bounding_box(known) if box == "nonzero" else ()
+    channels = []
+    for channel, name, own in zip(np.moveaxis(image, -1, 0), names, each, strict=True):
+        scaled = normalisations.normalise(
+            channel, name, cut=cut, window=window, intensities=own, known=known, box=inner
+        )
+        linear = interpolation == "linear"
+        channels.append(
+            resample(scaled, linear=True, **options) if linear else spline(scaled, **options)
+        )
     # Nothing is copied that need not be: a large volume is.
     result = channels[0][..., np.newaxis] if len(channels) == 1 else np.stack(channels, axis=-1)
-    shape = result.shape[:-1]
     kept = labels
     if spacing != to:
         maps = [resample(label, linear=False, **options) for label in labels]
-        kept = np.stack(maps) if maps else np.zeros((0, *shape), labels.dtype)
-    ends = tuple((0, n) for n in shape)
-    if box == "labels":
-        ends = bounding_box(((kept > 0) & ignored.known(kept)).any(axis=0), margin=margin)
-    elif box:
-        least = result.min(axis=tuple(range(len(shape))), keepdims=True)
-        ends = bounding_box((result > least).any(axis=-1), margin=margin)
+        kept = np.stack(maps) if maps else np.zeros((0, *result.shape[:-1]), labels.dtype)
+    if box == "nonzero":
+        factors = np.divide(spacing, to)
+        ends = _resampled_box(inner, result.shape[:-1], factors=factors, margin=margin)
+    else:
+        ends = bounding_box(_inside(result, kept, box), margin=margin)
     grid = Grid(image.shape[:-1], spacing, to, ends)
     return crop(result, ends), crop(kept, ((0, len(kept)), *ends)), grid
+
+
+def _inside(
+    image: Float[np.ndarray, "*S K"], labels: Num[np.ndarray, "M *S"], box: str
+) -> Bool[np.ndarray, "*S"]:
+    """Returns the voxels that a box is put around; none for one around everything."""
+    if box == "labels":
+        return ((labels > 0) & ignored.known(labels)).any(axis=0)
+    if box == "bright":
+        least = image.min(axis=tuple(range(image.ndim - 1)), keepdims=True)
+        return (image > least).any(axis=-1)
+    return np.zeros(image.shape[:-1], bool)
+
+
+def _of_channels(name: str, value: str | Sequence[str], count: int) -> tuple[str, ...]:
+    """Returns an option for each channel, from one for all or one for each."""
+    each = (value,) * count if isinstance(value, str) else tuple(value)
+    if len(each) != count:
+        raise ValueError(f"{name}: expected one for all or each of {count} channels, got {each}")
+    return each
+
+
+def _nonzero(image: Num[np.ndarray, "*S K"]) -> Bool[np.ndarray, "*S"]:
+    known = np.zeros(image.shape[:-1], bool)
+    for channel in np.moveaxis(image, -1, 0):
+        known |= channel != 0
+    return known
+
+
+def _resampled_box(
+    box: Box, shape: Sequence[int], *, factors: Float[np.ndarray, "n"], margin: int
+) -> Box:
+    """Returns the box around the voxels of another spacing that a box touches."""
+    ends = []
+    for (start, end), factor, size in zip(box, factors, shape, strict=True):
+        # Less than a voxel's rounding is no part of one more.
+        first = min(math.floor(start * factor + 1e-6), size - 1)
+        last = max(math.ceil(end * factor - 1e-6), first + 1)
+        ends.append((max(0, first - margin), min(size, last + margin)))
+    return tuple(ends)
 
 
 def lost(labels: Integer[np.ndarray, "*S"], grid: Grid) -> dict[int, tuple[int, int]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from noisyjax.core import checks, class_regions
-from noisyjax.data.volumes import preprocess, read_write
+from noisyjax.data.volumes import normalisations, preprocess, read_write
 
 _NUMBER = "a number"
 _KINDS = {
@@ -12,11 +12,15 @@ _KINDS = {
     _NUMBER: (int, float),
     "two numbers": list,
     "a whole number": int,
+    "a text or a list of such": (str, list),
+    "lists of four numbers": list,
 }
 _PREPARATION = {
-    "normalisation": "a text",
+    "normalisation": "a text or a list of such",
     "cut": _NUMBER,
     "window": "two numbers",
+    "intensities": "lists of four numbers",
+    "interpolation": "a text",
     "box": "a text",
     "margin": "a whole number",
 }
@@ -40,8 +44,11 @@ def check(about: Mapping[str, Any]) -> None:
         )
     for name, words in _PREPARATION.items():
         _check_kind(f"about.preparation.{name}", options[name], words)
+    names = options["normalisation"]
+    for name in (names,) if isinstance(names, str) else names:
+        checks.one_of("about.preparation.normalisation", name, normalisations.NORMALISATIONS)
     checks.one_of(
-        "about.preparation.normalisation", options["normalisation"], preprocess.NORMALISATIONS
+        "about.preparation.interpolation", options["interpolation"], preprocess.INTERPOLATIONS
     )
 
 
@@ -63,6 +70,13 @@ def regions(about: Mapping[str, Any], num_classes: int) -> class_regions.Regions
 def _check_kind(name: str, value: Any, words: str) -> None:
     fits = isinstance(value, _KINDS[words]) and not isinstance(value, bool)
     if words == "two numbers" and fits:
-        fits = len(value) == 2 and all(type(end) in (int, float) for end in value)
+        fits = _are_numbers(value, 2)
+    if words == "lists of four numbers" and fits:
+        fits = all(_are_numbers(channel, 4) for channel in value)
     if not fits:
         raise ValueError(f"{name}: expected {words}, got {value!r:.80}")
+
+
+def _are_numbers(value: Any, count: int) -> bool:
+    is_list = isinstance(value, list) and len(value) == count
+    return is_list and all(type(number) in (int, float) for number in value)

@@ -63,33 +63,6 @@ def test_spacings_that_do_not_fit_are_named(options, message):
         preprocess.resample(np.zeros((2, 2)), linear=True, **options)
 
 
-def test_normalisations():
-    image = np.random.default_rng(0).normal(100, 30, (6, 7)).astype(np.float32)
-    scored = preprocess.normalise(image, "z_score")
-    np.testing.assert_allclose([scored.mean(), scored.std()], [0, 1], atol=1e-5)
-    bone = preprocess.normalise(image, "bone", cut=110)
-    inside = bone[image > 110]
-    np.testing.assert_allclose([inside.mean(), inside.std()], [0, 1], atol=1e-5)
-    # Both scale one and the same image.
-    np.testing.assert_allclose(np.corrcoef(bone.ravel(), image.ravel())[0, 1], 1, atol=1e-6)
-    windowed = preprocess.normalise(image, "ct_window", window=(80, 120))
-    np.testing.assert_allclose(windowed, np.clip((image - 80) / 40, 0, 1), atol=1e-6)
-    np.testing.assert_array_equal(preprocess.normalise(image, "none"), image)
-    for name in preprocess.NORMALISATIONS:
-        assert preprocess.normalise(image.astype(np.int16), name, cut=0).dtype == np.float32
-    np.testing.assert_array_equal(preprocess.z_score(np.full((2, 2), 7)), np.zeros((2, 2)))
-
-
-def test_normalisations_name_what_is_wrong():
-    image = np.zeros((2, 2))
-    with pytest.raises(ValueError, match="cut: expected voxels above 900.*the cut of 900 is -124"):
-        preprocess.normalise(image, "bone")
-    with pytest.raises(ValueError, match=r"window: expected \(low, high\)"):
-        preprocess.normalise(image, "ct_window", window=(3, 3))
-    with pytest.raises(ValueError, match="normalise: expected one of 'z_score'"):
-        preprocess.normalise(image, "zscore")
-
-
 @pytest.mark.parametrize("shape", [(4, 5), (7, 6, 3)])
 @pytest.mark.parametrize("size", [(4, 5, 3), (3, 8, 3), (9, 2, 4), (8, 9, 6)])
 def test_unfit_reverses_fit(shape, size):
@@ -205,3 +178,95 @@ def test_images_are_interpolated_and_labels_are_not():
     made, maps, _ = preprocess.prepare(image, labels, **options)
     np.testing.assert_allclose(made[:, 0], [0, 1, 3, 4])
     assert maps.tolist() == [[0, 0, 4, 4]]
+
+
+def test_splines_of_one_grid_are_those_of_scipy():
+    """The same as zooming in the convention of whole voxels, but within the image's range."""
+    image = np.random.default_rng(0).normal(size=(12, 9, 7)).astype(np.float32)
+    new = preprocess.spline(image, spacing=(1.0, 1.0, 2.0), to=(0.5, 1.5, 1.0))
+    assert (new.shape, new.dtype) == ((24, 6, 14), np.float32)
+    factors = [2, 6 / 9, 2]
+    zoomed = ndimage.zoom(image, factors, order=3, mode="nearest", grid_mode=True)
+    np.testing.assert_allclose(new, np.clip(zoomed, image.min(), image.max()), atol=2e-6)
+    same = preprocess.spline(image, spacing=(1.0, 1.0, 2.0), to=(1.0, 1.0, 2.0))
+    np.testing.assert_array_equal(same, image)
+
+
+def test_between_thick_slices_nothing_is_interpolated():
+    image = np.random.default_rng(0).normal(size=(8, 10, 4)).astype(np.float32)
+    new = preprocess.spline(image, spacing=(1.0, 1.0, 4.0), to=(0.5, 0.5, 2.0))
+    assert new.shape == (16, 20, 8)
+    np.testing.assert_array_equal(new[..., ::2], new[..., 1::2])
+    planes = [
+        ndimage.zoom(image[..., k], 2, order=3, mode="nearest", grid_mode=True) for k in range(4)
+    ]
+    expected = np.clip(np.stack(planes, -1), image.min(), image.max())
+    within = np.clip(expected, image.min((0, 1)), image.max((0, 1)))
+    np.testing.assert_allclose(new[..., ::2], within, atol=2e-6)
+    # Thin slices are.
+    thin = preprocess.spline(image, spacing=(1.0, 1.0, 2.0), to=(0.5, 0.5, 1.0))
+    assert (thin[..., ::2] != thin[..., 1::2]).any()
+
+
+def _two_channels():
+    image = np.zeros((10, 12, 2), np.float32)
+    image[2:6, 3:9] = np.random.default_rng(0).normal(50, 10, (4, 6, 2))
+    return image
+
+
+def test_each_channel_has_its_own_normalisation():
+    image = _two_channels()
+    options = {"spacing": (1, 1), "to": (1, 1), "labels": np.zeros((0, 10, 12), np.uint8)}
+    prepared, _, _ = preprocess.prepare(
+        image,
+        normalisation=("ct", "none"),
+        intensities=((40, 60, 50, 5), (0, 1, 0, 1)),
+        **options,
+    )
+    np.testing.assert_allclose(
+        prepared[..., 0], (np.clip(image[..., 0], 40, 60) - 50) / 5, rtol=1e-6
+    )
+    np.testing.assert_array_equal(prepared[..., 1], image[..., 1])
+    with pytest.raises(ValueError, match="normalise: expected one for all or each of 2 channels"):
+        preprocess.prepare(image, normalisation=("ct",) * 3, **options)
+    with pytest.raises(ValueError, match="intensities: expected 2 for the channels, got 1"):
+        preprocess.prepare(image, normalisation="ct", intensities=((0, 1, 0, 1),), **options)
+    with pytest.raises(ValueError, match="interpolation: expected one of 'linear', 'cubic'"):
+        preprocess.prepare(image, interpolation="best", **options)
+
+
+@pytest.mark.parametrize("interpolation", preprocess.INTERPOLATIONS)
+def test_the_box_of_what_is_not_zero_is_where_the_statistics_are(interpolation):
+    image = _two_channels()
+    labels = (image[None, ..., 0] > 0).astype(np.uint8)
+    options = {"spacing": (1, 1), "box": "nonzero", "interpolation": interpolation}
+    prepared, kept, grid = preprocess.prepare(image, labels, to=(1, 1), **options)
+    assert grid.box == ((2, 6), (3, 9))
+    np.testing.assert_allclose(prepared.mean((0, 1)), 0, atol=1e-6)
+    np.testing.assert_allclose(prepared.std((0, 1)), 1, rtol=1e-6)
+    assert kept.all()
+    np.testing.assert_array_equal(preprocess.restore(kept[0], grid), labels[0])
+    _, kept, grid = preprocess.prepare(image, labels, to=(0.5, 0.8), **options)
+    # 3 mm / 0.8 mm is 3.75, 9 mm 11.25: what is touched belongs to it.
+    assert grid.box == ((4, 12), (3, 12))
+    assert preprocess.restore(kept[0], grid).sum() == labels.sum()
+    assert preprocess.prepare(image, labels, to=(1, 1), **options, margin=3)[2].box == (
+        (0, 9),
+        (0, 12),
+    )
+
+
+def test_outside_of_what_is_not_zero_the_image_stays_zero():
+    image = _two_channels()
+    image[3, 4, 0] = 0
+    prepared, _, _ = preprocess.prepare(
+        image,
+        np.zeros((0, 10, 12), np.uint8),
+        spacing=(1, 1),
+        to=(1, 1),
+        normalisation="z_score_nonzero",
+    )
+    inside = prepared[2:6, 3:9]
+    np.testing.assert_allclose(inside.mean((0, 1)), 0, atol=1e-6)
+    np.testing.assert_allclose(inside.std((0, 1)), 1, rtol=1e-6)
+    assert np.abs(prepared).sum() == pytest.approx(np.abs(inside).sum())

@@ -25,6 +25,8 @@ FACTS = data_facts.DataFacts(
             "normalisation": "none",
             "cut": 900.0,
             "window": [-200.0, 400],
+            "intensities": [[-20.0, 130, 85.0, 25.0]],
+            "interpolation": "linear",
             "box": "",
             "margin": 0,
         },
@@ -103,6 +105,9 @@ def test_a_changed_field_is_named(tmp_path, name, value, message):
         ("preparation.window", [1], "preparation.window: expected two numbers, got"),
         ("preparation.cut", True, "preparation.cut: expected a number, got True"),
         ("preparation.normalisation", "z", "preparation.normalisation: expected one of"),
+        ("preparation.normalisation", ["z"], "preparation.normalisation: expected one of"),
+        ("preparation.intensities", [[1]], "preparation.intensities: expected lists of four"),
+        ("preparation.interpolation", "best", "preparation.interpolation: expected one of"),
     ],
 )
 def test_a_changed_field_of_a_folder_is_named(name, value, message):
