@@ -15,6 +15,7 @@ _HOMES = {
     "evaluate": "noisyjax.tool.evaluation.evaluate",
     "load_run": "noisyjax.tool.saved_run",
     "open_folder": "noisyjax.tool.folder",
+    "plan": "noisyjax.tool.plan.planner",
     "predict_folder": "noisyjax.tool.training.predict_folder",
     "raters": "noisyjax.tool.raters.compare",
     "simulate": "noisyjax.tool.simulation.simulate",

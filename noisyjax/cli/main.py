@@ -8,7 +8,7 @@ import click
 
 import noisyjax
 from noisyjax.cli import terminal
-from noisyjax.cli.commands import check, consensus, evaluate, predict, raters, simulate, train
+from noisyjax.cli.commands import check, consensus, evaluate, plan, predict, raters, simulate, train
 
 
 class _OneLine(click.Group):
@@ -66,7 +66,7 @@ Examples:
 )
 @click.version_option(noisyjax.__version__, prog_name="noisyjax")
 def main() -> None:
-    """Fuse, compare, judge and simulate the labels of several raters, and learn from them.
+    """Fuse, compare, judge and simulate the labels of several raters; plan and train on them.
 
     A FOLDER has nnU-Net's raw layout, with raters beside it: dataset.json,
     imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, ratersTr/RATER/CASE.nii.gz.
@@ -78,6 +78,7 @@ def main() -> None:
 main.add_command(check.check)
 main.add_command(consensus.consensus)
 main.add_command(evaluate.evaluate)
+main.add_command(plan.plan)
 main.add_command(predict.predict)
 main.add_command(raters.raters)
 main.add_command(simulate.simulate)

@@ -315,6 +315,7 @@ def build(
     *,
     axis_name: str | None = None,
     read_only: bool = False,
+    data: source.Source | None = None,
 ) -> Experiment:
     """Builds what a config of `config_fields.resolve` describes.
 
@@ -324,14 +325,16 @@ def build(
       axis_name: the device axis, for batch statistics.
       read_only: whether to write nothing, and to take cases whose images or labels have changed
         since the run began, with a warning.
+      data: the source; by default the one that the config names is loaded.
 
     Raises:
       ValueError: if the config does not fit together, or the data do not fit the config or are not
         those that the run began with.
     """
     folder = pathlib.Path(folder) if folder else None
-    options = config.data.options.to_dict()
-    data = sources.load(config.data.name, skip_damaged=config.data.skip_damaged, **options)
+    if data is None:
+        options = config.data.options.to_dict()
+        data = sources.load(config.data.name, skip_damaged=config.data.skip_damaged, **options)
     if config.data.patches.size:
         data = source.at_own_sizes(data)
     names = _rater_names(config, data)

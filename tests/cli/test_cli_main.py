@@ -214,6 +214,22 @@ _REFUSED = {
         ("predict", "nowhere", "IN", "--out", "OUT"),
         1,
         "is no working directory of a run",
+    "an absent folder to plan for": (("plan", "nowhere", "--out", "OUT"), 1, "there is no folder"),
+    "a plan into the folder": (
+        ("plan", "IN", "--out", "IN/plan.json"),
+        2,
+        "out: expected a file outside of",
+    ),
+    "a plan over something else": (("plan", "IN", "--out", "IN.txt"), 2, "out: expected a new"),
+    "no amount of memory": (
+        ("plan", "IN", "--out", "OUT", "--memory", "much"),
+        2,
+        "memory: expected an amount such as 8GB, got 'much'",
+    ),
+    "a plan for an unknown rater": (
+        ("plan", "IN", "--out", "OUT", "-r", "dora"),
+        2,
+        "raters: expected one of 'anna', 'ben', 'cleo', got 'dora'",
     ),
     "an unknown kind of problem": (
         ("check", "IN", "--ignore", "nothing"),
@@ -228,6 +244,7 @@ def test_bad_input_is_refused_in_one_line(given, tmp_path, name):
     arguments, code, text = _REFUSED[name]
     (tmp_path / "in.txt").write_text("")
     paths = {"IN": given, "OUT": tmp_path / "out", "IN.txt": tmp_path / "in.txt"}
+    paths["IN/plan.json"] = given / "plan.json"
     before = sorted(tmp_path.rglob("*"))
     done = _run(*(paths.get(argument, argument) for argument in arguments))
     assert done.exit_code == code, done.output

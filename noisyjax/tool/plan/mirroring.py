@@ -17,8 +17,8 @@ _SHARE = 0.75
 def exchanged(
     positions: Float[np.ndarray, "N L n"],
     sizes: Float[np.ndarray, "N L"],
-    means: Float[np.ndarray, "L"],
-    deviations: Float[np.ndarray, "L"],
+    means: Float[np.ndarray, "N L K"],
+    deviations: Float[np.ndarray, "N L K"],
 ) -> dict[int, list[tuple[int, int]]]:
     """Returns the pairs of classes that mirroring along an axis exchanges, by axis.
 
@@ -31,15 +31,14 @@ def exchanged(
     Args:
       positions: mean position of each foreground class in each case, in mm; NaN where it is absent.
       sizes: voxels, or volume, of each.
-      means: mean intensity of each class over all cases, and its standard deviation.
+      means: mean intensity of each, in K channels; likewise standard deviations.
     """
     found: dict[int, list[tuple[int, int]]] = {}
     for first, second in itertools.combinations(range(positions.shape[1]), 2):
         apart = positions[:, second] - positions[:, first]
         both = np.isfinite(apart).all(axis=-1)
-        if not both.any() or not _alike(
-            sizes[both][:, [first, second]], means[[first, second]], deviations[[first, second]]
-        ):
+        pair = [array[both][:, [first, second]] for array in (sizes, means, deviations)]
+        if not both.any() or not _alike(*pair):
             continue
         for axis in range(positions.shape[2]):
             along = apart[both, axis]
@@ -51,11 +50,13 @@ def exchanged(
 
 
 def _alike(
-    sizes: Float[np.ndarray, "N 2"], means: Float[np.ndarray, "2"], deviations: np.ndarray
+    sizes: Float[np.ndarray, "N 2"],
+    means: Float[np.ndarray, "N 2 K"],
+    deviations: Float[np.ndarray, "N 2 K"],
 ) -> bool:
     ratio = np.exp(np.abs(np.median(np.log(sizes[:, 0] / sizes[:, 1]))))
-    distance = abs(means[0] - means[1])
-    return bool(ratio <= _SIZES and distance <= _INTENSITIES * max(deviations.mean(), 1e-6))
+    distances = np.abs(means[:, 0] - means[:, 1]) / np.maximum(deviations.mean(axis=1), 1e-6)
+    return bool(ratio <= _SIZES and np.median(distances, axis=0).max() <= _INTENSITIES)
 
 
 def axes(

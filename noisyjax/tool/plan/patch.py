@@ -58,21 +58,29 @@ def largest(
 
 
 def batch(
-    network: topology.Network, median: Sequence[int], cases: int, *, fitting: float | int
+    network: topology.Network,
+    median: Sequence[int],
+    cases: int,
+    *,
+    fitting: float | int,
+    limit: str = "what fits the memory",
 ) -> tuple[int, str]:
     """Returns how many patches a batch has, and why.
 
     Args:
       cases: those that train.
       fitting: so many patches fit.
+      limit: why no more do.
 
     >>> small = topology.of_patch((40, 56, 40), (1.0, 1.0, 1.0))
     >>> batch(small, (36, 50, 35), 260, fitting=30.0)
     (9, '5 % of the voxels of all cases')
     """
     share = round(_SHARE * math.prod(median) * cases / math.prod(network.patch))
-    if share <= LEAST_BATCH or fitting < LEAST_BATCH + 1:
-        return LEAST_BATCH, "the least"
+    if share <= LEAST_BATCH:
+        return LEAST_BATCH, "the least: there are few cases"
+    if fitting < LEAST_BATCH + 1:
+        return LEAST_BATCH, f"the least: {limit}"
     if share <= fitting:
         return share, f"{_SHARE:.0%} of the voxels of all cases".replace("%", " %")
-    return int(fitting), "what fits beside the patch"
+    return int(fitting), limit

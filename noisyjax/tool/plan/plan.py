@@ -3,11 +3,13 @@
 import json
 import math
 import os
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from noisyjax.core import files
 from noisyjax.data.volumes import normalisations
+from noisyjax.tool import record
 
 # Bytes that a plan may have.
 _MOST = 2**22
@@ -87,6 +89,52 @@ def of_json(content: Mapping[str, Any]) -> Plan:
     plan = Plan(**fields)
     _check_together(plan)
     return plan
+
+
+def check_free(path: str | os.PathLike, source: str | os.PathLike) -> None:
+    """Raises unless a plan of the folder `source` may go to a file that holds a plan, or is new.
+
+    Raises:
+      OtherRun: if the file lies in the folder, or is no plan.
+    """
+    path = files.named("out", path).absolute()
+    inside = pathlib.Path(source).resolve()
+    if inside in path.resolve().parents:
+        raise record.OtherRun(f"out: expected a file outside of {source}, got {path}")
+    if path.exists():
+        try:
+            load(path)
+        except (OSError, ValueError) as error:
+            raise record.OtherRun(f"out: expected a new file or a plan, got {error}") from error
+
+
+def keep(path: str | os.PathLike, plan: Plan, *, overwrite: bool = False) -> bool:
+    """Writes a plan where there is none; returns whether it was there already.
+
+    Plans that differ in nothing but the time of a step are one.
+
+    Raises:
+      OtherRun: if another plan is there that is not to be overwritten.
+    """
+    if not overwrite and os.path.exists(path):
+        there = load(path)
+        differing = [name for name in Plan._fields if _fixed(there, name) != _fixed(plan, name)]
+        if differing:
+            raise record.OtherRun(
+                f"out: expected another file, or overwrite: {os.fspath(path)} is a plan with "
+                f"another {', '.join(differing)}"
+            )
+        return True
+    save(path, plan)
+    return False
+
+
+def _fixed(plan: Plan, name: str) -> Any:
+    """Returns a field as a file holds it, without what differs from run to run."""
+    value = files.plain(getattr(plan, name))
+    if name == "expected":
+        return {key: number for key, number in value.items() if key != "seconds_per_step"}
+    return value
 
 
 def _text(value: Any, indent: str = "") -> str:

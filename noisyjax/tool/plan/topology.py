@@ -98,18 +98,30 @@ def activations(network: Network) -> int:
     return total
 
 
+def parameters(network: Network) -> int:
+    """Returns how many weights the convolutions of a network have, but for those that join."""
+    total, below, last = 0, 1, len(network.widths) - 1
+    for level, width in enumerate(network.widths):
+        taps = math.prod(network.kernels[level])
+        total += taps * _products(below, width, joined=level < last)
+        below = width
+    return total
+
+
+def _products(below: int, width: int, *, joined: bool) -> int:
+    """Returns products of channels, in the encoder and, where maps are joined, the decoder."""
+    products = below * width + (_CONVS - 1) * width**2
+    return products + (2 + _CONVS - 1) * width**2 if joined else products
+
+
 def operations(network: Network) -> int:
     """Returns the floating-point operations of a step's convolutions for one patch.
 
     Backwards takes twice as many as forwards.
     """
-    total, below = 0, 1
+    total, below, last = 0, 1, len(network.widths) - 1
     for level, (sides, width) in enumerate(zip(network.sides, network.widths, strict=True)):
         taps = math.prod(network.kernels[level]) * math.prod(sides)
-        products = below * width + (_CONVS - 1) * width**2
-        if level < len(network.widths) - 1:
-            # Of the decoder: the joined maps, then the others.
-            products += 2 * width**2 + (_CONVS - 1) * width**2
-        total += taps * products
+        total += taps * _products(below, width, joined=level < last)
         below = width
     return 6 * total

@@ -69,7 +69,15 @@ def of_plan(
 
 def _data(config: config_fields.Config, root: str | os.PathLike, planned: plan.Plan) -> None:
     config.data.name = "folder"
-    config_fields.choose(config.data.options, root=os.fspath(root), spacing=planned.spacing)
+    config_fields.choose(
+        config.data.options,
+        root=os.fspath(root),
+        spacing=planned.spacing,
+        normalise=planned.normalisation,
+        intensities=planned.intensities,
+        interpolation="cubic",
+        box="nonzero",
+    )
     config.data.panel = ()
     config.data.input_noise = 0.0
     # Those of the folder, or of a file.

@@ -73,8 +73,11 @@ def test_the_batch_is_that_of_nnunet():
     # 260 cases as published, and the 130 of which nnU-Net was asked.
     assert patch.batch(network, (36, 50, 35), 260, fitting=99)[0] == 9
     assert patch.batch(network, (36, 50, 35), 130, fitting=99)[0] == 5
-    assert patch.batch(network, (36, 50, 35), 260, fitting=4.9) == (4, "what fits beside the patch")
-    assert patch.batch(network, (36, 50, 35), 5, fitting=99) == (2, "the least")
+    assert patch.batch(network, (36, 50, 35), 260, fitting=4.9) == (4, "what fits the memory")
+    assert patch.batch(network, (36, 50, 35), 5, fitting=99) == (
+        2,
+        "the least: there are few cases",
+    )
 
 
 def test_a_small_network_has_an_eighth_of_the_operations():
@@ -151,7 +154,7 @@ def _cases(apart, *, count=8, seed=0):
     return positions
 
 
-_EQUAL = np.array([100.0, 101.0]), np.array([30.0, 30.0])
+_EQUAL = np.full((8, 2, 1), 100.0) + [[0.0], [1.0]], np.full((8, 2, 1), 30.0)
 
 
 def test_mirroring_is_off_where_it_exchanges_two_classes():
@@ -168,7 +171,7 @@ def test_mirroring_stays_on_where_classes_can_be_told_apart():
     positions, sizes = _cases((40, 3, -6)), np.full((8, 2), 500.0)
     # A liver and a spleen; two intensities; now left and now right; within each other; never both.
     larger = sizes * [1, 6]
-    brighter = np.array([100.0, 160.0])
+    brighter = np.full((8, 2, 1), 100.0) + [[0.0], [60.0]]
     changing = positions.copy()
     changing[::2] = changing[::2, ::-1]
     within = _cases((0, 0, 0))
