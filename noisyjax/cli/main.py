@@ -56,6 +56,7 @@ Examples:
   noisyjax predict run IMAGES --out segmentations
   noisyjax evaluate PREDICTIONS FOLDER --out scores
   noisyjax simulate FOLDER --noise gaussian --a 0.02 --raters 5 --out noisy
+  noisyjax plan FOLDER --out plan.json
 """
 
 
