@@ -52,11 +52,11 @@ Examples:
   noisyjax check FOLDER
   noisyjax consensus FOLDER --method staple --out fused
   noisyjax raters FOLDER --out report
+  noisyjax plan FOLDER --out plan.json
   noisyjax train FOLDER --plan plan.json --out run
   noisyjax predict run IMAGES --out segmentations
   noisyjax evaluate PREDICTIONS FOLDER --out scores
   noisyjax simulate FOLDER --noise gaussian --a 0.02 --raters 5 --out noisy
-  noisyjax plan FOLDER --out plan.json
 """
 
 
