@@ -214,6 +214,7 @@ _REFUSED = {
         ("predict", "nowhere", "IN", "--out", "OUT"),
         1,
         "is no working directory of a run",
+    ),
     "an absent folder to plan for": (("plan", "nowhere", "--out", "OUT"), 1, "there is no folder"),
     "a plan into the folder": (
         ("plan", "IN", "--out", "IN/plan.json"),
