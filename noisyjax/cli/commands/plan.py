@@ -52,7 +52,7 @@ def _rows(planned: Any) -> list[tuple[str, str, str]]:
         if name in planned.reasons:
             rows.append((name.replace("_", " "), _shown(value, name), planned.reasons[name]))
     expected = (f"{name.replace('_', ' ')} {value:g}" for name, value in planned.expected.items())
-    return [*rows, ("expected", ", ".join(expected), "of a step on zeros, compiled in a hurry")]
+    return [*rows, ("expected", ", ".join(expected), "of a step on zeros")]
 
 
 def _shown(value: Any, name: str = "") -> str:
