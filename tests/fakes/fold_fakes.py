@@ -6,7 +6,7 @@ import numpy as np
 from noisyjax.tool.plan import plan
 
 SHAPE = (16, 12, 10)
-CHANGES = {"progress": False, "log_every_steps": 1}
+CHANGES = {"progress": False, "log_every_steps": 1, "evaluate.every_epochs": 1}
 
 
 def tiny_plan(**changes):

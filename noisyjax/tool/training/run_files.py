@@ -12,6 +12,8 @@ from noisyjax.train.workdir import config_and_summary
 COMMAND = "train"
 PLAN = "plan.json"
 SPLITS = "splits.json"
+# Fitted to a time.
+EPOCHS = "epochs.json"
 CALIBRATION = "calibration.json"
 SUMMARY = "summary.json"
 OUT_OF_FOLD = "out_of_fold"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from noisyjax import methods
+from noisyjax.core import checks
 from noisyjax.tool.plan import plan
 from noisyjax.train import config_fields
 
@@ -43,6 +44,7 @@ def of_plan(
     Raises:
       ValueError: if a change is of a field that no run has.
     """
+    checks.one_of("method", method, methods.METHODS)
     config = config_fields.default()
     with config.unlocked():
         config.method = method

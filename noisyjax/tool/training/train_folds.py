@@ -21,6 +21,7 @@ from noisyjax.tool.training import (
     report,
     run_files,
     settings,
+    speed,
     worst_cases,
 )
 from noisyjax.train import config_fields, loop, used_cases
@@ -30,6 +31,7 @@ from noisyjax.train.workdir import lock
 MAKES = (
     run_files.PLAN,
     run_files.SPLITS,
+    run_files.EPOCHS,
     run_files.CALIBRATION,
     run_files.SUMMARY,
     run_files.OUT_OF_FOLD,
@@ -101,16 +103,21 @@ def train_folds(
       ValueError: if an option cannot be.
       lock.WorkdirLocked: if another process trains one of these folds.
     """
+    began = time.perf_counter()
     opened = folder.open_folder(root)
     if budget is not None:
-        # Here `budget.epochs_for` fits the epochs to `budget / folds` seconds a network.
-        raise ValueError("budget: expected epochs, for none can be fitted to a time yet")
+        checks.positive("budget", budget)
+        if epochs is not None:
+            raise ValueError(f"budget: expected none beside epochs, got {budget} s")
     options = {"method": method, "folds": folds, "epochs": epochs, "seed": seed}
+    options["budget"] = budget
     options["changes"] = dict(changes or {})
     if fold is not None:
         checks.one_of("fold", fold, range(folds))
     work = _Work(opened, files.named("out", out).absolute(), options)
     work.begin(plan)
+    if budget is not None:
+        work.fit_epochs(budget - (time.perf_counter() - began))
     return work.run(range(folds) if fold is None else [fold], begun)
 
 
@@ -156,6 +163,21 @@ class _Work:
         self._plan = run_files.read_plan(path)
         self._splits = run_files.read_splits(self._out)
 
+    def fit_epochs(self, seconds: float) -> None:
+        """Decides how many epochs of all folds fit into a time, once for the run."""
+        path = self._out / run_files.EPOCHS
+        if path.exists():
+            return
+        count, began = len(self._splits), time.perf_counter()
+        self._begin_fold(0)
+        measured = speed.measure(self._config(0), run_files.fold(self._out, 0))
+        # What was compiled to be measured is not compiled again.
+        left = (seconds - (time.perf_counter() - began)) / count
+        fitted = speed.epochs_for(measured, left)
+        with _alone(self._out):
+            if not path.exists():
+                files.write_json(path, {**fitted._asdict(), "measured": measured._asdict()})
+
     def run(self, chosen: Iterable[int], begun: Callable[[int], None]) -> Written:
         """Trains the folds that are chosen, and puts the results together when all are there."""
         problems = []
@@ -185,6 +207,10 @@ class _Work:
 
     def _config(self, number: int) -> config_fields.Config:
         given = {} if self._options["epochs"] is None else {"epochs": self._options["epochs"]}
+        path = self._out / run_files.EPOCHS
+        if self._options["budget"] is not None and path.exists():
+            fitted = files.read_json(path)
+            given = {name: fitted[name] for name in speed.Epochs._fields}
         # The division is the run's own; the folder need not be large enough for another.
         own = {"data.options.fractions": (1.0, 0.0, 0.0), **self._options["changes"]}
         config = settings.of_plan(
@@ -202,15 +228,20 @@ class _Work:
         return config
 
     def _train(self, number: int) -> None:
-        workdir = run_files.fold(self._out, number)
-        if not (workdir / used_cases.SPLITS_FILE).exists():
-            # Not named in the config, so that a run that was moved goes on.
-            files.write_json(workdir / used_cases.SPLITS_FILE, self._splits[number])
+        workdir = self._begin_fold(number)
         try:
             loop.train_and_evaluate(self._config(number), workdir)
         except ValueError as error:
             # Options were looked at before: it is of the data, or of what lies in the folder.
             raise folder.FolderError([str(error)]) from error
+
+    def _begin_fold(self, number: int) -> pathlib.Path:
+        """Writes which cases a fold has, unless it is there; returns its workdir."""
+        workdir = run_files.fold(self._out, number)
+        if not (workdir / used_cases.SPLITS_FILE).exists():
+            # Not named in the config, so that a run that was moved goes on.
+            files.write_json(workdir / used_cases.SPLITS_FILE, self._splits[number])
+        return workdir
 
     def _predict(self, number: int) -> list[str]:
         checkpoint = self._config(number).evaluate.checkpoint

@@ -274,3 +274,22 @@ def test_regions_are_calibrated_each_by_itself():
     assert found["voxels"] == 800
     assert found["largest_component"]["a"]["before"] == 1
     assert not found["largest_component"]["a"]["applied"]
+
+
+def test_epochs_are_fitted_to_a_time_once(data, tmp_path):
+    options = {"folds": 2, "budget": 0.5, "changes": fold_fakes.CHANGES, "fold": 1}
+    plan = fold_fakes.tiny_plan()
+    made = noisyjax.train_folds(data, tmp_path / "run", plan=plan, **options)
+    assert made.trained == (1,)
+    fitted = json.loads((tmp_path / "run" / "epochs.json").read_text())
+    # Half a second is gone before the first step, and an epoch is the least.
+    assert fitted["epochs"] == 1
+    assert fitted["measured"]["steps_per_epoch"] == 2
+    assert min(fitted["measured"].values()) > 0
+    config = json.loads((tmp_path / "run" / "fold_1" / "config.json").read_text())
+    assert config["train"]["epochs"] == 1
+    with pytest.raises(ValueError, match=r"budget: expected none beside epochs, got 0\.5 s"):
+        noisyjax.train_folds(data, tmp_path / "other", plan=plan, **options, epochs=1)
+    with pytest.raises(ValueError, match=r"budget: expected a number > 0, got 0"):
+        noisyjax.train_folds(data, tmp_path / "other", plan=plan, **options | {"budget": 0})
+    assert not (tmp_path / "other").exists()

@@ -74,16 +74,23 @@ def _endless(run: runs.Run) -> Iterator[dict[str, Any]]:
         yield from run.batches(0)
 
 
-def epochs_for(speed: Speed, seconds: float) -> tuple[int, int]:
-    """Returns how many epochs fit into a time, and every how many to validate.
+class Epochs(NamedTuple):
+    """How long to train: epochs, and every how many to validate."""
+
+    epochs: int
+    validate_every: int
+
+
+def epochs_for(speed: Speed, seconds: float) -> Epochs:
+    """Returns how many epochs fit into a time.
 
     At least one epoch, whatever the time; a tenth of the time at most is for validation.
 
     >>> epochs_for(Speed(begin=10.0, step=0.5, validation=3.0, steps_per_epoch=10), 110.0)
-    (17, 6)
+    Epochs(epochs=17, validate_every=6)
     """
     left = max((1 - _REST) * seconds - speed.begin, 0.0)
     count = int(_VALIDATIONS * left / speed.validation) if speed.validation else 0
     left -= count * speed.validation
     epochs = max(1, int(left / (speed.step * speed.steps_per_epoch)))
-    return epochs, -(-epochs // max(count, 1))
+    return Epochs(epochs, -(-epochs // max(count, 1)))
