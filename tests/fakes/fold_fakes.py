@@ -12,7 +12,7 @@ CHANGES = {"progress": False, "log_every_steps": 1, "evaluate.every_epochs": 1}
 def tiny_plan(**changes):
     fields = {
         "spacing": (1.0, 1.5, 2.0),
-        "normalisation": ("zscore",),
+        "normalisation": ("z_score",),
         "intensities": ((0.0, 1.0, 0.5, 0.2),),
         "patch": (8, 8, 8),
         "strides": ((2, 2, 2),),

@@ -9,8 +9,8 @@ from noisyjax.train import config_fields
 
 PLAN = plan.Plan(
     spacing=(2.0, 1.0, 1.0),
-    normalisation=("z_score",),
-    intensities=(),
+    normalisation=("ct",),
+    intensities=((-100.0, 300.0, 80.0, 50.0),),
     patch=(8, 16, 16),
     strides=((1, 2, 2), (2, 2, 2)),
     kernels=((1, 3, 3), (3, 3, 3), (3, 3, 3)),
@@ -29,6 +29,8 @@ def test_what_is_planned_is_what_a_run_reads():
     )
     assert config.data.options.root == "folder"
     assert tuple(config.data.options.spacing) == PLAN.spacing
+    assert tuple(config.data.options.normalise) == PLAN.normalisation
+    assert tuple(config.data.options.intensities) == PLAN.intensities
     assert tuple(config.data.patches.size) == PLAN.patch
     assert tuple(config.evaluate.window) == PLAN.patch
     assert tuple(config.model.strides) == PLAN.strides
