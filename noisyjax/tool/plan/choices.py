@@ -21,10 +21,11 @@ _PER_NUMBER = 12.0
 _PER_PARAMETER = 16
 # The compiler is asked so often at most.
 _COMPILED = 4
-# Floating-point operations of a step of a small plan: above the first its batch is not raised,
-# above the second its patch is shortened. One core does some 2e10 to 5e10 a second.
+# Floating-point operations of a step of a small plan, with two convolutions a level: above the
+# first its batch is not raised, above the second its patch is shortened. One core does some 2e10 to
+# 5e10 a second.
 _QUICK = 5e10
-_SLOW = 1e11
+_SLOW = 2e11
 # A patch that covers less of the median case sees too little of what is around it.
 _COVERED = 0.25
 _GIB = 2**30
