@@ -3,4 +3,4 @@
 from noisyjax.cli import main
 
 if __name__ == "__main__":
-    main.main()
+    main.run()

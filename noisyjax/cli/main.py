@@ -1,13 +1,14 @@
 """The command ``noisyjax``: a group of subcommands, and how their errors are shown."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
 import noisyjax
-from noisyjax.cli import terminal
+from noisyjax.cli import allocator, terminal
 from noisyjax.cli.commands import check, consensus, evaluate, plan, predict, raters, simulate, train
 
 
@@ -58,6 +59,17 @@ Examples:
   noisyjax evaluate PREDICTIONS FOLDER --out scores
   noisyjax simulate FOLDER --noise gaussian --a 0.02 --raters 5 --out noisy
 """
+
+
+# What works long on arrays of a network's size.
+_WORK_LONG = ("predict", "train")
+
+
+def run() -> None:
+    """Runs the command as a process of its own, which may begin anew with another allocator."""
+    if any(word in _WORK_LONG for word in sys.argv[1:2]):
+        allocator.start_anew("kept")
+    main()
 
 
 @click.group(

@@ -6,14 +6,14 @@ Example:
 
 from absl import flags, logging
 
-from noisyjax.cli import options, terminal, train
+from noisyjax.cli import allocator, options, terminal, train
 
 
 def main(argv: list[str]) -> int:
     """Runs the study that the flags name; returns 1 if a cell failed."""
     options.expect_flags_only(argv)
     terminal.escape_output()
-    train.start_anew(flags.FLAGS.allocator)
+    allocator.start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax.studies import study
 

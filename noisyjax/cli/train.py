@@ -12,13 +12,10 @@ Several processes, which may be on several hosts, train one run together if each
 writes it.
 """
 
-import os
-import sys
-
 from absl import flags, logging
 from ml_collections import config_flags
 
-from noisyjax.cli import options, terminal
+from noisyjax.cli import allocator, options, terminal
 from noisyjax.core import memory
 
 
@@ -49,30 +46,11 @@ def define_flags() -> None:
     flags.mark_flags_as_required(["config", "workdir"])
 
 
-def start_anew(allocator: str) -> None:
-    """Replaces this process by itself with another allocator, unless the environment has decided.
-
-    The C library reads the variable when a process starts, so it cannot be set from within. The
-    process keeps its id, so whoever watches or signals it notices nothing.
-    """
-    wanted = memory.TUNABLES[allocator]
-    if sys.platform != "linux" or not wanted:
-        return
-    present = os.environ.get(memory.VARIABLE)
-    if present is not None:
-        # glibc cuts the variable at the first colon as it reads it; workers shall have all of it.
-        if present == wanted.partition(":")[0]:
-            os.environ[memory.VARIABLE] = wanted
-        return
-    environment = {**os.environ, memory.VARIABLE: wanted}
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
-
-
 def main(argv: list[str]) -> None:
     """Trains what the flags name and prints where the results are."""
     options.expect_flags_only(argv)
     terminal.escape_output()
-    start_anew(flags.FLAGS.allocator)
+    allocator.start_anew(flags.FLAGS.allocator)
     # Imported late, for a process that starts anew would import it twice.
     from noisyjax import train
     from noisyjax.core import user_cache

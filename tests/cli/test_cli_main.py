@@ -302,7 +302,7 @@ def test_the_wheel_works_far_from_the_checkout(given, tmp_path):
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(site)
         (entry,) = (name for name in packed.namelist() if name.endswith("entry_points.txt"))
-        assert "noisyjax = noisyjax.cli.main:main" in packed.read(entry).decode()
+        assert "noisyjax = noisyjax.cli.main:run" in packed.read(entry).decode()
 
     def run(*arguments):
         command = [sys.executable, "-m", "noisyjax", *map(str, arguments)]

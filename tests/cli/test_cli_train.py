@@ -8,7 +8,7 @@ import time
 import pytest
 import refusals
 
-from noisyjax.cli import train
+from noisyjax.cli import allocator, train
 from noisyjax.core import memory
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -96,10 +96,10 @@ def test_workers_inherit_the_whole_variable_that_glibc_has_cut(monkeypatch):
     wanted = memory.TUNABLES["kept"]
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv(memory.VARIABLE, wanted.partition(":")[0])
-    train.start_anew("kept")
+    allocator.start_anew("kept")
     assert os.environ[memory.VARIABLE] == wanted
     monkeypatch.setenv(memory.VARIABLE, "glibc.malloc.perturb=1")
-    train.start_anew("kept")
+    allocator.start_anew("kept")
     assert os.environ[memory.VARIABLE] == "glibc.malloc.perturb=1"
 
 
