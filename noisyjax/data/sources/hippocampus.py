@@ -39,6 +39,19 @@ def normalise(
     return result
 
 
+def read(path: str) -> archive.Arrays:
+    """Reads the arrays of a file as they are; see `load`, also for errors.
+
+    Returns:
+      "image" and "label" ``[N, D, H, W]``, padded; "shape" ``[N, 3]``, the true extents; "name".
+    """
+    arrays = archive.read(path, _LAYOUT, content="hippocampus volumes")
+    archive.check_range(path, "label", arrays["label"], 0, len(PARTS))
+    for axis, size in enumerate(arrays["image"].shape[1:]):
+        archive.check_range(path, f"shape[:, {axis}]", arrays["shape"][:, axis], 1, size)
+    return arrays
+
+
 def load(*, path: str, merge: bool = True, patch: Sequence[int] = ()) -> source.Source:
     """Loads the volumes and their labels; the case names are the file's.
 
@@ -54,11 +67,8 @@ def load(*, path: str, merge: bool = True, patch: Sequence[int] = ()) -> source.
     Raises:
       FileNotFoundError, ValueError: as `archive.read`, or if values are out of range.
     """
-    arrays = archive.read(path, _LAYOUT, content="hippocampus volumes")
+    arrays = read(path)
     images, labels, extents = arrays["image"], arrays["label"], arrays["shape"]
-    archive.check_range(path, "label", labels, 0, len(PARTS))
-    for axis, size in enumerate(images.shape[1:]):
-        archive.check_range(path, f"shape[:, {axis}]", extents[:, axis], 1, size)
     normalised = np.stack([normalise(*case) for case in zip(images, extents, strict=True)])
     if patch:
         centres = [patches.centre_of_mass(label > 0) for label in labels]

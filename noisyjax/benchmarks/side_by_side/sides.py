@@ -1,0 +1,195 @@
+"""The two sides: each trains on a folder, on one core, and segments the images that test.
+
+Both run as processes of their own, whose processor time is counted from their start on, imports
+and compilation included.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from noisyjax.benchmarks.side_by_side import nnunet_program
+from noisyjax.core import files
+from noisyjax.train.workdir import config_and_summary, lock
+
+OURS = "noisyjax"
+NNUNET = "nnunet"
+
+_DATASET = "Dataset001_study"
+_PLANS = "nnUNetPlans"
+# What numerical libraries start threads by, and nnU-Net processes.
+_ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "nnUNet_n_proc_DA": "0",
+    "nnUNet_def_n_proc": "1",
+    "nnUNet_compile": "f",
+}
+
+
+class Failed(RuntimeError):
+    """A process of a side ended with an error."""
+
+
+class Setup(NamedTuple):
+    """What both sides need to know.
+
+    Attributes:
+      data: holds a folder for each kind of labels, see `study_folders`.
+      out: where their work goes.
+      nnunet_python: the Python that has nnunetv2.
+      configuration: of nnU-Net's plan.
+      ours: the command ``noisyjax``.
+    """
+
+    data: pathlib.Path
+    out: pathlib.Path
+    nnunet_python: str = sys.executable
+    configuration: str = "3d_fullres"
+    ours: tuple[str, ...] = (sys.executable, "-m", "noisyjax")
+
+
+class Predicted(NamedTuple):
+    """What a side has written.
+
+    Attributes:
+      minutes: of processor time that it was allowed to train.
+      folder: with a segmentation of each image that tests.
+      updates: of the network.
+      cpu_s: seconds that training took.
+      first_step_s: of them until the first update was done.
+      prediction_s: seconds that segmenting took, from the start of the process.
+    """
+
+    minutes: float
+    folder: pathlib.Path
+    updates: int
+    cpu_s: float
+    first_step_s: float
+    prediction_s: float
+
+
+def run(
+    setup: Setup, side: str, labels: str, *, seed: int, minutes: Sequence[float]
+) -> Iterator[Predicted]:
+    """Trains a side and yields what it predicts after each of some minutes.
+
+    nnU-Net trains once, and its checkpoints are those of the minutes; we fit the schedule to a
+    budget, and train once for each. What is trained already is not trained again.
+
+    Args:
+      side: `NNUNET`, or `OURS`, which may name a method, as in ``noisyjax:cm_trace``.
+      labels: the kind, one of `study_folders.LABELS`.
+
+    Raises:
+      lock.WorkdirLocked: if another process is at the same work.
+      Failed: if a process fails; it names the file with what that has said.
+    """
+    work = setup.out / side.replace(":", "-") / labels / f"seed{seed}"
+    if side == NNUNET:
+        yield from _nnunet(setup, labels, work, seed, minutes)
+        return
+    for each in minutes:
+        with lock.held(work / f"{each:g}min"):
+            method = side.partition(":")[2]
+            yield _ours(setup, labels, work / f"{each:g}min", seed, each, method)
+
+
+def _nnunet(
+    setup: Setup, labels: str, work: pathlib.Path, seed: int, minutes: Sequence[float]
+) -> Iterator[Predicted]:
+    program = (setup.nnunet_python, os.path.abspath(nnunet_program.__file__))
+    raw, prepared = work.parent / "raw", work.parent / "preprocessed"
+    results = work / "results"
+    for folder in (raw, prepared, results):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (raw / _DATASET).exists():
+        (raw / _DATASET).symlink_to((setup.data / labels).absolute(), target_is_directory=True)
+    names = {"nnUNet_raw": raw, "nnUNet_preprocessed": prepared, "nnUNet_results": results}
+    environment = {name: os.path.abspath(path) for name, path in names.items()}
+    # Done once for all seeds, and no part of the time.
+    done = work.parent / "prepared"
+    if not done.exists():
+        with lock.held(work.parent):
+            command = (*program, "prepare", "1", setup.configuration)
+            # The planner wants one process for augmentation at least, though it has no use for it.
+            _run(command, work.parent / "prepare.log", environment | {"nnUNet_n_proc_DA": "1"})
+            done.touch()
+    model = results / _DATASET / f"nnUNetTrainer__{_PLANS}__{setup.configuration}"
+    facts = {each: work / f"{each:g}min.json" for each in minutes}
+    left = [f"{each:g}" for each, path in facts.items() if not path.exists()]
+    if left:
+        # Held no longer, so that checkpoints can be scored while it goes on.
+        with lock.held(work):
+            command = (*program, "train", _DATASET, setup.configuration, str(seed), *left)
+            _run((*command, f"--out={work}"), work / "train.log", environment)
+    images = setup.data / labels / "imagesTs"
+    for each, path in facts.items():
+        folder = work / f"{each:g}min" / "predictions"
+        with lock.held(folder.parent):
+            shutil.rmtree(folder, ignore_errors=True)
+            command = (*program, "predict", model, nnunet_program.checkpoint(each))
+            seconds = _run((*command, images, folder), folder.parent / "predict.log", environment)
+            yield Predicted(each, folder, **files.read_json(path), prediction_s=seconds)
+
+
+def _ours(
+    setup: Setup, labels: str, work: pathlib.Path, seed: int, minutes: float, method: str
+) -> Predicted:
+    """Trains one network on all cases, its schedule fitted to the time, and predicts by it."""
+    training, predictions, facts = work / "run", work / "predictions", work / "facts.json"
+    if not facts.exists():
+        # The seconds of a run that was broken off are not known.
+        shutil.rmtree(training, ignore_errors=True)
+        command = [*setup.ours, "train", setup.data / labels, "--out", training, "--folds", "1"]
+        command += ["--budget", f"{60 * minutes:g}s", "--seed", str(seed)]
+        command += ["--method", method] if method else []
+        seconds = _run(command, work / "train.log")
+        files.write_json(facts, {"cpu_s": seconds, **_of_network(training / "fold_0")})
+    shutil.rmtree(predictions, ignore_errors=True)
+    images = setup.data / labels / "imagesTs"
+    command = [*setup.ours, "predict", training, images, "--out", predictions]
+    seconds = _run(command, work / "predict.log")
+    return Predicted(minutes, predictions, **files.read_json(facts), prediction_s=seconds)
+
+
+def _of_network(workdir: pathlib.Path) -> dict[str, float | int]:
+    """Updates of a run of ours, and seconds of the first one, compilation included."""
+    summary = config_and_summary.read_summary(workdir)
+    updates = config_and_summary.read_last(workdir).latest
+    return {"updates": updates, "first_step_s": summary["seconds_compile"]}
+
+
+def _run(
+    command: Sequence[str | os.PathLike],
+    log: pathlib.Path,
+    environment: Mapping[str, str] | None = None,
+) -> float:
+    """Runs a process on the first core that this one may use; returns its processor seconds."""
+    command = [os.fspath(word) for word in command]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    allowed = os.sched_getaffinity(0)
+    with open(log, "wb") as file:
+        # The child inherits the core: libraries count those that they may use as they start.
+        os.sched_setaffinity(0, {min(allowed)})
+        try:
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, **_ONE_THREAD, **(environment or {})},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        finally:
+            os.sched_setaffinity(0, allowed)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        said = log.read_text(errors="replace").strip().splitlines()[-1:]
+        raise Failed(f"{json.dumps(command[:3])}: failed, see {log}: {' '.join(said)}")
+    return usage.ru_utime + usage.ru_stime
