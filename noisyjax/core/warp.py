@@ -1,6 +1,7 @@
 """Moving images and label maps by a displacement field."""
 
 import itertools
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
@@ -14,6 +15,7 @@ def warp(
     *,
     order: int = 0,
     fill: float | int = 0,
+    corner: Sequence[int] | None = None,
 ) -> Shaped[Array, "..."]:
     """Returns ``image(i + X(i))`` at every voxel i, and `fill` where that leaves the image.
 
@@ -25,42 +27,65 @@ def warp(
       image: ``[*S]`` or, with channels, ``[*S, C]``; any dtype with order 0, floats with order 1 (a
         label map is warped as one-hot channels).
       displacement: X in voxels, ``[n, *S]`` float32.
+      corner: where only a part of the warped image is wanted, its first voxel; the displacement is
+        that of the part's voxels, and only these are computed.
 
     >>> warp(jnp.array([1, 2, 3, 4]), jnp.array([[1.0, 0.4, 0.6, 1.0]]))
     Array([2, 2, 4, 0], dtype=int32)
+    >>> warp(jnp.array([1, 2, 3, 4]), jnp.array([[1.0, -2.0]]), corner=(1,))
+    Array([3, 1], dtype=int32)
     """
     checks.one_of("order", order, (0, 1))
-    shape = displacement.shape[1:]
-    checks.shape("displacement", displacement, (len(shape), *shape))
-    checks.rank("image", image, (len(shape), len(shape) + 1))
-    checks.shape("image", image, shape + (None,) * (image.ndim - len(shape)), like="displacement")
+    axes = displacement.ndim - 1
+    checks.rank("image", image, (axes, axes + 1))
+    checks.shape("displacement", displacement, (axes, *displacement.shape[1:]))
+    if corner is None:
+        expected = displacement.shape[1:] + (None,) * (image.ndim - axes)
+        checks.shape("image", image, expected, like="displacement")
+        corner = (0,) * axes
     if order == 0:
-        return _look_up(image, jnp.floor(displacement + 0.5), fill)
+        voxels, index, _ = _places(image, jnp.floor(displacement + 0.5), corner, fill, around=1)
+        return voxels.at[index].get(mode="promise_in_bounds")
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise ValueError(f"image: expected floats to interpolate (order=1), got {image.dtype}")
     whole = jnp.floor(displacement)
     fraction = displacement - whole
-    result = jnp.zeros_like(image)
-    for corner in itertools.product((0, 1), repeat=len(shape)):
-        offset = jnp.array(corner, whole.dtype).reshape(-1, *[1] * len(shape))
-        weight = jnp.prod(offset * fraction + (1 - offset) * (1 - fraction), axis=0)
-        weight = weight.reshape(weight.shape + (1,) * (image.ndim - len(shape)))
-        result += weight.astype(image.dtype) * _look_up(image, whole + offset, fill)
+    voxels, index, steps = _places(image, whole, corner, fill, around=2)
+    result = jnp.zeros((), image.dtype)
+    for ends in itertools.product((0, 1), repeat=axes):
+        weight = jnp.ones(())
+        for axis, end in enumerate(ends):
+            weight = weight * (fraction[axis] if end else 1 - fraction[axis])
+        weight = weight.reshape(weight.shape + (1,) * (image.ndim - axes))
+        step = sum(step for step, end in zip(steps, ends, strict=True) if end)
+        values = voxels.at[index + step].get(mode="promise_in_bounds")
+        result = result + weight.astype(image.dtype) * values
     return result
 
 
-def _look_up(image, steps, fill):
-    """The image at a whole number of steps from every voxel; steps ``[n, *S]``."""
-    shape = steps.shape[1:]
-    flat = jnp.zeros(shape, jnp.int32)
-    inside = jnp.ones(shape, bool)
-    for axis, size in enumerate(shape):
-        # More steps than the axis is long leave the image anyway, and large floats overflow int32.
-        index = jnp.clip(steps[axis], -size, size).astype(jnp.int32)
-        index += jnp.arange(size).reshape([-1 if k == axis else 1 for k in range(len(shape))])
-        inside &= (index >= 0) & (index < size)
-        flat = flat * size + jnp.clip(index, 0, size - 1)
-    channels = image.shape[len(shape) :]
-    values = image.reshape(-1, *channels).at[flat].get(mode="promise_in_bounds")
-    inside = inside.reshape(shape + (1,) * len(channels))
-    return jnp.where(inside, values, jnp.asarray(fill, image.dtype))
+def _places(image, whole, corner, fill, *, around):
+    """Returns the voxels in a row, with `fill` around the image, and which one is looked up where.
+
+    Args:
+      whole: whole steps from every voxel, ``[n, *T]``.
+      around: so many voxels are added at each end: what is looked up beyond them becomes one of
+        them.
+
+    Returns:
+      Voxels ``[N]`` or ``[N, C]``; their index, ``[*T]``; how far it is to the next voxel along
+      each axis.
+    """
+    axes, shape = len(whole), whole.shape[1:]
+    pad = [(around, around)] * axes + [(0, 0)] * (image.ndim - axes)
+    padded = jnp.pad(image, pad, constant_values=jnp.asarray(fill, image.dtype))
+    flat, steps = jnp.zeros((1,) * axes, jnp.int32), []
+    for axis, (size, first) in enumerate(zip(image.shape[:axes], corner, strict=True)):
+        # More steps than these leave the image anyway, and large floats overflow int32.
+        most = size + shape[axis] + abs(first)
+        index = jnp.clip(whole[axis], -most, most).astype(jnp.int32)
+        start = jnp.arange(first, first + shape[axis], dtype=jnp.int32)
+        index = index + start.reshape([-1 if k == axis else 1 for k in range(axes)])
+        inside = jnp.clip(index, -around, size - 1 + around) + around
+        flat = flat * padded.shape[axis] + inside
+        steps = [step * padded.shape[axis] for step in steps] + [1]
+    return padded.reshape(-1, *padded.shape[axes:]), flat, steps

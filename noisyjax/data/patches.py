@@ -93,7 +93,7 @@ def sample_positions(
     return np.concatenate(rows).astype(np.int32)
 
 
-# Options of `augment.augment` that move voxels by other than whole axes, see `reach`.
+# Options of `spatial_changes.change` that move voxels by other than whole axes, see `reach`.
 MOVES = ("rotation", "shift", "scale")
 
 
@@ -178,10 +178,10 @@ def reach(
     scale: float | int = 0.0,
     spacing: Sequence[float] = (),
 ) -> tuple[int, ...]:
-    """Returns from how far outside of a patch `augment.augment` moves something into it, in voxels.
+    """Returns from how far outside of a patch something is moved into it, in voxels.
 
-    The options are those of `augment.augment`. One plane is turned at a time: what only several
-    turns together bring in, from farther, is no part of it.
+    The options are those of `spatial_changes.change`, which moves it. One plane is turned at a
+    time: what only several turns together bring in, from farther, is no part of it.
 
     >>> reach((10, 10), rotation=90.0), reach((10, 10), shift=2.5)
     ((2, 2), (3, 3))

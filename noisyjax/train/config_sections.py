@@ -43,7 +43,7 @@ def raters() -> Options:
 
 def augmentation() -> Options:
     """Returns the options of an augmentation."""
-    return _options(augment.augment, "key", "image", "labels", "spacing")
+    return {n: p for n, p in augment.PARAMETERS.items() if n not in ("spacing", "margin")}
 
 
 def strategy() -> Options:

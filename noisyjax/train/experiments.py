@@ -209,14 +209,17 @@ def _transform(
         raise ValueError(f"data.resample: {config.method} fuses the labels once, before training")
     if config.data.resample and pieces:
         raise ValueError("data.resample: raters label whole images, expected no data.patches.size")
-    change = augment.build({"spacing": spacing, **config.data.augment.to_dict()})
+    margin = pieces.margin if pieces else ()
+    change = augment.build({"spacing": spacing, "margin": margin, **config.data.augment.to_dict()})
 
     def transform(batch: Batch, key: Array) -> Batch:
         if config.data.resample:
             batch = frozen.resample_labels(batch, panel=panel, seed=key)
         if not method.needs_truth:
             batch = {name: array for name, array in batch.items() if name != "truth"}
-        batch = augment.augment_batch(batch, transform=change, seed=key) if change else batch
+        if change:
+            # It cuts the margin off as well: no more is moved than what is kept.
+            return augment.augment_batch(batch, transform=change, seed=key)
         return patch_batches.without_margin(batch, pieces) if pieces else batch
 
     return transform

@@ -33,6 +33,19 @@ def test_blur_equals_scipy_with_zeros_outside(shape, sigma, truncate):
     np.testing.assert_allclose(traced, theirs, atol=2e-6)
 
 
+@pytest.mark.parametrize(
+    ("shape", "sigma"), [((19,), 0.4), ((23, 30), (0.8, 11.0)), ((9, 3, 11), (0.0, 4.0, 2.5))]
+)
+def test_blur_equals_scipy_with_mirrors_at_the_ends(shape, sigma):
+    image = _image(shape)
+    theirs = ndimage.gaussian_filter(image.astype(np.float64), sigma, mode="reflect")
+    static = jax.jit(lambda x: blur.gaussian_blur(x, sigma, mode="reflect"))(image)
+    np.testing.assert_allclose(static, theirs, atol=2e-6)
+    largest = float(np.max(sigma))
+    traced = jax.jit(lambda x, s: blur.gaussian_blur(x, s, mode="reflect", largest=largest))
+    np.testing.assert_allclose(traced(image, jnp.asarray(sigma)), theirs, atol=2e-6)
+
+
 def test_blur_of_a_point_is_the_hand_worked_kernel():
     x = jnp.zeros(5).at[2].set(1.0)
     weights = np.exp([-2.0, -0.5, 0.0, -0.5, -2.0])

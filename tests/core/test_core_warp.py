@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +89,23 @@ def test_no_displacement_changes_nothing_and_a_huge_one_leaves_the_image(order):
     for shift, expected in ((0.0, image), (1e30, 0 * image), (-1e30, 0 * image)):
         moved = _warp(image, jnp.full((2, 5, 6), shift), order=order)
         np.testing.assert_array_equal(moved, expected)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize(
+    ("shape", "corner", "size"),
+    [
+        ((13, 17), (2, 5), (6, 9)),
+        ((7, 8, 9), (1, 0, 4), (5, 8, 2)),
+    ],
+)
+def test_a_part_is_what_the_whole_has_there(shape, corner, size, order):
+    image, displacement = _case(shape, (2,))
+    part = tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))
+    whole = _warp(jnp.asarray(image), jnp.asarray(displacement), order=order, fill=1.5)
+    some = jnp.asarray(displacement[(slice(None), *part)])
+    cut = functools.partial(warp.warp, order=order, fill=1.5, corner=corner)
+    np.testing.assert_allclose(jax.jit(cut)(jnp.asarray(image), some), whole[part], atol=1e-6)
 
 
 def test_the_dtype_of_labels_stays():

@@ -1,16 +1,13 @@
 """Augmentation: image and labels move alike, by amounts that depend on (seed, id, epoch)."""
 
-import functools
-import inspect
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from noisyjax.core import rng, warp
-from noisyjax.data import augment
+from noisyjax.core import rng
+from noisyjax.data import augment, patch_batches, patches
 
 EVERYTHING = {
     "flip_axes": (0, 1),
@@ -21,6 +18,11 @@ EVERYTHING = {
     "intensity_scale": 0.1,
     "intensity_shift": 0.1,
     "intensity_noise": 0.05,
+    "gamma": 0.3,
+    "contrast": 0.2,
+    "inverted_gamma": 0.3,
+    "smoothing": 0.7,
+    "low_resolution": 0.4,
 }
 
 
@@ -45,69 +47,8 @@ def _blob(shape):
     return jnp.asarray(image[..., None] / image.max(), jnp.float32)
 
 
-def test_flip_when_worked_by_hand():
-    image = jnp.array([[1, 2], [3, 4]])
-    flip = functools.partial(augment.flip, image, (0, 1))
-    assert flip(jnp.array([False, False])).tolist() == [[1, 2], [3, 4]]
-    assert flip(jnp.array([True, False])).tolist() == [[3, 4], [1, 2]]
-    assert flip(jnp.array([False, True])).tolist() == [[2, 1], [4, 3]]
-    assert flip(jnp.array([True, True])).tolist() == [[4, 3], [2, 1]]
-    assert augment.flip(image, (1,), jnp.array([True])).tolist() == [[2, 1], [4, 3]]
-
-
-def test_flipping_twice_is_the_identity():
-    image = _example((4, 5, 6))["image"]
-    chosen = jnp.array([True, False, True])
-    once = augment.flip(image, (0, 1, 2), chosen)
-    assert (once != image).any()
-    np.testing.assert_array_equal(augment.flip(once, (0, 1, 2), chosen), image)
-
-
-@pytest.mark.parametrize("plane", [(0, 1), (1, 0), (0, 2), (2, 1)])
-def test_quarter_turns_agree_with_rot90(plane):
-    image = np.random.default_rng(0).normal(size=(4, 4, 4, 2))
-    for turns in range(4):
-        turned = augment.quarter_turns(jnp.asarray(image), plane, jnp.int32(turns))
-        np.testing.assert_array_equal(turned, np.rot90(image, turns, plane).astype(np.float32))
-
-
-def test_quarter_turns_of_an_oblong_plane_raise():
-    with pytest.raises(ValueError, match=r"expected square planes, got axes \(0, 1\) of \(4, 5"):
-        augment.quarter_turns(jnp.zeros((4, 5, 1)), (0, 1), jnp.int32(1))
-
-
-def test_affine_displacement_when_worked_by_hand():
-    displace = jax.jit(functools.partial(augment.affine_displacement, (3, 3), spacing=(1.0, 1.0)))
-    zero, one = jnp.zeros(2), jnp.float32(1)
-    np.testing.assert_array_equal(displace(jnp.zeros(1), zero, one), np.zeros((2, 3, 3)))
-    moved = displace(jnp.zeros(1), jnp.array([1.0, -2.0]), one)
-    np.testing.assert_array_equal(moved, np.full((2, 3, 3), [[[-1.0]], [[2.0]]]))
-    larger = displace(jnp.zeros(1), zero, jnp.float32(2))
-    np.testing.assert_array_equal(larger[0, :, 0], [0.5, 0.0, -0.5])
-    # A quarter turn: the corner (0, 0) takes its value from the corner (0, 2).
-    turned = displace(jnp.array([jnp.pi / 2]), zero, one)
-    np.testing.assert_allclose(turned[:, 0, 0], [0.0, 2.0], atol=1e-6)
-
-
-def test_rotation_is_rigid_in_millimetres():
-    spacing = (2.0, 1.0, 0.5)
-    displace = jax.jit(functools.partial(augment.affine_displacement, (4, 6, 5), spacing=spacing))
-    displacement = displace(jnp.array([0.3, -0.2, 0.5]), jnp.zeros(3), jnp.float32(1))
-    grid = np.stack(np.meshgrid(*[np.arange(s) for s in (4, 6, 5)], indexing="ij"))
-    millimetres = np.array(spacing).reshape(-1, 1)
-    before = (grid.reshape(3, -1) - np.array([[1.5], [2.5], [2.0]])) * millimetres
-    after = before + np.asarray(displacement).reshape(3, -1) * millimetres
-    assert np.abs(after - before).max() > 0.5
-    np.testing.assert_allclose((after**2).sum(0), (before**2).sum(0), rtol=1e-4, atol=1e-5)
-
-
 def test_nothing_is_built_when_every_option_is_off():
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(augment.augment).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
-    assert set(defaults) == set(augment.OPTIONS)
+    defaults = {name: parameter.default for name, parameter in augment.PARAMETERS.items()}
     assert augment.build(defaults) is None
     assert augment.build({}) is None
     assert augment.build({"shift": (0.0, 0.0), "spacing": (1.0, 2.0), "probability": 0.5}) is None
@@ -117,6 +58,7 @@ def test_nothing_is_built_when_every_option_is_off():
 def test_nothing_changes_when_every_option_is_off():
     example = _example()
     image, labels = augment.augment(jax.random.key(0), example["image"], example["labels"])
+    assert labels.dtype == jnp.uint8
     np.testing.assert_array_equal(image, example["image"])
     np.testing.assert_array_equal(labels, example["labels"])
 
@@ -156,40 +98,6 @@ def test_free_moves_keep_labels_on_the_image(shape, shift):
         dice = 2 * (interpolated & label).sum() / (interpolated.sum() + label.sum())
         # Nearest and linear differ within half a voxel of the border only.
         assert dice > 0.9
-
-
-def test_what_comes_in_from_outside_background_and_the_given_intensity():
-    image = jnp.arange(1.0, 26.0).reshape(5, 5, 1)
-    labels = jnp.ones((1, 5, 5), jnp.uint8)
-    far = functools.partial(augment.augment, shift=(1e9, 0.0), image_fill=-7.0)
-    moved, masks = jax.jit(far)(jax.random.key(0), image, labels)
-    assert (moved == -7).all()
-    assert (masks == 0).all()
-
-
-def test_free_moves_agree_with_scipy():
-    image = _blob((24, 20))
-    angle, shift, factor = 0.3, np.array([1.25, -2.5]), 1.1
-
-    @jax.jit
-    def move(shift):
-        displacement = augment.affine_displacement(
-            (24, 20), jnp.array([angle]), shift, jnp.float32(factor), spacing=(1.0, 1.0)
-        )
-        return warp.warp(image, displacement, order=1)
-
-    moved = move(jnp.asarray(shift, jnp.float32))
-    cos, sin = np.cos(angle), np.sin(angle)
-    matrix = np.array([[cos, sin], [-sin, cos]]) / factor
-    centre = np.array([11.5, 9.5])
-    expected = ndimage.affine_transform(
-        np.asarray(image[..., 0], float),
-        matrix,
-        offset=centre - matrix @ (centre + shift),
-        order=1,
-        mode="grid-constant",
-    )
-    np.testing.assert_allclose(moved[..., 0], expected, atol=1e-5)
 
 
 def test_intensity_changes_leave_labels_alone():
@@ -281,19 +189,6 @@ def test_gradients_through_the_augmentation_are_finite():
     assert jnp.isfinite(jax.jit(jax.grad(total))(1e6 * example["image"])).all()
 
 
-def test_smoothing_blurs_the_image_by_a_random_width_and_leaves_labels_alone():
-    example = _example()
-    transform = jax.jit(augment.build({"smoothing": 2.0}))
-    smooth = [transform(jax.random.key(k), example) for k in range(3)]
-    rough = [float(jnp.abs(jnp.diff(one["image"], axis=0)).sum()) for one in (example, *smooth)]
-    # The width may be next to nothing, but not three times.
-    assert max(rough[1:]) <= rough[0]
-    assert min(rough[1:]) < 0.5 * rough[0]
-    assert len(set(rough[1:])) == 3
-    for one in smooth:
-        np.testing.assert_array_equal(one["labels"], example["labels"])
-
-
 def test_an_example_is_changed_with_the_probability_given():
     example = _example()
     transform = jax.jit(
@@ -303,6 +198,50 @@ def test_an_example_is_changed_with_the_probability_given():
     changed = np.asarray(images) != np.asarray(example["image"])
     share = changed.any(axis=(1, 2, 3)).mean()
     assert abs(share - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 400)
+
+
+def test_examples_that_are_not_chosen_lose_their_margin_all_the_same():
+    example = _example((8, 10))
+    options = {**EVERYTHING, "right_angle_planes": (), "margin": (1, 2), "probability": 0.0}
+    result = jax.jit(augment.build(options))(jax.random.key(0), example)
+    np.testing.assert_array_equal(result["image"], example["image"][1:-1, 2:-2])
+    np.testing.assert_array_equal(result["labels"], example["labels"][:, 1:-1, 2:-2])
+    np.testing.assert_array_equal(result["truth"], example["truth"][1:-1, 2:-2])
+
+
+def test_a_batch_of_patches_loses_its_margin_and_the_number_of_the_patch():
+    example = {**_example((9, 8, 10)), "rater_mask": jnp.array([True, False])}
+    labels = example["labels"]
+    example["target"] = jax.nn.one_hot(labels[0], 2)
+    batch = jax.tree.map(lambda array: jnp.stack([array] * 3), example)
+    batch |= {"draw": jnp.array([0, 1, 0]), "epoch": jnp.int32(0)}
+    options = {"rotation": 20.0, "flip_axes": (2,), "contrast": 0.3, "margin": (2, 1, 1)}
+    transform = augment.build(options)
+    result = jax.jit(lambda b: augment.augment_batch(b, transform=transform, seed=0))(batch)
+    assert "draw" not in result
+    how = patches.Draw((5, 6, 8), (2, 1, 1))
+    cut = patch_batches.without_margin(batch, how)
+    assert jax.tree.map(jnp.shape, result) == jax.tree.map(jnp.shape, cut)
+    # The same example and patch, and another patch of it.
+    jax.tree.map(lambda a: np.testing.assert_array_equal(a[0], a[2]) if a.ndim else None, result)
+    assert (result["image"][0] != result["image"][1]).any()
+    np.testing.assert_array_equal(result["target"][..., 1], result["labels"][:, 0])
+
+
+def test_probabilities_out_of_range_are_refused():
+    for name in ("probability", "rotation_probability", "contrast_probability"):
+        transform = augment.build({"rotation": 10.0, "contrast": 0.2, name: -0.5})
+        with pytest.raises(ValueError, match=rf"{name}: expected a number in \[0, 1\], got -0.5"):
+            transform(jax.random.key(0), _example())
+
+
+def test_voxels_left_out_of_a_fused_target_move_with_those_of_the_labels():
+    example = _example((10, 10), raters=1)
+    labels = example["labels"].at[0, 3:5].set(255)
+    example |= {"labels": labels, "target": jax.nn.one_hot(labels[0], 2)}
+    moved = jax.jit(augment.build({**EVERYTHING, "margin": (1, 1)}))(jax.random.key(1), example)
+    assert (moved["labels"] == 255).any()
+    np.testing.assert_array_equal(moved["target"], jax.nn.one_hot(moved["labels"][0], 2))
 
 
 def test_an_unknown_option_is_named():
@@ -327,39 +266,3 @@ def test_a_fused_target_moves_with_the_labels():
     expected = np.where(moved["labels"][0] > 0, 0.9, 0.2)
     np.testing.assert_allclose(foreground[inside], expected[inside], rtol=1e-6)
     assert 0 < (~inside).sum() < inside.sum()
-
-
-def test_gamma_raises_the_intensities_of_each_channel_to_a_power():
-    image = np.random.default_rng(0).uniform(-3.0, 5.0, (6, 7, 2)).astype(np.float32)
-    # A channel without contrast stays as it is.
-    image[..., 1] = 4.0
-    example = {**_example((6, 7)), "image": jnp.asarray(image)}
-    transform = jax.jit(augment.build({"gamma": 0.5}))
-    exponents = []
-    for seed in range(20):
-        result = transform(jax.random.key(seed), example)
-        bent_image = np.asarray(result["image"])
-        np.testing.assert_array_equal(bent_image[..., 1], 4.0)
-        low, high = image[..., 0].min(), image[..., 0].max()
-        unit, bent = ((array[..., 0] - low) / (high - low) for array in (image, bent_image))
-        inside = (unit > 0.05) & (unit < 0.95)
-        powers = np.log(bent[inside]) / np.log(unit[inside])
-        np.testing.assert_allclose(powers, powers[0], rtol=1e-3)
-        np.testing.assert_allclose([bent.min(), bent.max()], [0, 1], atol=1e-6)
-        exponents.append(powers[0])
-        np.testing.assert_array_equal(result["labels"], example["labels"])
-    assert 1 / 1.501 < min(exponents) < 0.85 < 1.2 < max(exponents) < 1.501
-
-
-def test_all_quarter_turns_are_equally_likely():
-    image = jnp.array([[0.0, 1.0], [3.0, 2.0]])[..., None]
-
-    def turned(key):
-        options = {"flip_axes": (), "planes": ((0, 1),)}
-        return augment._right_angles(key, image, image, **options)[0][0, 0, 0]
-
-    # What stands in the first corner is the number of turns.
-    corners = jax.jit(jax.vmap(turned))(jax.random.split(jax.random.key(0), 4000))
-    shares = np.bincount(np.asarray(corners, int), minlength=4) / 4000
-    # The standard deviation of a share is 0.0068.
-    np.testing.assert_allclose(shares, 0.25, atol=0.03)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from noisyjax.data import augment, patches
+from noisyjax.data import patches, spatial_changes
 
 
 def test_inside_a_patch_is_a_slice_and_channels_go_along():
@@ -130,14 +130,14 @@ def test_a_draw_depends_on_seed_id_and_epoch_alone():
 
 
 def test_nothing_moves_into_a_patch_from_beyond_its_margin():
-    """What `augment.affine_displacement` reaches at the corners, turned in one plane."""
+    """What `spatial_changes.affine_displacement` reaches at the corners, turned in one plane."""
     size, spacing, rotation, scale = (9, 12, 7), (1.0, 0.5, 2.0), 25.0, 0.2
     reach = np.array(patches.reach(size, rotation=rotation, scale=scale, spacing=spacing))
     furthest = np.zeros(3)
     for plane in range(3):
         for angle in (-rotation, rotation):
             angles = jnp.zeros(3).at[plane].set(np.deg2rad(angle))
-            moved = augment.affine_displacement(
+            moved = spatial_changes.affine_displacement(
                 size, angles, jnp.zeros(3), jnp.float32(1 / (1 + scale)), spacing=spacing
             )
             places = np.indices(size) + np.asarray(moved)

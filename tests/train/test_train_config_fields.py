@@ -11,6 +11,7 @@ from ml_collections import config_flags
 
 from configs import adl, annotators, cm_trace, example, folder, noise_ratio, uma_net
 from noisyjax import methods, train
+from noisyjax.data import augment
 from noisyjax.studies import grid
 from noisyjax.train import config_fields
 
@@ -127,6 +128,21 @@ def test_flags_reach_the_options_of_every_section(monkeypatch):
     run = config_fields.resolve(values.config)
     for name, (_, value) in given.items():
         assert config_fields.value(run, name) == value
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_flags_reach_every_option_of_the_augmentation(monkeypatch):
+    given = {name: ("0.25", 0.25) for name in augment.PARAMETERS if name != "spacing"}
+    del given["margin"]
+    given |= {"flip_axes": ("(0, 1)", (0, 1)), "right_angle_planes": ("((0, 1),)", ((0, 1),))}
+    arguments = [f"--config.data.augment.{name}={text}" for name, (text, _) in given.items()]
+    monkeypatch.setattr(sys, "argv", ["train", f"--config={folder.__file__}", *arguments])
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True)
+    values(sys.argv)
+    chosen = config_fields.resolve(values.config).data.augment.to_dict()
+    assert chosen == {name: value for name, (_, value) in given.items()}
+    assert augment.build(chosen) is not None
 
 
 def test_a_method_is_one_file_and_one_registry_line(fakes, monkeypatch, tmp_path):
