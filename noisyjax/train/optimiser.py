@@ -132,12 +132,18 @@ def _matrices(params: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
 
 
+def _moments() -> optax.GradientTransformation:
+    """Returns Adam's direction; of all parameters laid end to end, which compiles sooner."""
+    return optax.flatten(optax.scale_by_adam())
+
+
 def _adamw(rate: float, decay: float, momentum: float) -> optax.GradientTransformation:
-    return optax.adamw(rate, weight_decay=decay, mask=_matrices)
+    parts = (_moments(), optax.add_decayed_weights(decay, _matrices), optax.scale(-rate))
+    return optax.chain(*parts)
 
 
 def _adam(rate: float, decay: float, momentum: float) -> optax.GradientTransformation:
-    return optax.chain(optax.add_decayed_weights(decay, _matrices), optax.adam(rate))
+    return optax.chain(optax.add_decayed_weights(decay, _matrices), _moments(), optax.scale(-rate))
 
 
 def _sgd(rate: float, decay: float, momentum: float) -> optax.GradientTransformation:

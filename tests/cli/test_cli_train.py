@@ -8,7 +8,7 @@ import time
 import pytest
 import refusals
 
-from noisyjax.cli import allocator, train
+from noisyjax.cli import allocator
 from noisyjax.core import memory
 
 ROOT = pathlib.Path(__file__).parents[2]
