@@ -20,7 +20,7 @@ import PIL.Image
 import pytest
 
 from noisyjax.cli import main
-from noisyjax.core import files
+from noisyjax.tool.plan import plan
 
 _COMMANDS = ("check_folder", "train", "evaluate", "predict", "study", "raters", "fit_noise")
 # Data that a reader has, and what is taken in their place.
@@ -40,7 +40,7 @@ jax.clear_caches = lambda: None
 
 def subcommand(words):
     from noisyjax.cli import main
-from noisyjax.core import files
+from noisyjax.tool.plan import plan
 
     try:
         main.main(words, standalone_mode=False)
@@ -157,7 +157,7 @@ def _volumes(root):
 
 def _plan(path):
     """A plan for the volumes."""
-    files.write_json(path, fold_fakes.tiny_plan())
+    plan.save(path, fold_fakes.tiny_plan())
     return path
 
 

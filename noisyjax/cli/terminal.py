@@ -19,4 +19,4 @@ def only_warnings() -> None:
     from absl import logging
 
     logging.set_verbosity(logging.WARNING)
-    logging.get_absl_handler().addFilter(lambda record: "/orbax/" not in record.pathname)
+    logging.get_absl_logger().addFilter(lambda record: "/orbax/" not in record.pathname)

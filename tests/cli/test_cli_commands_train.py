@@ -1,5 +1,6 @@
 """The commands ``noisyjax train`` and ``noisyjax predict``."""
 
+import functools
 import json
 import shutil
 
@@ -11,8 +12,8 @@ import pytest
 
 import noisyjax
 from noisyjax.cli import main
-from noisyjax.core import files
 from noisyjax.data.volumes import read_write
+from noisyjax.tool.plan import compiled_step, plan, planner
 from noisyjax.tool.training import components, networks, temperature
 from noisyjax.train.workdir import lock
 
@@ -27,7 +28,6 @@ def _run(*arguments):
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     fold_fakes.make(root / "in", 4)
-    files.write_json(root / "plan.json", fold_fakes.tiny_plan())
     (root / "new").mkdir()
     for i in range(2):
         shape = (13 + i, 9, 8)
@@ -37,8 +37,18 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(folder):
-    """From images and labels to networks, as the README has it."""
+    """From images and labels to networks, as the README has it; the plan is edited."""
     assert _run("check", folder / "in").exit_code == 0
+    compiled = compiled_step.Compiled(2**28, 1000, lambda: 0.25)
+    quick = functools.partial(planner.plan, measure=lambda *given: compiled)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planner, "plan", quick)
+        done = _run("plan", folder / "in", "--out", folder / "plan.json")
+    assert done.exit_code == 0, done.output
+    tiny = fold_fakes.tiny_plan()
+    names = ("patch", "strides", "kernels", "widths", "mirror_axes")
+    changes = {name: getattr(tiny, name) for name in names}
+    plan.save(folder / "plan.json", plan.load(folder / "plan.json")._replace(**changes))
     out = folder / "run"
     done = _run("train", folder / "in", "--plan", folder / "plan.json", "--out", out, *_OPTIONS)
     assert done.exit_code == 0, done.output
@@ -63,6 +73,9 @@ def test_new_images_are_segmented(run, folder, tmp_path):
         for label in (1, 2):
             probs = read_write.to_ras(read_write.read(out / "probabilities" / str(label) / name))
             np.testing.assert_allclose(probs.array, expected.probs[..., label], atol=1e-6)
+    judged = _run("evaluate", out, folder / "in", "--out", tmp_path / "scores", "--metric=dice")
+    # Of new images there are no labels.
+    assert (judged.exit_code, "expected predictions as case_00" in judged.output) == (1, True)
     again = _run("predict", run, folder / "new", "--out", out, "-p")
     assert again.output == f"{out}: 2 cases, was done already\n"
     (out / "new_1.nii.gz").unlink()
@@ -165,10 +178,10 @@ def test_a_fold_that_another_process_trains_is_said_in_a_line(run, folder, tmp_p
         (["--budget=soon"], 2, "expected a time above 0 such as 90s, 30min or 2h, got 'soon'"),
         (["--method=vote"], 2, "method: expected one of"),
         (["--set=batch"], 2, "--set: expected NAME=VALUE, got 'batch'"),
-        (["--set=train.steps=3"], 2, "set: train.steps"),
+        (["--set=train.steps=3"], 2, "train.steps: no run reads this field"),
         (["--set=model.widths=2"], 2, "model.widths: expected several in brackets, got 2"),
         (["--plan=none.json"], 1, "none.json"),
-        (["--plan=bad.json"], 2, "bad.json: expected"),
+        (["--plan=bad.json"], 2, "bad.json: spacing: expected a list"),
     ],
 )
 def test_bad_input_of_train_is_named_in_one_line(
@@ -176,7 +189,8 @@ def test_bad_input_of_train_is_named_in_one_line(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.json").write_text('{"patch": [8, 8, 8]}')
-    given = ("--plan", folder / "plan.json", *_OPTIONS, *arguments)
+    plan.save(tmp_path / "plan.json", fold_fakes.tiny_plan())
+    given = ("--plan", "plan.json", *_OPTIONS, *arguments)
     done = _run("train", folder / "in", "--out", "run", *given)
     assert (done.exit_code, text in done.output) == (code, True), done.output
     assert "Traceback" not in done.output

@@ -38,8 +38,10 @@ def predict(run: str, images: str, out: str, **options: Any) -> None:
     those that it was trained on, and may be of any size.
     """
     import noisyjax
+    from noisyjax.core import user_cache
 
     terminal.only_warnings()
+    user_cache.keep_programs()
     made = noisyjax.predict_folder(run, images, out, **options)
     state = "was done already" if made.finished else "done"
     outcome.end(f"{made.out}: {len(made.cases)} cases, {state}", made.problems)

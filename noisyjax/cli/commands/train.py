@@ -52,9 +52,11 @@ def train(folder: str, settings: tuple[str, ...], **options: Any) -> None:
     has not seen, and how good that is. Cases of imagesTs never train.
     """
     import noisyjax
+    from noisyjax.core import user_cache
     from noisyjax.train.workdir import lock
 
     terminal.only_warnings()
+    user_cache.keep_programs()
     changes = dict(literals.pairs("set", settings))
     try:
         made = noisyjax.train_folds(folder, changes=changes, begun=_begun, **options)

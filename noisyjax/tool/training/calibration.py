@@ -60,7 +60,7 @@ def fit(
     Returns:
       The content of ``calibration.json``: "temperature"; "cross_entropy", "before" and "after" it;
       "voxels"; and "largest_component", for each class of the foreground "before", "after" (mean
-      Dice), "cases" and whether it is "applied".
+      Dice), "labels" and whether it is "applied".
     """
     probs, targets = [], []
     dice: dict[str, list[tuple[float, float]]] = {name: [] for name in class_names[1:]}

@@ -9,17 +9,17 @@ from jaxtyping import Bool, Float, UInt8
 
 
 class Gain(NamedTuple):
-    """What the Dice of a class gains where only its largest component stays, mean over cases.
+    """What the Dice of a class gains where only its largest component stays, mean over labels.
 
     Attributes:
       before: mean Dice with all components.
       after: mean Dice with the largest alone.
-      cases: of so many cases.
+      labels: of so many labels of cases.
     """
 
     before: float
     after: float
-    cases: int
+    labels: int
 
     @property
     def is_gain(self) -> bool:
@@ -51,10 +51,10 @@ def keep_largest(ids: UInt8[np.ndarray, "*S"], classes: Iterable[int]) -> UInt8[
 
 
 def gain(dice: Sequence[tuple[float, float]]) -> Gain:
-    """Returns the gain of a class, of its Dice before and after in each case; NaN does not count.
+    """Returns the gain of a class, of its Dice before and after to each label; NaN does not count.
 
     >>> gain([(0.5, 0.75), (1.0, 1.0), (float("nan"), float("nan"))])
-    Gain(before=0.75, after=0.875, cases=2)
+    Gain(before=0.75, after=0.875, labels=2)
     """
     pairs: Float[np.ndarray, "N 2"] = np.array(dice, float).reshape(-1, 2)
     known = pairs[~np.isnan(pairs).any(axis=1)]

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 
 from noisyjax.core import files
 from noisyjax.methods import mirrored
+from noisyjax.tool.plan import plan
 from noisyjax.tool.training import calibration, components, run_files, temperature
 from noisyjax.train import predict, saved_runs
 from noisyjax.train.workdir import config_and_summary
@@ -108,4 +109,4 @@ def mirror_axes(run: str | os.PathLike) -> tuple[int, ...]:
             f"mirror: expected a run with a {run_files.PLAN}, which says along which axes, got "
             f"{run}, which has none"
         )
-    return tuple(run_files.read_plan(path).mirror_axes)
+    return tuple(plan.load(path).mirror_axes)

@@ -2,10 +2,8 @@
 
 import os
 import pathlib
-from typing import Any
 
 from noisyjax.core import files
-from noisyjax.tool.plan import plan
 from noisyjax.train.workdir import config_and_summary
 
 # What `record` calls the command that makes a run.
@@ -61,20 +59,3 @@ def read_splits(run: pathlib.Path) -> list[dict[str, list[str]]]:
             f"[...]}} for each fold, got {content!r:.80}"
         )
     return content
-
-
-def read_plan(path: str | os.PathLike) -> plan.Plan:
-    """Returns the plan in a file; `ValueError`, which names the file, if it holds none."""
-    try:
-        content = files.read_json(path)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if content.keys() != set(plan.Plan._fields):
-        raise ValueError(
-            f"{path}: expected {', '.join(plan.Plan._fields)}, got {', '.join(content)!r:.80}"
-        )
-    return plan.Plan(**{name: _tuples(value) for name, value in content.items()})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from noisyjax.core import checks, files
 from noisyjax.tool import folder, record
-from noisyjax.tool.plan import plan
+from noisyjax.tool.plan import plan, planner
 from noisyjax.tool.training import (
     calibration,
     folds,
@@ -138,29 +138,30 @@ class _Work:
             makes=MAKES,
         )
 
-    def begin(self, plan: plan.Plan | str | os.PathLike | None) -> None:
+    def begin(self, given: plan.Plan | str | os.PathLike | None) -> None:
         """Writes what is fixed for the whole run, unless it is there."""
         path = self._out / run_files.PLAN
         if path.exists():
-            kept = run_files.read_plan(path)
-            if plan is not None and files.plain(_read(plan)) != files.plain(kept):
+            kept = plan.load(path)
+            if given is not None and files.plain(_read(given)) != files.plain(kept):
                 raise record.OtherRun(
                     f"plan: expected that of {path}, with which the run began, or another out"
                 )
             self._plan = kept
         else:
-            self._plan = _planned(self._opened, plan)
+            self._plan = _planned(self._opened, given)
         # A wrong option leaves nothing behind.
         config_fields.resolve(self._config(0))
         self._made.begin()
-        fixed = {path: self._plan, self._out / run_files.SPLITS: self._divided}
-        if not all(map(pathlib.Path.exists, fixed)):
+        splits = self._out / run_files.SPLITS
+        if not (path.exists() and splits.exists()):
             # Of two processes that begin at once the first decides.
             with _alone(self._out):
-                for each, content in fixed.items():
-                    if not each.exists():
-                        files.write_json(each, content)
-        self._plan = run_files.read_plan(path)
+                if not path.exists():
+                    plan.save(path, self._plan)
+                if not splits.exists():
+                    files.write_json(splits, self._divided)
+        self._plan = plan.load(path)
         self._splits = run_files.read_splits(self._out)
 
     def fit_epochs(self, seconds: float) -> None:
@@ -213,19 +214,18 @@ class _Work:
             given = {name: fitted[name] for name in speed.Epochs._fields}
         # The division is the run's own; the folder need not be large enough for another.
         own = {"data.options.fractions": (1.0, 0.0, 0.0), **self._options["changes"]}
-        config = settings.of_plan(
-            self._opened.root,
-            self._plan,
-            method=self._options["method"],
-            seed=self._options["seed"] * len(self._divided) + number,
-            **given,
-        )
-        for name, value in own.items():
-            try:
-                config.update_from_flattened_dict({name: value})
-            except (KeyError, AttributeError, TypeError, ValueError) as error:
-                raise ValueError(f"set: {name}: {' '.join(str(error).split())}") from error
-        return config
+        try:
+            return settings.of_plan(
+                self._opened.root,
+                self._plan,
+                method=self._options["method"],
+                seed=self._options["seed"] * len(self._divided) + number,
+                changes=own,
+                **given,
+            )
+        except TypeError as error:
+            # Of a value of another kind than the field's.
+            raise ValueError(f"changes: {' '.join(str(error).split())}") from error
 
     def _train(self, number: int) -> None:
         workdir = self._begin_fold(number)
@@ -271,14 +271,12 @@ class _Work:
 
 
 def _read(given: plan.Plan | str | os.PathLike) -> plan.Plan:
-    return given if isinstance(given, plan.Plan) else run_files.read_plan(given)
+    return given if isinstance(given, plan.Plan) else plan.load(given)
 
 
 def _planned(opened: folder.Folder, given: plan.Plan | str | os.PathLike | None) -> plan.Plan:
     """Returns the plan that is given, or plans the folder."""
-    if given is None:
-        raise ValueError("plan: expected a file that noisyjax plan has written, got none")
-    return _read(given)
+    return planner.plan(opened) if given is None else _read(given)
 
 
 @contextlib.contextmanager

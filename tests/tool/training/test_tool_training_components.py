@@ -40,7 +40,7 @@ def test_three_dimensions_and_nothing_at_all():
 
 def test_a_gain_is_one_of_the_mean():
     gain = components.gain([(0.5, 0.7), (0.9, 0.8), (math.nan, 0.5)])
-    assert gain.cases == 2
+    assert gain.labels == 2
     np.testing.assert_allclose(gain[:2], (0.7, 0.75))
     assert gain.is_gain
     assert not components.gain([(0.5, 0.5)]).is_gain
