@@ -1,5 +1,6 @@
 """Moving images and label maps by a displacement field."""
 
+import functools
 import itertools
 from collections.abc import Sequence
 
@@ -44,48 +45,64 @@ def warp(
         checks.shape("image", image, expected, like="displacement")
         corner = (0,) * axes
     if order == 0:
-        voxels, index, _ = _places(image, jnp.floor(displacement + 0.5), corner, fill, around=1)
-        return voxels.at[index].get(mode="promise_in_bounds")
+        return _nearest(image, jnp.floor(displacement + 0.5), corner, fill)
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise ValueError(f"image: expected floats to interpolate (order=1), got {image.dtype}")
+    return _linear(image, displacement, corner, fill)
+
+
+def _nearest(image, whole, corner, fill):
+    """The image at a whole number of steps from every voxel; steps ``[n, *T]``."""
+    axes = len(whole)
+    index = _index(image, whole, corner)
+    inside = functools.reduce(
+        jnp.logical_and, [(i >= 0) & (i < size) for i, size in zip(index, image.shape)]
+    )
+    channels = image.shape[axes:]
+    flat = _flat([jnp.clip(i, 0, n - 1) for i, n in zip(index, image.shape)], image.shape)
+    values = image.reshape(-1, *channels).at[flat].get(mode="promise_in_bounds")
+    inside = inside.reshape(inside.shape + (1,) * len(channels))
+    return jnp.where(inside, values, jnp.asarray(fill, image.dtype))
+
+
+def _linear(image, displacement, corner, fill):
+    """The image between its voxels: all corners of a cell are at fixed steps from the first."""
+    axes = len(displacement)
     whole = jnp.floor(displacement)
     fraction = displacement - whole
-    voxels, index, steps = _places(image, whole, corner, fill, around=2)
+    # Two voxels of `fill` at each end: a cell beyond them is like one of theirs.
+    pad = [(2, 2)] * axes + [(0, 0)] * (image.ndim - axes)
+    padded = jnp.pad(image, pad, constant_values=jnp.asarray(fill, image.dtype))
+    index = _index(image, whole, corner)
+    first = _flat([jnp.clip(i, -2, n) + 2 for i, n in zip(index, image.shape)], padded.shape)
+    voxels = padded.reshape(-1, *image.shape[axes:])
     result = jnp.zeros((), image.dtype)
     for ends in itertools.product((0, 1), repeat=axes):
         weight = jnp.ones(())
         for axis, end in enumerate(ends):
             weight = weight * (fraction[axis] if end else 1 - fraction[axis])
         weight = weight.reshape(weight.shape + (1,) * (image.ndim - axes))
-        step = sum(step for step, end in zip(steps, ends, strict=True) if end)
-        values = voxels.at[index + step].get(mode="promise_in_bounds")
+        values = voxels.at[first + _flat(ends, padded.shape)].get(mode="promise_in_bounds")
         result = result + weight.astype(image.dtype) * values
     return result
 
 
-def _places(image, whole, corner, fill, *, around):
-    """Returns the voxels in a row, with `fill` around the image, and which one is looked up where.
-
-    Args:
-      whole: whole steps from every voxel, ``[n, *T]``.
-      around: so many voxels are added at each end: what is looked up beyond them becomes one of
-        them.
-
-    Returns:
-      Voxels ``[N]`` or ``[N, C]``; their index, ``[*T]``; how far it is to the next voxel along
-      each axis.
-    """
+def _index(image, whole, corner):
+    """The index along each axis, which may lie outside of the image, in a list."""
     axes, shape = len(whole), whole.shape[1:]
-    pad = [(around, around)] * axes + [(0, 0)] * (image.ndim - axes)
-    padded = jnp.pad(image, pad, constant_values=jnp.asarray(fill, image.dtype))
-    flat, steps = jnp.zeros((1,) * axes, jnp.int32), []
-    for axis, (size, first) in enumerate(zip(image.shape[:axes], corner, strict=True)):
+    index = []
+    for axis, first in enumerate(corner):
         # More steps than these leave the image anyway, and large floats overflow int32.
-        most = size + shape[axis] + abs(first)
-        index = jnp.clip(whole[axis], -most, most).astype(jnp.int32)
+        most = image.shape[axis] + shape[axis] + abs(first)
         start = jnp.arange(first, first + shape[axis], dtype=jnp.int32)
-        index = index + start.reshape([-1 if k == axis else 1 for k in range(axes)])
-        inside = jnp.clip(index, -around, size - 1 + around) + around
-        flat = flat * padded.shape[axis] + inside
-        steps = [step * padded.shape[axis] for step in steps] + [1]
-    return padded.reshape(-1, *padded.shape[axes:]), flat, steps
+        start = start.reshape([-1 if k == axis else 1 for k in range(axes)])
+        index.append(jnp.clip(whole[axis], -most, most).astype(jnp.int32) + start)
+    return index
+
+
+def _flat(index, shape):
+    """The place in a row of what has an index along each axis of an array."""
+    flat = 0
+    for along, size in zip(index, shape):
+        flat = flat * size + along
+    return flat
