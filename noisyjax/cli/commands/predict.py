@@ -4,13 +4,19 @@ from typing import Any
 
 import click
 
-from noisyjax.cli import outcome, terminal
+from noisyjax.cli import completion, outcome, terminal
 
 
 @click.command(epilog="Example: noisyjax predict RUN IMAGES --out DIR --decision dice")
-@click.argument("run")
-@click.argument("images")
-@click.option("--out", required=True, metavar="DIR", help="Where to write; new, or to be gone on.")
+@click.argument("run", shell_complete=completion.folders)
+@click.argument("images", shell_complete=completion.folders)
+@click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    shell_complete=completion.folders,
+    help="Where to write; new, or to be gone on.",
+)
 @click.option("-p", "--probabilities", is_flag=True, help="Write probabilities/CLASS/CASE too.")
 @click.option(
     "--decision",

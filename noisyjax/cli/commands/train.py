@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from noisyjax.cli import durations, literals, outcome, terminal
+from noisyjax.cli import completion, durations, literals, outcome, terminal
 
 
 def _time(context: click.Context, option: click.Option, given: str | None) -> float | None:
@@ -16,12 +16,25 @@ def _time(context: click.Context, option: click.Option, given: str | None) -> fl
 
 
 @click.command(epilog="Example: noisyjax train FOLDER --out RUN --plan plan.json --folds 5")
-@click.argument("folder")
-@click.option("--out", required=True, metavar="RUN", help="Where to write; new, or to be gone on.")
+@click.argument("folder", shell_complete=completion.folders)
+@click.option(
+    "--out",
+    required=True,
+    metavar="RUN",
+    shell_complete=completion.folders,
+    help="Where to write; new, or to be gone on.",
+)
 @click.option(
     "--plan", metavar="FILE", help="Of noisyjax plan; by default FOLDER is planned first."
 )
-@click.option("-m", "--method", default="majority", show_default=True, help="What learns, and how.")
+@click.option(
+    "-m",
+    "--method",
+    default="majority",
+    show_default=True,
+    shell_complete=completion.names("noisyjax.methods", "METHODS"),
+    help="What learns, and how.",
+)
 @click.option(
     "--folds",
     default=5,
