@@ -57,6 +57,7 @@ def _ours(part, given):
         from noisyjax.train.workdir import config_and_summary
 
         assert given[3:] == ["--folds", "1", "--budget", "60s", "--seed", "0"]
+        print("training fold 0", flush=True)
         workdir = pathlib.Path(given[2]) / "fold_0"
         workdir.mkdir(parents=True)
         last = config_and_summary.Last(latest=40, best=20, files="")

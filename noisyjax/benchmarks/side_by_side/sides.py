@@ -4,14 +4,13 @@ Both run as processes of their own, whose processor time is counted from their s
 and compilation included.
 """
 
-import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from noisyjax.benchmarks.side_by_side import nnunet_program
 from noisyjax.core import files
@@ -22,6 +21,8 @@ NNUNET = "nnunet"
 
 _DATASET = "Dataset001_study"
 _PLANS = "nnUNetPlans"
+# What ``noisyjax train`` prints as the training begins.
+_BEGUN = "training fold"
 # What numerical libraries start threads by, and nnU-Net processes.
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -144,52 +145,88 @@ def _ours(
 ) -> Predicted:
     """Trains one network on all cases, its schedule fitted to the time, and predicts by it."""
     training, predictions, facts = work / "run", work / "predictions", work / "facts.json"
+    # Nothing that was compiled before is found: the time of the compiler counts.
+    compiled = work / "compiled"
+    environment = {"JAX_COMPILATION_CACHE_DIR": os.fspath(compiled)}
     if not facts.exists():
         # The seconds of a run that was broken off are not known.
-        shutil.rmtree(training, ignore_errors=True)
+        for folder in (training, compiled):
+            shutil.rmtree(folder, ignore_errors=True)
         command = [*setup.ours, "train", setup.data / labels, "--out", training, "--folds", "1"]
         command += ["--budget", f"{60 * minutes:g}s", "--seed", str(seed)]
         command += ["--method", method] if method else []
-        seconds = _run(command, work / "train.log")
-        files.write_json(facts, {"cpu_s": seconds, **_of_network(training / "fold_0")})
+        begun = []
+        seconds = _run(
+            command,
+            work / "train.log",
+            environment,
+            line=lambda text, cpu_s: text.startswith(_BEGUN) and begun.append(cpu_s),
+        )
+        updates, first = _of_network(training / "fold_0")
+        content = {"updates": updates, "cpu_s": seconds, "first_step_s": begun[0] + first}
+        files.write_json(facts, content)
     shutil.rmtree(predictions, ignore_errors=True)
     images = setup.data / labels / "imagesTs"
     command = [*setup.ours, "predict", training, images, "--out", predictions]
-    seconds = _run(command, work / "predict.log")
+    seconds = _run(command, work / "predict.log", environment)
     return Predicted(minutes, predictions, **files.read_json(facts), prediction_s=seconds)
 
 
-def _of_network(workdir: pathlib.Path) -> dict[str, float | int]:
-    """Updates of a run of ours, and seconds of the first one, compilation included."""
+def _of_network(workdir: pathlib.Path) -> tuple[int, float]:
+    """Updates of a run of ours, and seconds from the start of the training to the first one."""
     summary = config_and_summary.read_summary(workdir)
-    updates = config_and_summary.read_last(workdir).latest
-    return {"updates": updates, "first_step_s": summary["seconds_compile"]}
+    return config_and_summary.read_last(workdir).latest, summary["seconds_compile"]
 
 
 def _run(
     command: Sequence[str | os.PathLike],
     log: pathlib.Path,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str],
+    *,
+    line: Callable[[str, float], Any] = lambda text, cpu_s: None,
 ) -> float:
-    """Runs a process on the first core that this one may use; returns its processor seconds."""
+    """Runs a process on the first core that this one may use; returns its processor seconds.
+
+    Args:
+      log: receives what it prints.
+      environment: further variables.
+      line: is told each line as it is printed, and the processor seconds until then.
+    """
     command = [os.fspath(word) for word in command]
     log.parent.mkdir(parents=True, exist_ok=True)
-    allowed = os.sched_getaffinity(0)
-    with open(log, "wb") as file:
-        # The child inherits the core: libraries count those that they may use as they start.
-        os.sched_setaffinity(0, {min(allowed)})
-        try:
-            process = subprocess.Popen(
-                command,
-                env={**os.environ, **_ONE_THREAD, **(environment or {})},
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        finally:
-            os.sched_setaffinity(0, allowed)
-        _, status, usage = os.wait4(process.pid, 0)
+    process = _start(command, {**os.environ, **_ONE_THREAD, **environment})
+    said = ""
+    with process.stdout, open(log, "w", encoding="utf-8") as file:
+        for text in process.stdout:
+            line(text, _seconds_so_far(process.pid))
+            file.write(text)
+            file.flush()
+            said = text.strip() or said
+    _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        said = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise Failed(f"{json.dumps(command[:3])}: failed, see {log}: {' '.join(said)}")
+        raise Failed(f"{' '.join(command[:3])}: failed, see {log}: {said}")
     return usage.ru_utime + usage.ru_stime
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen:
+    """Starts a process on one core, which it inherits: libraries count theirs as they start."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _seconds_so_far(pid: int) -> float:
+    """Processor seconds of a process and of its children that have ended."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

@@ -60,7 +60,9 @@ def test_both_sides_are_scored_alike(setup):
     # The empty prediction of a class: the diagonal of 8 x 7 x 6 voxels of 1 x 1.5 x 2 mm.
     diagonal = np.linalg.norm([8, 10.5, 12])
     assert ours["hd95"]["lesion"] == pytest.approx(diagonal, rel=0.2)
-    assert (ours["updates"], ours["first_step_s"]) == (40, 7)
+    # 7 s more than the process took until its training began.
+    assert ours["updates"] == 40
+    assert 7 < ours["first_step_s"] < 7 + ours["cpu_s"]
     assert 0 < ours["prediction_s"] < 60
     nnunet = json.loads((setup.out / "results" / "clean_nnunet_seed0_1min.json").read_text())
     assert nnunet["dice"][evaluate.ALL_CLASSES] == 0
