@@ -20,7 +20,7 @@ A side ``noisyjax:METHOD`` is a method of `noisyjax train`.
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from noisyjax.benchmarks.side_by_side import cells, sides, study_folders
 from noisyjax.cli import options, tables
@@ -46,6 +46,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Runs what has no result yet and prints the table of all that have."""
     options.expect_flags_only(argv)
+    logging.set_verbosity(logging.WARNING)
     given = flags.FLAGS
     minutes = [_number("minutes", text, float) for text in given.minutes]
     seeds = [_number("seeds", text, int) for text in given.seeds]
