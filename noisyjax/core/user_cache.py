@@ -14,15 +14,15 @@ def folder(name: str) -> str:
     return os.path.join(base, "noisyjax", name)
 
 
-def keep_programs(where: str = "") -> None:
+def keep_programs(kept_in: str = "") -> None:
     """Keeps compiled programs for later processes, unless a folder for them is set already.
 
     That is JAX's option ``jax_compilation_cache_dir`` (``JAX_COMPILATION_CACHE_DIR``). By default
     they lie in the user's cache, apart for each kind of processor, as programs are made for it.
     """
     if jax.config.jax_compilation_cache_dir is None:
-        where = where or os.path.join(folder("programs"), _processor())
-        jax.config.update("jax_compilation_cache_dir", where)
+        kept_in = kept_in or os.path.join(folder("programs"), _processor())
+        jax.config.update("jax_compilation_cache_dir", kept_in)
 
 
 def _processor() -> str:

@@ -171,8 +171,7 @@ FIELDS = {
     # What the schedule "exponential" leaves of the rate after each epoch.
     "train.decay_rate": Field(0.96, _range("(0, 1]")),
     "train.weight_decay": Field(1e-5, _COUNT),
-    # Of the optimisers "momentum" and "nesterov".
-    "train.momentum": Field(0.9, _range("[0, 1)")),
+    "train.momentum": Field(0.9, _range("[0, 1)")),  # of "momentum" and "nesterov"
     # Largest norm of the gradient, 0 for no clipping.
     "train.gradient_clip": Field(1.0, _COUNT),
     # Factor on the learning rate of the annotators' heads.

@@ -18,6 +18,7 @@ def tiny_plan(**changes):
         "strides": ((2, 2, 2),),
         "kernels": ((3, 3, 3), (3, 3, 3)),
         "widths": (2, 4),
+        "convs_per_level": 1,
         "batch_size": 2,
         "mirror_axes": (1, 2),
         "reasons": {},

@@ -188,6 +188,7 @@ ARGUMENTS = {
     "metrics.raters.agreement": FUSED,
     "metrics.surface.surface_metrics": {"pred": MASK, "truth": OTHER, **PIXELS},
     "metrics.surface.hausdorff": {"pred": MASK, "truth": OTHER, **PIXELS},
+    "metrics.surface.surface_and_hausdorff": {"pred": MASK, "truth": OTHER, **PIXELS},
     "metrics.surface.border_voxels": {"mask": MASK},
     "metrics.surface_elements.find": {"mask": MASK, "spacing": (1.0, 1.0)},
     "noise.annotation.erode_or_dilate": NOISE,
@@ -222,6 +223,14 @@ ARGUMENTS = {
         "labels": LABELS,
         **RATERS,
     },
+    "metrics.matching.similarities": {"samples": IDS[None], "labels": LABELS, **RATERS},
+    "data.volumes.normalisations.z_score_nonzero": {"image": P, "known": MASK},
+    "data.volumes.normalisations.normalise": {
+        "image": P,
+        "name": "z_score_nonzero",
+        "known": MASK,
+    },
+    "tool.training.components.largest": {"mask": MASK},
 }
 # No masks, though they read like one, and why.
 NONE = {

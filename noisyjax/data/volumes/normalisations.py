@@ -99,6 +99,7 @@ def z_score_nonzero(
     >>> z_score_nonzero(np.array([0, 5, 7]), np.array([False, True, True]))
     array([ 0., -1.,  1.], dtype=float32)
     """
+    checks.masks(known=known)
     values = image.astype(np.float32)
     if known.any():
         _scaled(values, values[known])

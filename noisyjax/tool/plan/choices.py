@@ -24,7 +24,7 @@ _COMPILED = 4
 # Floating-point operations of a step of a small plan, with two convolutions a level: above the
 # first its batch is not raised, above the second its patch is shortened. One core does some 2e10 to
 # 5e10 a second.
-_QUICK = 5e10
+_QUICK = 2.5e10
 _SLOW = 2e11
 # A patch that covers less of the median case sees too little of what is around it.
 _COVERED = 0.25
@@ -80,7 +80,7 @@ def choose(
 
 
 def _network(planned: plan.Plan) -> topology.Network:
-    return topology.Network(planned.patch, planned.strides, planned.kernels, planned.widths)
+    return topology.Network(*(getattr(planned, name) for name in topology.Network._fields))
 
 
 def _draft(
@@ -100,6 +100,7 @@ def _draft(
         strides=(),
         kernels=(),
         widths=(),
+        convs_per_level=0,
         batch_size=patch.LEAST_BATCH,
         mirror_axes=free,
         reasons={
@@ -205,6 +206,7 @@ def _with(draft: plan.Plan, fit: _Fit, budget: Budget) -> plan.Plan:
         "strides": axes + (", and the finer ones first" if thick else ""),
         "kernels": "1 along an axis until its voxels are within twice the finest, then 3",
         "widths": size,
+        "convs_per_level": size,
         "batch_size": fit.batch_reason,
     }
     return draft._replace(

@@ -29,6 +29,7 @@ class Plan(NamedTuple):
       strides: of each level of the network but the finest, along each axis.
       kernels: of each level, finest first, along each axis.
       widths: channels of each level.
+      convs_per_level: convolutions of each level, of the encoder and of the decoder.
       batch_size: patches of an update.
       mirror_axes: along which mirroring exchanges no classes.
       reasons: why each of these is what it is, in a word.
@@ -43,6 +44,7 @@ class Plan(NamedTuple):
     strides: tuple[tuple[int, ...], ...]
     kernels: tuple[tuple[int, ...], ...]
     widths: tuple[int, ...]
+    convs_per_level: int
     batch_size: int
     mirror_axes: tuple[int, ...]
     reasons: Mapping[str, str]
@@ -221,6 +223,7 @@ _FIELDS = {
     ),
     "kernels": ("a list of [1 or 3 along each axis] for each level", _several(_KERNEL)),
     "widths": ("a list of whole numbers > 0", _several(_whole(1, 2**16))),
+    "convs_per_level": ("a whole number > 0", _whole(1, 16)),
     "batch_size": ("a whole number > 0", _whole(1, 2**20)),
     "mirror_axes": ("a list of the numbers of axes, from 0", _several(_whole(0, 2))),
     "reasons": ("an object of texts", _object_of(str)),

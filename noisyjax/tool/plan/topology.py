@@ -14,7 +14,7 @@ _FULL_BASE = 32
 # For a processor: an eighth of the operations and less.
 _SMALL_BASE = 16
 _SMALL_WIDEST = 128
-_CONVS = 2
+_FULL_CONVS, _SMALL_CONVS = 2, 1
 
 
 class Network(NamedTuple):
@@ -24,6 +24,7 @@ class Network(NamedTuple):
     strides: tuple[tuple[int, ...], ...]
     kernels: tuple[tuple[int, ...], ...]
     widths: tuple[int, ...]
+    convs_per_level: int
 
     @property
     def factors(self) -> tuple[int, ...]:
@@ -75,7 +76,8 @@ def of_patch(
             sides[axis], now[axis] = math.ceil(sides[axis] / 2), now[axis] * 2
     kernels.append((3,) * len(sides))
     widths = _widths(len(kernels), len(sides), small=small)
-    drawn = Network(tuple(patch), tuple(strides), tuple(kernels), widths)
+    convs = _SMALL_CONVS if small else _FULL_CONVS
+    drawn = Network(tuple(patch), tuple(strides), tuple(kernels), widths, convs)
     whole = [math.ceil(n / f) * f for n, f in zip(patch, drawn.factors, strict=True)]
     return drawn._replace(patch=tuple(whole))
 
@@ -88,12 +90,12 @@ def _widths(levels: int, axes: int, *, small: bool) -> tuple[int, ...]:
 def activations(network: Network) -> int:
     """Returns how many numbers the layers of a network give out for one patch.
 
-    Two convolutions at each level of the encoder; at those of the decoder as many, of what was
+    At each level of the encoder those of its convolutions; of the decoder as many, and what was
     joined with what came from below.
     """
-    total, last = 0, len(network.widths) - 1
+    total, last, convs = 0, len(network.widths) - 1, network.convs_per_level
     for level, (sides, width) in enumerate(zip(network.sides, network.widths, strict=True)):
-        maps = _CONVS if level == last else 2 * _CONVS + 2
+        maps = convs if level == last else 2 * convs + 2
         total += maps * width * math.prod(sides)
     return total
 
@@ -103,15 +105,16 @@ def parameters(network: Network) -> int:
     total, below, last = 0, 1, len(network.widths) - 1
     for level, width in enumerate(network.widths):
         taps = math.prod(network.kernels[level])
-        total += taps * _products(below, width, joined=level < last)
+        total += taps * _products(network, below, width, joined=level < last)
         below = width
     return total
 
 
-def _products(below: int, width: int, *, joined: bool) -> int:
+def _products(network: Network, below: int, width: int, *, joined: bool) -> int:
     """Returns products of channels, in the encoder and, where maps are joined, the decoder."""
-    products = below * width + (_CONVS - 1) * width**2
-    return products + (2 + _CONVS - 1) * width**2 if joined else products
+    more = network.convs_per_level - 1
+    products = below * width + more * width**2
+    return products + (2 + more) * width**2 if joined else products
 
 
 def operations(network: Network) -> int:
@@ -122,6 +125,6 @@ def operations(network: Network) -> int:
     total, below, last = 0, 1, len(network.widths) - 1
     for level, (sides, width) in enumerate(zip(network.sides, network.widths, strict=True)):
         taps = math.prod(network.kernels[level]) * math.prod(sides)
-        total += taps * _products(below, width, joined=level < last)
+        total += taps * _products(network, below, width, joined=level < last)
         below = width
     return 6 * total

@@ -7,6 +7,8 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, UInt8
 
+from noisyjax.core import checks
+
 
 class Gain(NamedTuple):
     """What the Dice of a class gains where only its largest component stays, mean over labels.
@@ -33,6 +35,7 @@ def largest(mask: Bool[np.ndarray, "*S"]) -> Bool[np.ndarray, "*S"]:
     >>> largest(np.array([True, False, True, True])).astype(int)
     array([0, 0, 1, 1])
     """
+    checks.masks(mask=mask)
     corners = scipy.ndimage.generate_binary_structure(mask.ndim, mask.ndim)
     components, count = scipy.ndimage.label(mask, corners)
     if count < 2:

@@ -6,16 +6,31 @@ from typing import Any
 
 from noisyjax import methods
 from noisyjax.core import checks
+from noisyjax.data import sources
 from noisyjax.tool.plan import plan
 from noisyjax.train import config_fields
 
-# Changes of the patches, each drawn anew; mirroring is added where the plan allows it.
+# nnU-Net's changes of patches, smaller and rarer where they move voxels; mirroring is added where
+# the plan allows it.
 _AUGMENT = {
-    "rotation": 10.0,
-    "scale": 0.15,
-    "intensity_scale": 0.1,
-    "intensity_shift": 0.1,
-    "intensity_noise": 0.05,
+    "rotation": 15.0,
+    "rotation_probability": 0.3,
+    "scale": 0.2,
+    "scale_probability": 0.3,
+    "intensity_scale": 0.25,
+    "intensity_scale_probability": 0.15,
+    "contrast": 0.25,
+    "contrast_probability": 0.15,
+    "intensity_noise": 0.1,
+    "intensity_noise_probability": 0.15,
+    "smoothing": 1.0,
+    "smoothing_probability": 0.15,
+    "low_resolution": 0.5,
+    "low_resolution_probability": 0.15,
+    "gamma": 0.5,
+    "gamma_probability": 0.3,
+    "inverted_gamma": 0.5,
+    "inverted_gamma_probability": 0.1,
 }
 
 
@@ -56,7 +71,7 @@ def of_plan(
         config.train.batch_size = planned.batch_size
         config.train.epochs = epochs
         config.train.optimizer = "adamw"
-        config.train.learning_rate = 3e-3
+        config.train.learning_rate = 1e-2
         config.train.weight_decay = 1e-2
         config.train.schedule = "cosine"
         config.train.warmup_share = 0.05
@@ -80,6 +95,9 @@ def _data(config: config_fields.Config, root: str | os.PathLike, planned: plan.P
         interpolation="cubic",
         box="nonzero",
     )
+    raters = tuple(planned.fingerprint.get("raters", ()))
+    if raters != (sources.folder.ONLY_RATER,):
+        config.data.raters = raters
     config.data.panel = ()
     config.data.input_noise = 0.0
     # Those of the folder, or of a file.
@@ -96,7 +114,7 @@ def _network(config: config_fields.Config, planned: plan.Plan, method: str) -> N
         widths=planned.widths,
         strides=planned.strides,
         kernels=planned.kernels,
-        convs_per_level=1,
+        convs_per_level=planned.convs_per_level,
     )
     if methods.FAMILIES[method] == "fused":
         config.fused.loss = "cross_entropy_and_soft_dice"

@@ -16,7 +16,7 @@ from noisyjax.tool.plan import compiled_step, topology
 def _with_room(root, planned, found):
     """A step that takes what was measured on a processor: 9 bytes for each number."""
     del root, found
-    network = topology.Network(planned.patch, planned.strides, planned.kernels, planned.widths)
+    network = topology.Network(*(getattr(planned, name) for name in topology.Network._fields))
     numbers = topology.activations(network) * planned.batch_size
     return compiled_step.Compiled(9 * numbers, 0, lambda: 1.0)
 

@@ -15,6 +15,7 @@ _PLAN = plan.Plan(
     strides=((2, 2, 1), (2, 2, 2)),
     kernels=((3, 3, 1), (3, 3, 3), (3, 3, 3)),
     widths=(8, 16, 32),
+    convs_per_level=2,
     batch_size=2,
     mirror_axes=(0, 2),
     reasons={"patch": "the median case"},

@@ -16,7 +16,7 @@ _PER_NUMBER = 10
 def _estimate(root, planned, found):
     """What a step takes if a number takes ten bytes, and no parameter anything."""
     del root, found
-    network = topology.Network(planned.patch, planned.strides, planned.kernels, planned.widths)
+    network = topology.Network(*(getattr(planned, name) for name in topology.Network._fields))
     numbers = topology.activations(network) * planned.batch_size
     return compiled_step.Compiled(_PER_NUMBER * numbers, 7, lambda: 0.5)
 
@@ -63,7 +63,7 @@ def test_plan_of_two_ends(tmp_path):
     assert planned.fingerprint["class_positions_mm"]["front"] == [-0.5, 3, -0.5]
     assert planned.fingerprint["class_shares"]["back"] == pytest.approx(100 / (20 * 24 * 22), 1e-3)
     assert planned.fingerprint["raters"] == {"labels": 4}
-    assert planned.expected == {"memory_gib": 0.005, "parameters": 7, "seconds_per_step": 0.5}
+    assert planned.expected == {"memory_gib": 0.003, "parameters": 7, "seconds_per_step": 0.5}
     plan.save(tmp_path / "plan.json", planned)
     assert plan.load(tmp_path / "plan.json") == planned
 
@@ -163,7 +163,7 @@ def test_memory_that_is_left_raises_the_batch():
 
 def test_a_processor_gets_steps_of_some_seconds():
     planned, _ = _choose((300, 300, 200), 10**11, small=True)
-    network = topology.Network(planned.patch, planned.strides, planned.kernels, planned.widths)
+    network = topology.Network(*(getattr(planned, name) for name in topology.Network._fields))
     assert 6e10 < 2 * topology.operations(network) <= 2e11
     assert planned.reasons["patch"].startswith("what a processor can do in a step; it covers")
     assert "larger voxels would show more" in planned.reasons["patch"]
@@ -204,7 +204,7 @@ def test_the_step_of_a_tiny_plan_is_the_trainings(tmp_path):
     made = folder_fakes.make(tmp_path, 2, end=".png", shape=(10, 9))
     opened = folder.open_folder(made)
     found = fingerprint.take(opened)
-    network = topology.Network((8, 8), ((2, 2),), ((3, 3), (3, 3)), (2, 4))
+    network = topology.Network((8, 8), ((2, 2),), ((3, 3), (3, 3)), (2, 4), 2)
     planned = plan.Plan(
         spacing=(1.0, 1.0),
         normalisation=("z_score",),

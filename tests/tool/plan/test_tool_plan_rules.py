@@ -90,7 +90,7 @@ def test_a_small_network_has_an_eighth_of_the_operations():
 
 
 def test_numbers_and_operations_of_two_levels_by_hand():
-    network = topology.Network((8, 4), ((2, 2),), ((3, 1), (3, 3)), (2, 4))
+    network = topology.Network((8, 4), ((2, 2),), ((3, 1), (3, 3)), (2, 4), 2)
     assert network.sides == [(8, 4), (4, 2)]
     # Two maps of the encoder, four of the decoder; two at the bottom.
     assert topology.activations(network) == 6 * 2 * 32 + 2 * 4 * 8

@@ -15,6 +15,7 @@ PLAN = plan.Plan(
     strides=((1, 2, 2), (2, 2, 2)),
     kernels=((1, 3, 3), (3, 3, 3), (3, 3, 3)),
     widths=(4, 8, 8),
+    convs_per_level=2,
     batch_size=3,
     mirror_axes=(0, 2),
     reasons={},
@@ -36,6 +37,7 @@ def test_what_is_planned_is_what_a_run_reads():
     assert tuple(config.model.strides) == PLAN.strides
     assert tuple(config.model.kernels) == PLAN.kernels
     assert tuple(config.model.widths) == PLAN.widths
+    assert config.model.convs_per_level == PLAN.convs_per_level
     assert tuple(config.data.augment.flip_axes) == PLAN.mirror_axes
     assert (config.train.batch_size, config.train.epochs, config.seed) == (3, 7, 5)
     assert (config.data.split_file, config.data.fold) == ("splits.json", 1)
