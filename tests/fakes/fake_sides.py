@@ -1,7 +1,8 @@
 """A program in the place of both sides: it learns nothing and predicts from the image.
 
-    fake_sides.py PROGRAM prepare|train|predict ...    as `nnunet_program`
-    fake_sides.py train|predict ...                    as the command `noisyjax`
+    fake_sides.py .../nnunet_program.py prepare|train|predict ...
+    fake_sides.py .../our_program.py ...
+    fake_sides.py -m noisyjax predict ...
 
 Each image has its truth in its values: nnU-Net's predictions are right from 2 minutes on, and empty
 before; ours miss the class 2.
@@ -52,25 +53,26 @@ def _nnunet(part, given):
         _segment(given[2], given[3], lambda label: label * right)
 
 
-def _ours(part, given):
-    if part == "train":
-        from noisyjax.train.workdir import config_and_summary
+def _train_ours(given):
+    from noisyjax.train.workdir import config_and_summary
 
-        assert given[3:] == ["--folds", "1", "--budget", "60s", "--seed", "0"]
-        print("training fold 0", flush=True)
-        workdir = pathlib.Path(given[2]) / "fold_0"
-        workdir.mkdir(parents=True)
-        last = config_and_summary.Last(latest=40, best=20, files="")
-        config_and_summary.write_summary(workdir, {"seconds_compile": 7.0}, last)
-    else:
-        _segment(given[1], given[3], lambda label: label * (label == 1))
+    assert given[2:] == ["60", "0", "majority"]
+    print("training fold 0", flush=True)
+    workdir = pathlib.Path(given[1]) / "fold_0"
+    workdir.mkdir(parents=True)
+    last = config_and_summary.Last(latest=40, best=20, files="")
+    config_and_summary.write_summary(workdir, {"seconds_compile": 7.0}, last)
 
 
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    if words[0].endswith(".py"):
-        _note(f"nnunet {words[1]} {' '.join(words[5:-1]) if words[1] == 'train' else ''}")
-        _nnunet(words[1], words[2:])
+    program, *words = sys.argv[1:]
+    if program.endswith("nnunet_program.py"):
+        _note(f"nnunet {words[0]} {' '.join(words[4:-1]) if words[0] == 'train' else ''}")
+        _nnunet(words[0], words[1:])
+    elif program.endswith("our_program.py"):
+        _note("ours train")
+        _train_ours(words)
     else:
-        _note(f"ours {words[0]}")
-        _ours(words[0], words[1:])
+        _note("ours predict")
+        assert words[:2] == ["noisyjax", "predict"]
+        _segment(words[3], words[5], lambda label: label * (label == 1))

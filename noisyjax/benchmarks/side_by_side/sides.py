@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from noisyjax.benchmarks.side_by_side import nnunet_program
-from noisyjax.core import files
+from noisyjax.benchmarks.side_by_side import nnunet_program, our_program
+from noisyjax.core import files, memory
 from noisyjax.train.workdir import config_and_summary, lock
 
 OURS = "noisyjax"
@@ -21,7 +21,7 @@ NNUNET = "nnunet"
 
 _DATASET = "Dataset001_study"
 _PLANS = "nnUNetPlans"
-# What ``noisyjax train`` prints as the training begins.
+# What `our_program` prints as the training begins.
 _BEGUN = "training fold"
 # What numerical libraries start threads by, and nnU-Net processes.
 _ONE_THREAD = {
@@ -46,14 +46,14 @@ class Setup(NamedTuple):
       out: where their work goes.
       nnunet_python: the Python that has nnunetv2.
       configuration: of nnU-Net's plan.
-      ours: the command ``noisyjax``.
+      python: the Python that has this package.
     """
 
     data: pathlib.Path
     out: pathlib.Path
     nnunet_python: str = sys.executable
     configuration: str = "3d_fullres"
-    ours: tuple[str, ...] = (sys.executable, "-m", "noisyjax")
+    python: str = sys.executable
 
 
 class Predicted(NamedTuple):
@@ -98,7 +98,7 @@ def run(
         return
     for each in minutes:
         with lock.held(work / f"{each:g}min"):
-            method = side.partition(":")[2]
+            method = side.partition(":")[2] or "majority"
             yield _ours(setup, labels, work / f"{each:g}min", seed, each, method)
 
 
@@ -147,14 +147,16 @@ def _ours(
     training, predictions, facts = work / "run", work / "predictions", work / "facts.json"
     # Nothing that was compiled before is found: the time of the compiler counts.
     compiled = work / "compiled"
-    environment = {"JAX_COMPILATION_CACHE_DIR": os.fspath(compiled)}
+    environment = {
+        "JAX_COMPILATION_CACHE_DIR": os.fspath(compiled),
+        memory.VARIABLE: memory.TUNABLES["kept"],
+    }
     if not facts.exists():
         # The seconds of a run that was broken off are not known.
         for folder in (training, compiled):
             shutil.rmtree(folder, ignore_errors=True)
-        command = [*setup.ours, "train", setup.data / labels, "--out", training, "--folds", "1"]
-        command += ["--budget", f"{60 * minutes:g}s", "--seed", str(seed)]
-        command += ["--method", method] if method else []
+        command = [setup.python, os.path.abspath(our_program.__file__), setup.data / labels]
+        command += [training, f"{60 * minutes:g}", str(seed), method]
         begun = []
         seconds = _run(
             command,
@@ -167,7 +169,7 @@ def _ours(
         files.write_json(facts, content)
     shutil.rmtree(predictions, ignore_errors=True)
     images = setup.data / labels / "imagesTs"
-    command = [*setup.ours, "predict", training, images, "--out", predictions]
+    command = [setup.python, "-m", "noisyjax", "predict", training, images, "--out", predictions]
     seconds = _run(command, work / "predict.log", environment)
     return Predicted(minutes, predictions, **files.read_json(facts), prediction_s=seconds)
 

@@ -36,7 +36,7 @@ def setup(data, tmp_path, monkeypatch):
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_sides.__file__} "$@"\n')
     python.chmod(0o755)
-    return sides.Setup(data, tmp_path, str(python), ours=(sys.executable, fake_sides.__file__))
+    return sides.Setup(data, tmp_path, str(python), python=str(python))
 
 
 def _fill(setup, minutes, *, of_sides=(sides.NNUNET,), seeds=(0,)):
