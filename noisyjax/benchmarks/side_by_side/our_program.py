@@ -2,9 +2,9 @@
 
     PYTHON our_program.py FOLDER PLAN RUN SECONDS SEED METHOD
 
-It is ``noisyjax train FOLDER --plan PLAN --out RUN --folds 1 --budget SECONDS`` with another clock. A budget is
-a time by the clock; here that is the processor time of the process, so that other work on the
-machine takes nothing of it, and what went by before the training counts.
+It is ``noisyjax train FOLDER --plan PLAN --out RUN --folds 1 --budget SECONDS`` with another clock.
+A budget is a time by the clock; here that is the processor time of the process, so that other work
+on the machine takes nothing of it, and what went by before the training counts.
 """
 
 import sys
