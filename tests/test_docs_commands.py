@@ -40,7 +40,6 @@ jax.clear_caches = lambda: None
 
 def subcommand(words):
     from noisyjax.cli import main
-from noisyjax.tool.plan import plan
 
     try:
         main.main(words, standalone_mode=False)

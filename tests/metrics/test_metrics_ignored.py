@@ -50,7 +50,8 @@ def _of_case(d):
     mixed = jnp.einsum("r...ij,...j->r...i", cms, probs)
     batch = {"labels": jnp.asarray(d["labels"]), "truth": jnp.asarray(d["truth"])}
     batch["rater_mask"] = jnp.array([True, False, True])
-    measure = functools.partial(case_metrics.case_values, num_classes=_CLASSES, surface=True)
+    options = {"num_classes": _CLASSES, "surface": True, "raters": True}
+    measure = functools.partial(case_metrics.case_values, **options)
     values = jax.jit(measure)(base.Prediction(probs, cms, mixed), batch)
     values = {name: np.asarray(value)[None] for name, value in values.items()}
     sizes = {"num_classes": _CLASSES, "spacing": (1.0, 2.0, 0.5), "tolerance": 1.0}
@@ -62,7 +63,8 @@ def test_every_metric_of_a_case_is_that_of_the_rest():
     names = {name for name, metric in case_metrics.METRICS.items() if not metric.derive}
     # Of folders with regions alone.
     names.remove("region_dice")
-    assert names | {"cm_sum", "cm_weight", "cm_error", "cm_count"} == whole.keys()
+    names |= {"cm_sum", "cm_weight", "cm_error", "cm_count"}
+    assert names | {"similar_known", "similar_iou", "similar_dice"} == whole.keys()
     for name in whole:
         np.testing.assert_allclose(whole[name], rest[name], rtol=2e-5, err_msg=name)
         assert np.isfinite(rest[name]).all() or name in ("own_dice",)
