@@ -117,6 +117,25 @@ def start(
     return Start(init, transformation, schedule, per_epoch)
 
 
+def update(
+    config: ml_collections.ConfigDict,
+    experiment: experiments.Experiment,
+    begin: Start,
+    *,
+    axis_name: str | None,
+) -> Callable[..., tuple[train_state.TrainState, step.Report]]:
+    """Returns `step.train_step` as a run does it: ``(state, batch, key) -> (state, report)``."""
+    return functools.partial(
+        step.train_step,
+        method=experiment.method,
+        optimiser=begin.optimiser,
+        transform=experiment.transform,
+        ema=config.train.ema,
+        axis_name=axis_name,
+        microbatches=config.train.accumulate,
+    )
+
+
 def set_up(
     config: ml_collections.ConfigDict,
     folder: pathlib.Path,
@@ -138,15 +157,6 @@ def set_up(
     )
     facts = experiment.facts()
     begin = start(config, experiment.method, facts)
-    update = functools.partial(
-        step.train_step,
-        method=experiment.method,
-        optimiser=begin.optimiser,
-        transform=experiment.transform,
-        ema=config.train.ema,
-        axis_name=parallel.axis_name,
-        microbatches=microbatches,
-    )
     variables = train_state.evaluation_variables(jax.eval_shape(begin.init))
     experiments.warn_about_raters(experiment, variables, facts.batch)
     return Run(
@@ -157,7 +167,7 @@ def set_up(
         parallel=parallel,
         # Used once: full optimisation would take three times as long to compile, for the same bits.
         init=jax.jit(begin.init, compiler_options={"xla_backend_optimization_level": 1}),
-        step=parallel.step(update),
+        step=parallel.step(update(config, experiment, begin, axis_name=parallel.axis_name)),
         evaluate=evaluate.build(
             experiment,
             parallel,

@@ -28,8 +28,8 @@ def test_the_cache_is_where_the_user_has_it(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert user_cache.folder("cases") == "/somewhere/noisyjax/cases"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert user_cache.folder("cases") == "/home/somebody/.cache/noisyjax/cases"
+    monkeypatch.setenv("HOME", "/somebody")
+    assert user_cache.folder("cases") == "/somebody/.cache/noisyjax/cases"
 
 
 def test_programs_are_kept_unless_a_folder_for_them_is_set(tmp_path):

@@ -1,6 +1,5 @@
 """What a training step takes, by the compiler's analysis of it; no data are read."""
 
-import functools
 import os
 import pathlib
 import re
@@ -15,7 +14,7 @@ from noisyjax.core import compilation, rng
 from noisyjax.data import pipeline, source
 from noisyjax.tool.plan import fingerprint, plan
 from noisyjax.tool.training import settings
-from noisyjax.train import config_fields, experiments, runs, step
+from noisyjax.train import config_fields, experiments, runs
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -78,15 +77,7 @@ def measure(
     config = config_fields.resolve(settings.of_plan(root, planned))
     experiment = experiments.build(config, data=_zeros(planned, found))
     begin = runs.start(config, experiment.method, experiment.facts())
-    update = functools.partial(
-        step.train_step,
-        method=experiment.method,
-        optimiser=begin.optimiser,
-        transform=experiment.transform,
-        ema=config.train.ema,
-        axis_name=None,
-        microbatches=config.train.accumulate,
-    )
+    update = runs.update(config, experiment, begin, axis_name=None)
     batches = pipeline.train_batches(
         experiment.examples["train"],
         batch_size=planned.batch_size,

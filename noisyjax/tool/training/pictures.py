@@ -59,6 +59,9 @@ def curves(workdirs: Sequence[pathlib.Path]) -> matplotlib.figure.Figure:
         axes.spines[["top", "right"]].set_visible(False)
     if left.lines:
         left.legend(fontsize=8, frameon=False)
+    if not right.lines:
+        # A network that learns from all cases holds none out.
+        figure.delaxes(right)
     return figure
 
 

@@ -42,8 +42,6 @@ def of_plan(
     seed: int = 0,
     epochs: int = 100,
     validate_every: int = 10,
-    split_file: str | os.PathLike = "",
-    fold: int = 0,
     changes: Mapping[str, Any] | None = None,
 ) -> config_fields.Config:
     """Returns the config of a network that learns from a folder as planned.
@@ -53,7 +51,6 @@ def of_plan(
       method: one of `methods.METHODS`; of those that learn one target it is the sum of the
         cross-entropy and the Dice loss.
       validate_every: so many epochs.
-      split_file: which cases train, validate and test, a list with one object for each fold.
       changes: further fields of the config by their dotted names, with values.
 
     Raises:
@@ -65,8 +62,6 @@ def of_plan(
         config.method = method
         config.seed = seed
         _data(config, root, planned)
-        config.data.split_file = os.fspath(split_file)
-        config.data.fold = fold
         _network(config, planned, method)
         config.train.batch_size = planned.batch_size
         config.train.epochs = epochs
@@ -100,7 +95,7 @@ def _data(config: config_fields.Config, root: str | os.PathLike, planned: plan.P
         config.data.raters = raters
     config.data.panel = ()
     config.data.input_noise = 0.0
-    # Those of the folder, or of a file.
+    # Those of the folder, or of the workdir.
     config.data.splits = ()
     config.data.patches.size = planned.patch
     config.data.patches.foreground_share = 1 / 3

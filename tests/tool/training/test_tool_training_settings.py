@@ -26,7 +26,7 @@ PLAN = plan.Plan(
 
 def test_what_is_planned_is_what_a_run_reads():
     config = config_fields.resolve(
-        settings.of_plan("folder", PLAN, epochs=7, seed=5, split_file="splits.json", fold=1)
+        settings.of_plan("folder", PLAN, epochs=7, validate_every=2, seed=5)
     )
     assert config.data.options.root == "folder"
     assert tuple(config.data.options.spacing) == PLAN.spacing
@@ -40,7 +40,7 @@ def test_what_is_planned_is_what_a_run_reads():
     assert config.model.convs_per_level == PLAN.convs_per_level
     assert tuple(config.data.augment.flip_axes) == PLAN.mirror_axes
     assert (config.train.batch_size, config.train.epochs, config.seed) == (3, 7, 5)
-    assert (config.data.split_file, config.data.fold) == ("splits.json", 1)
+    assert config.evaluate.every_epochs == 2
 
 
 @pytest.mark.parametrize("method", methods.METHODS)
