@@ -32,8 +32,11 @@ def test_tables_are_printed_and_written(root, tmp_path):
     for expected in ("Raters beside the reference (truth)", "anna", "Fleiss' κ", "dilated by 5 mm"):
         assert expected in done.output
     assert sorted(path.name for path in out.iterdir()) == [
-        *("cases.csv", "pairs.csv", "raters.csv", "raters.json")
+        *("cases.csv", "pairs.csv", "raters.csv", "raters.html", "raters.json")
     ]
+    page = (out / "raters.html").read_text()
+    assert "Two raters of a case agree with a mean Dice of" in page
+    assert page.count('<script type="application/json" class="case">{"name":"case_') == 4
     content = json.loads((out / "raters.json").read_text())
     assert content["finished"] is True
     assert [row["rater"] for row in _rows(out / "raters.csv")] == ["anna", "ben", "cleo"]

@@ -230,6 +230,14 @@ ARGUMENTS = {
         "name": "z_score_nonzero",
         "known": MASK,
     },
+    "tool.page.views.choose": {"voxels": MASK[None], "spacing": (1.0, 1.0, 1.0)},
+    "tool.page.views.in_question": {"labels": [IDS, IDS], "region": MASK},
+    "tool.page.views.views": {
+        "image": PROBS[..., 0],
+        "labels": {"one": IDS},
+        "spacing": (1.0, 1.0),
+        "region": MASK,
+    },
     "tool.training.components.largest": {"mask": MASK},
 }
 # No masks, though they read like one, and why.

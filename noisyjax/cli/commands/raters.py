@@ -7,7 +7,7 @@ import click
 
 from noisyjax.cli import completion
 
-_MAKES = ("raters.csv", "pairs.csv", "cases.csv")
+_MAKES = ("raters.csv", "pairs.csv", "cases.csv", "raters.html")
 _LENGTH: dict[str, Any] = {"show_default": True, "type": click.FloatRange(min=0)}
 
 
@@ -33,7 +33,7 @@ def _pairs(context: click.Context, option: click.Option, given: Sequence[str]) -
     "--out",
     metavar="DIR",
     shell_complete=completion.folders,
-    help="Where raters.json, raters.csv and so on go.",
+    help="Where raters.html, raters.csv and so on go.",
 )
 @click.option(
     "-r",
@@ -76,7 +76,8 @@ def raters(
     import noisyjax
     from noisyjax.cli import outcome, tables
     from noisyjax.tool import cases, record
-    from noisyjax.tool.raters import rater_tables
+    from noisyjax.tool.page import page
+    from noisyjax.tool.raters import rater_page, rater_tables
 
     surfaces = not options.pop("no_surfaces")
     groups = {name: members.split(",") for name, members in group.items()}
@@ -102,11 +103,15 @@ def raters(
             outcome.end(f"{made.out}: was done already")
             return
     report = noisyjax.raters(opened, **options)
+    problems = list(report.problems)
     if made is not None:
         made.begin()
         rater_tables.write_csv(report, made.out)
         results = rater_tables.to_json(report)
-        made.end(report.problems, cases=report.cases, results=results)
+        problems += page.try_to_write(
+            made.out / "raters.html", lambda: rater_page.make(report, opened)
+        )
+        made.end(problems, cases=report.cases, results=results)
     tables.show(rater_tables.tables(report))
     text = f"Agreement by chance is counted on {rater_tables.region(report.settings)}."
-    outcome.end(text, report.problems)
+    outcome.end(text, problems)

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from noisyjax.core import checks
-from noisyjax.fusion import patterns
 from noisyjax.metrics import agreement, surface
 from noisyjax.tool import cases, each_case, folder
 from noisyjax.tool.raters import rater_votes, votes
@@ -72,6 +71,7 @@ class Report(NamedTuple):
       icc: ICC(2,1) of the volumes, ``[C]``, over the cases that all raters labelled who labelled at
         least half of the cases.
       group_agreement: Fleiss' kappa and Krippendorff's alpha within each group.
+      reference: the estimate of the truth.
       problems: what is wrong with the cases that could not be used.
     """
 
@@ -94,6 +94,7 @@ class Report(NamedTuple):
     cohen: Float[np.ndarray, "R R"]
     icc: Float[np.ndarray, "C"]
     group_agreement: dict[str, tuple[float, float]]
+    reference: rater_votes.Reference
     problems: tuple[str, ...]
 
 
@@ -198,15 +199,10 @@ def _distances(
 ) -> Float[np.ndarray, "n n C m"]:
     """Measures a case's surfaces, ``[R + 1, R + 1, C]`` of `DISTANCES`."""
     case = data.read(name)
-    given = case.labels if case.truth is None else np.concatenate([case.labels, case.truth[None]])
+    given, known = rater_votes.with_truth(case)
     box = rater_votes.foreground_box(given, data.num_classes)
     labels = given[(slice(None), *box)]
-    if case.truth is None:
-        labels = np.concatenate([labels, np.full_like(labels[:1], folder.NO_LABEL)])
-    known = np.append(case.rater_mask, case.truth is not None)
-    codes, tally = patterns.of_image(labels, data.num_classes, rater_mask=known)
-    estimated = patterns.spread(estimate.of(tally.votes), tally, codes)
-    labels = np.concatenate([labels[:-1], estimated[None]])
+    labels = np.concatenate([labels[:-1], estimate.of_image(labels, known)[None]])
     valid = labels < data.num_classes
     diagonal = float(np.linalg.norm(np.multiply(case.labels.shape[1:], case.spacing)))
     count, num_classes = len(labels), data.num_classes
@@ -313,5 +309,6 @@ def _report(settings, data, by_case, estimate, distances, counted, problems) -> 
             )
             for group, sums in zip(settings.groups, groups, strict=True)
         },
+        reference=estimate,
         problems=tuple(problems),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
+from jaxtyping import Bool, Int, Integer, UInt8
 from scipy import ndimage
 
 from noisyjax import fusion
@@ -36,6 +36,16 @@ class CaseVotes(NamedTuple):
     sums: tuple[agreement.AgreementSums, ...]
     rater_mask: Bool[np.ndarray, "R"]
     voxel: float
+
+
+def with_truth(
+    case: folder.CaseLabels,
+) -> tuple[UInt8[np.ndarray, "n *S"], Bool[np.ndarray, "n"]]:
+    """Returns the labels of the R raters and the truth, ``[R + 1, *S]``, and which there are."""
+    none = np.full(case.labels.shape[1:], folder.NO_LABEL, np.uint8)
+    truth = none if case.truth is None else case.truth
+    known = np.append(case.rater_mask, case.truth is not None)
+    return np.concatenate([case.labels, truth[None]]), known
 
 
 def foreground_box(labels: Integer[np.ndarray, "R *S"], num_classes: int) -> tuple[slice, ...]:
@@ -89,10 +99,7 @@ def count(
     sets: Sequence[Sequence[int]],
 ) -> CaseVotes:
     """Counts the patterns of votes of a case, and what agreement of sets of raters follows from."""
-    none = np.full(case.labels.shape[1:], folder.NO_LABEL, np.uint8)
-    truth = none if case.truth is None else case.truth
-    given = np.concatenate([case.labels, truth[None]])
-    known = np.append(case.rater_mask, case.truth is not None)
+    given, known = with_truth(case)
     codes, tally = patterns.of_image(given, num_classes, rater_mask=known)
     where = region(case.labels, num_classes, name=region_name, margin=margin, spacing=case.spacing)
     return CaseVotes(
@@ -127,6 +134,20 @@ class Reference:
             return given[:, -1]
         chosen, none = given[:, list(self.raters)].tolist(), self.num_classes
         return np.array([self.labels.get(tuple(votes), none) for votes in chosen], np.int32)
+
+    def of_image(
+        self, given: Integer[np.ndarray, "n *S"], known: Bool[np.ndarray, "n"]
+    ) -> UInt8[np.ndarray, "*S"]:
+        """Returns the class of each voxel, or `folder.NO_LABEL`.
+
+        Args:
+          given: class ids of the R raters and the truth, ``[R + 1, *S]``.
+          known: which of these there are.
+        """
+        codes, tally = patterns.of_image(given, self.num_classes, rater_mask=known)
+        estimated = patterns.spread(self.of(tally.votes), tally, codes)
+        none = estimated == self.num_classes
+        return np.where(none, folder.NO_LABEL, estimated).astype(np.uint8)
 
     def beside(self, given: votes.Votes) -> votes.Votes:
         """Puts the reference in the place of the truth, the last column of the patterns."""

@@ -1,0 +1,1 @@
+"""Reports as one HTML file each: tables, pictures with contours, and decisions."""
