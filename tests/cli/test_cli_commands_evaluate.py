@@ -40,8 +40,11 @@ def test_tables_are_printed_and_written(root, tmp_path):
     for expected in ("4 cases", "dice", "consensus_dice", "Difference from the other"):
         assert expected in done.output
     assert sorted(path.name for path in out.iterdir()) == [
-        *("cases.csv", "evaluate.json", "summary.csv", "versus.csv")
+        *("cases.csv", "evaluate.html", "evaluate.json", "summary.csv", "versus.csv")
     ]
+    page = (out / "evaluate.html").read_text()
+    assert "; the least on case_0" in page
+    assert page.count('<script type="application/json" class="case">{"name":"case_') == 4
     dice = [row for row in _rows(out / "cases.csv") if row["metric"] == "dice"]
     assert {row["class"] for row in dice} == {"organ", "lesion", "whole"}
     assert {row["rater"] for row in dice} == {"truth", "anna", "ben"}

@@ -8,7 +8,7 @@ import click
 
 from noisyjax.cli import completion
 
-_MAKES = ("cases.csv", "summary.csv", "risk.csv", "versus.csv")
+_MAKES = ("cases.csv", "summary.csv", "risk.csv", "versus.csv", "evaluate.html")
 
 
 def _regions(
@@ -36,7 +36,7 @@ def _regions(
     required=True,
     metavar="DIR",
     shell_complete=completion.folders,
-    help="Where evaluate.json and so on go.",
+    help="Where evaluate.html, evaluate.json and so on go.",
 )
 @click.option(
     "-m",
@@ -130,7 +130,8 @@ def evaluate(
     import noisyjax
     from noisyjax.cli import outcome, tables
     from noisyjax.tool import cases, record
-    from noisyjax.tool.evaluation import evaluation_tables, predictions
+    from noisyjax.tool.evaluation import evaluation_page, evaluation_tables, predictions
+    from noisyjax.tool.page import page
 
     conventions = options.pop("convention")
     options["conventions"] = () if options.pop("no_surfaces") else conventions
@@ -166,6 +167,13 @@ def evaluate(
     made.begin()
     evaluation_tables.write_csv(report, made.out)
     results = evaluation_tables.to_json(report)
-    made.end(report.problems, cases=report.cases, results=results)
+    problems = [
+        *report.problems,
+        *page.try_to_write(
+            made.out / "evaluate.html",
+            lambda: evaluation_page.make(report, predicted, versus=versus),
+        ),
+    ]
+    made.end(problems, cases=report.cases, results=results)
     tables.show(evaluation_tables.tables(report))
-    outcome.end(f"{made.out}: {len(report.cases)} cases", report.problems)
+    outcome.end(f"{made.out}: {len(report.cases)} cases", problems)

@@ -11,7 +11,8 @@ import numpy as np
 from noisyjax.core import checks, files
 from noisyjax.fusion import patterns
 from noisyjax.tool import data_set, each_case, folder, record
-from noisyjax.tool.consensus import fusions
+from noisyjax.tool.consensus import consensus_page, fusions
+from noisyjax.tool.page import page
 from noisyjax.tool.raters import agreement
 
 # Per case: how many raters, the share of voxels in dispute, and for each class the mean Dice of
@@ -21,7 +22,8 @@ CASES = "agreement.csv"
 RATERS = "performance.csv"
 PROBABILITIES = "probabilities"
 DISAGREEMENT = "disagreement"
-MAKES = (*data_set.MAKES, CASES, RATERS, PROBABILITIES, DISAGREEMENT)
+PAGE = "consensus.html"
+MAKES = (*data_set.MAKES, CASES, RATERS, PROBABILITIES, DISAGREEMENT, PAGE)
 
 
 class Written(NamedTuple):
@@ -143,8 +145,19 @@ class _Work:
             table.save(cases)
         undecided = settings.ties == "undecided"
         data_set.describe(opened, made.out, cases, with_ignore=undecided)
+        problems += page.try_to_write(made.out / PAGE, lambda: self._page(cases))
         made.end(problems, cases=cases)
         return Written(made.out, tuple(cases), self._without, tuple(problems), False)
+
+    def _page(self, cases: Sequence[str]) -> page.Page:
+        """Returns the page of the cases that were made."""
+        return consensus_page.make(
+            self._opened,
+            {name: self._targets(name)["label"] for name in cases},
+            method=self._settings.method,
+            cases=self._cases.rows,
+            performance=self._performance.rows,
+        )
 
     def _note(self, name: str, rows: tuple[list, list]) -> None:
         for table, own in zip((self._cases, self._performance), rows, strict=True):

@@ -188,5 +188,6 @@ def try_to_write(path: str | os.PathLike, make: Callable[[], Page]) -> list[str]
     try:
         write(path, make())
     except Exception as error:
-        return [f"{path}: expected a page, got {type(error).__name__}: {error}"]
+        text = " ".join(str(error).split())
+        return [f"{path}: expected a page, got {type(error).__name__}: {text}"]
     return []

@@ -59,20 +59,20 @@ def through(shape: Sequence[int], spacing: Sequence[float]) -> int | None:
 
 def in_question(
     labels: Sequence[Integer[np.ndarray, "*S"]], region: Bool[np.ndarray, "*S"] | None = None
-) -> Bool[np.ndarray, "*S"]:
-    """Returns the voxels by which slices are chosen.
+) -> tuple[Bool[np.ndarray, "*S"], str]:
+    """Returns the voxels by which slices are chosen, and what they are.
 
     They are the region; if there is none those that labels differ on, and if they do nowhere their
     foreground. Voxels without a label (`ignored.IGNORE`) differ from nothing.
     """
     checks.masks(region=region)
     if region is not None and region.any():
-        return region
+        return region, "in question"
     given = np.stack(labels)
     known = given != ignored.IGNORE
     largest = np.where(known, given, 0).max(axis=0)
     differ = largest != np.where(known, given, largest).min(axis=0)
-    return differ if differ.any() else largest > 0
+    return (differ, "in dispute") if differ.any() else (largest > 0, "labelled")
 
 
 def choose(
@@ -134,7 +134,7 @@ def views(
       count: of slices, at most.
     """
     ids = list(labels.values())
-    asked = in_question(ids, region)
+    asked, what = in_question(ids, region)
     axis = through(ids[0].shape, spacing)
     chosen = choose(asked, spacing, count=count)
     covered = asked | np.any([(one > 0) & (one != ignored.IGNORE) for one in ids], axis=0)
@@ -152,24 +152,20 @@ def views(
             name: outline(plane(one, index, axis)[part], (width, height))
             for name, one in labels.items()
         }
-        filled = "" if region is None else plane(region, index, axis)[part].astype(np.uint8)
-        title = "" if axis is None else _title(asked, index, axis)
-        made.append(
-            View(
-                title,
-                _jpeg(pixels, (width, height)),
-                width,
-                height,
-                outlines,
-                filled if isinstance(filled, str) else outline(filled, (width, height)),
-            )
+        title = "" if axis is None else _title(asked, index, axis, what)
+        asked_for = (
+            ""
+            if region is None
+            else outline(plane(region, index, axis)[part].astype(np.uint8), (width, height))
         )
+        picture = _jpeg(pixels, (width, height))
+        made.append(View(title, picture, width, height, outlines, asked_for))
     return made
 
 
-def _title(asked: Bool[np.ndarray, "X Y Z"], index: int, axis: int) -> str:
+def _title(asked: Bool[np.ndarray, "X Y Z"], index: int, axis: int, what: str) -> str:
     count = np.count_nonzero(np.take(asked, index, axis=axis))
-    return f"{_PLANES[axis]} slice {index + 1} of {asked.shape[axis]}, {count} voxels in question"
+    return f"{_PLANES[axis]} slice {index + 1} of {asked.shape[axis]}, {count} voxels {what}"
 
 
 def _part(covered: Bool[np.ndarray, "Y X"], sizes: Sequence[float]) -> tuple[slice, slice]:

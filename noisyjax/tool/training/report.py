@@ -95,17 +95,3 @@ def _table(
         + tuple(f"{own[name]:.6g}" if name in own else "" for name in METRICS)
         for (case, rater, label), own in rows.items()
     ]
-
-
-def worst(judged: evaluate.Report, count: int) -> list[tuple[str, float]]:
-    """Returns the cases of the least Dice, with it: the mean over classes and labels."""
-    columns = [
-        i
-        for i, (key, derived) in enumerate(zip(judged.keys, judged.derived, strict=True))
-        if key.metric == "dice" and not derived
-    ]
-    table = judged.values[:, columns]
-    known = ~np.isnan(table)
-    means = np.where(known, table, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    order = np.argsort(np.where(known.any(axis=1), means, np.inf), kind="stable")
-    return [(judged.cases[i], float(means[i])) for i in order[:count] if known[i].any()]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from noisyjax.core import checks, files
 from noisyjax.tool import folder, record
+from noisyjax.tool.page import page
 from noisyjax.tool.plan import plan, planner
 from noisyjax.tool.training import (
     calibration,
@@ -20,6 +21,7 @@ from noisyjax.tool.training import (
     out_of_fold,
     report,
     run_files,
+    run_page,
     settings,
     speed,
     worst_cases,
@@ -34,6 +36,7 @@ MAKES = (
     run_files.EPOCHS,
     run_files.CALIBRATION,
     run_files.SUMMARY,
+    run_files.PAGE,
     run_files.OUT_OF_FOLD,
     run_files.CASES,
     run_files.CURVES,
@@ -266,7 +269,10 @@ class _Work:
             files.write_json(out / run_files.CALIBRATION, calibrated)
             worst_cases.write(out, opened, judged)
         worst_cases.write_curves(out, len(self._splits))
-        report.write(out, judged, options=self._options, calibrated=calibrated)
+        summary = report.write(out, judged, options=self._options, calibrated=calibrated)
+        problems += page.try_to_write(
+            out / run_files.PAGE, lambda: run_page.make(out, opened, judged, summary)
+        )
         return problems
 
 

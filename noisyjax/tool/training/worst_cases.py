@@ -1,11 +1,12 @@
 """The pictures of a run of folds, from its files."""
 
+import math
 import pathlib
 
 from noisyjax.data.volumes import read_write
 from noisyjax.tool import folder
-from noisyjax.tool.evaluation import evaluate, predictions
-from noisyjax.tool.training import pictures, report, run_files
+from noisyjax.tool.evaluation import evaluate, evaluation_page, predictions
+from noisyjax.tool.training import pictures, run_files
 
 _SHOWN = 6
 
@@ -20,7 +21,9 @@ def write(run: pathlib.Path, opened: folder.Folder, judged: evaluate.Report) -> 
     """Writes ``worst.png`` of the cases with the least Dice."""
     found = predictions.find(run / run_files.OUT_OF_FOLD, opened, partial=True)
     shown = []
-    for name, dice in report.worst(judged, _SHOWN):
+    for name, dice in evaluation_page.ranked(judged)[:_SHOWN]:
+        if math.isnan(dice):
+            continue
         labels = opened.read(name)
         image = read_write.to_ras(read_write.read(opened.cases[name].images[0])).array
         # Of colours the mean.

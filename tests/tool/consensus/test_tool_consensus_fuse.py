@@ -1,6 +1,7 @@
 """Consensus of arrays and of folders."""
 
 import json
+import re
 
 import folder_fakes
 import jax.numpy as jnp
@@ -124,6 +125,22 @@ def test_files_of_every_case_are_the_fusion_of_its_arrays(tmp_path):
             np.testing.assert_array_equal(probs, expected.probs[..., k])
         shares = fusion.mean(labels, 3, rater_mask=mask).max(axis=-1)
         np.testing.assert_allclose(_read(out / "disagreement" / file), 1 - shares, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"ties": "undecided", "images": "none"}])
+def test_the_page_shows_the_raters_and_the_consensus(tmp_path, options):
+    _make(tmp_path / "in")
+    out = tmp_path / "out"
+    written = noisyjax.consensus(tmp_path / "in", out=out, method="majority", **options)
+    assert written.problems == ()
+    text = (out / "consensus.html").read_text()
+    cases = re.findall(r'<script type="application/json" class="case">(.*?)</script>', text)
+    shown = {case["name"]: case["views"] for case in map(json.loads, cases)}
+    assert sorted(shown) == list(written.cases)
+    assert "consensus" in shown["case_01"][0]["outlines"]
+    # The truth of the folder counts in nothing, and is not shown.
+    assert "truth" not in shown["case_01"][0]["outlines"]
+    assert f"least on {next(iter(shown))}" in text
 
 
 def test_cases_pooled_are_those_of_the_library(tmp_path):

@@ -121,7 +121,7 @@ def test_a_page_that_cannot_be_made_is_a_problem_and_no_more(tmp_path):
     before = path.read_text()
 
     def fails():
-        raise RuntimeError("no pictures")
+        raise RuntimeError("no\npictures")
 
     assert page.try_to_write(path, fails) == [
         f"{path}: expected a page, got RuntimeError: no pictures"

@@ -51,14 +51,18 @@ def test_slices_with_most_in_question_that_are_not_neighbours():
 
 def test_what_is_in_question():
     one, other = _square(), _square(start=3)
-    ring = (one == 1) & (other == 0)
-    np.testing.assert_array_equal(views.in_question([one, other]), ring)
-    np.testing.assert_array_equal(views.in_question([one, one]), one == 1)
-    none = np.full_like(one, 255)
-    np.testing.assert_array_equal(views.in_question([one, other, none]), ring)
+    ring, none = (one == 1) & (other == 0), np.full_like(one, 255)
     asked = _square(stop=3) == 1
-    np.testing.assert_array_equal(views.in_question([one, other], asked), asked)
-    np.testing.assert_array_equal(views.in_question([one, other], asked & False), ring)
+    for given, region, expected, what in (
+        ([one, other], None, ring, "in dispute"),
+        ([one, one], None, one == 1, "labelled"),
+        ([one, other, none], None, ring, "in dispute"),
+        ([one, other], asked, asked, "in question"),
+        ([one, other], asked & False, ring, "in dispute"),
+    ):
+        found, words = views.in_question(given, region)
+        np.testing.assert_array_equal(found, expected)
+        assert words == what
 
 
 def test_a_volume_is_shown_with_the_right_on_the_left_and_the_front_on_top():
@@ -78,7 +82,7 @@ def test_pictures_hold_the_masks_with_a_margin_and_square_pixels():
     (view,) = views.views(image, {"a": ids, "b": other}, (1.5, 1.0, 1.0), count=1)
     # The masks cover 60 mm by 60 mm; the margin is a quarter of that.
     assert (view.width, view.height) == (512, 512)
-    assert view.title == "axial slice 4 of 5, 2400 voxels in question"
+    assert view.title == "axial slice 4 of 5, 2400 voxels in dispute"
     assert view.region == ""
     assert list(view.outlines) == ["a", "b"]
     assert view.outlines["b"] == ""

@@ -56,9 +56,13 @@ def _assert_same(out, other, count=3):
 def test_a_run_holds_everything(run):
     assert sorted(path.name for path in run.iterdir()) == [
         "calibration.json", "curves.png", "fold_0", "fold_1", "fold_2", "out_of_fold",
-        "out_of_fold.csv", "plan.json", "run.lock", "splits.json", "summary.json", "train.json",
-        "worst.png",
+        "out_of_fold.csv", "plan.json", "run.lock", "splits.json", "summary.html", "summary.json",
+        "train.json", "worst.png",
     ]  # fmt: skip
+    page = (run / "summary.html").read_text()
+    assert "3 networks were trained on in by the method majority" in page
+    assert page.count('<script type="application/json" class="case">{"name":"case_') == 6
+    assert page.count('<img src="data:image/png;base64,') == 1
     summary = json.loads((run / "summary.json").read_text())
     assert [fold["cases"] for fold in summary["folds"]] == [2, 2, 2]
     assert summary["overall"]["cases"] == 6
