@@ -1,7 +1,8 @@
 "use strict";
 (() => {
-  // A colour for each contour, apart from each other for the colour-blind too (Okabe and Ito).
-  const COLOURS = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442", "#0072b2", "#ffffff"];
+  // A colour for each contour, apart from each other for the colour-blind too (of Okabe and Ito, but
+  // for their yellow, which is that of the voxels in question).
+  const COLOURS = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#a6e22e", "#ffffff", "#0072b2"];
   const REGION = "in question";
   // So many cases are printed; a filter of the table says which.
   const MOST_PRINTED = 60;
