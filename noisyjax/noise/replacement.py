@@ -93,12 +93,21 @@ def shear(key: Key[Array, ""], truth: Truth, overlap: Overlap, num_classes: int)
     return _moved(truth, elastic.wave(key, truth.shape), overlap)
 
 
+def shift(key: Key[Array, ""], truth: Truth, overlap: Overlap, num_classes: int) -> Truth:
+    """The label beside its place, in a direction that is drawn."""
+    direction = jax.random.normal(key, (truth.ndim,))
+    direction /= jnp.sqrt(jnp.sum(direction**2))
+    field = jnp.broadcast_to(direction.reshape(-1, *[1] * truth.ndim), (truth.ndim, *truth.shape))
+    return _moved(truth, field, overlap)
+
+
 # name -> f(key, truth [*S], overlap, number of classes) -> label [*S]; the order numbers them.
 KINDS = {
     "erosion": erosion,
     "dilation": dilation,
     "elastic": distortion,
     "sine_shear": shear,
+    "shift": shift,
 }
 
 

@@ -1,0 +1,1 @@
+"""Is an audit right? Labels made wrong on purpose, and how well each score finds them."""
