@@ -92,8 +92,10 @@ def _normals(
     distance: Float[np.ndarray, "*S"], points: Bool[np.ndarray, "*S"]
 ) -> Float[np.ndarray, "N n"]:
     """Returns the directions outwards of a signed distance at some voxels."""
-    slopes = [np.zeros_like(distance) if size < 2 else np.gradient(distance, axis=axis)
-              for axis, size in enumerate(distance.shape)]
+    slopes = [
+        np.zeros_like(distance) if size < 2 else np.gradient(distance, axis=axis)
+        for axis, size in enumerate(distance.shape)
+    ]
     normals = np.stack([slope[points] for slope in slopes], axis=-1)
     return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
 

@@ -79,7 +79,8 @@ def write(
     checks.at_least("cases", len(names), 2)
     key = rng.purpose_key(seed, "replaced_cases")
     order = np.asarray(jax.random.permutation(key, len(names)))
-    wrong = {names[i]: kinds[n % len(kinds)] for n, i in enumerate(order[: round(share * len(names))])}
+    chosen = order[: round(share * len(names))]
+    wrong = {names[i]: kinds[n % len(kinds)] for n, i in enumerate(chosen)}
     if (out / TABLE).exists():
         made = read(out)
         if {name: (one.mistake, one.overlap) for name, one in made.items()} != wrong:
