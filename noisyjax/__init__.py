@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 # Public name -> the module that it is in.
 _HOMES = {
+    "audit": "noisyjax.tool.audit.audit",
     "consensus": "noisyjax.tool.consensus.fuse",
     "evaluate": "noisyjax.tool.evaluation.evaluate",
     "load_run": "noisyjax.tool.saved_run",

@@ -1,3 +1,4 @@
+from noisyjax.tool.audit.audit import audit as audit
 from noisyjax.tool.consensus.fuse import consensus as consensus
 from noisyjax.tool.evaluation.evaluate import evaluate as evaluate
 from noisyjax.tool.folder import open_folder as open_folder

@@ -123,7 +123,6 @@ _PUBLIC = set(noisyjax.__all__) - {"__version__"}
 _ENTRANCES = {
     "noisyjax.losses.latent": "users",
     "noisyjax.losses.student_t": "users",
-    "noisyjax.metrics.label_quality": "users",
     "noisyjax.studies.study_fields": "configs/",
     "noisyjax.studies.figures.gaussian_noise": "colabs/gaussian_noise.ipynb",
     "noisyjax.data.folder.prepare_part": "noisyjax.data.folder.workers",

@@ -3,6 +3,8 @@
 import math
 import re
 
+import click
+
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _FORM = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*(s|min|h)")
 
@@ -18,3 +20,12 @@ def seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise ValueError(f"expected a time above 0 such as 90s, 30min or 2h, got {text!r}")
     return value
+
+
+def option(context: click.Context, given_to: click.Option, given: str | None) -> float | None:
+    """Reads the time of an option, in seconds."""
+    del context, given_to
+    try:
+        return None if given is None else seconds(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error

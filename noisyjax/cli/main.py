@@ -9,7 +9,17 @@ import click
 
 import noisyjax
 from noisyjax.cli import allocator, terminal
-from noisyjax.cli.commands import check, consensus, evaluate, plan, predict, raters, simulate, train
+from noisyjax.cli.commands import (
+    audit,
+    check,
+    consensus,
+    evaluate,
+    plan,
+    predict,
+    raters,
+    simulate,
+    train,
+)
 
 
 class _OneLine(click.Group):
@@ -53,6 +63,7 @@ Examples:
   noisyjax check FOLDER
   noisyjax consensus FOLDER --method staple --out fused
   noisyjax raters FOLDER --out report
+  noisyjax audit FOLDER --out doubts
   noisyjax plan FOLDER --out plan.json
   noisyjax train FOLDER --plan plan.json --out run
   noisyjax predict run IMAGES --out segmentations
@@ -62,7 +73,7 @@ Examples:
 
 
 # What works long on arrays of a network's size.
-_WORK_LONG = ("predict", "train")
+_WORK_LONG = ("audit", "predict", "train")
 
 
 def run() -> None:
@@ -79,7 +90,7 @@ def run() -> None:
 )
 @click.version_option(noisyjax.__version__, prog_name="noisyjax")
 def main() -> None:
-    """Fuse, compare, judge and simulate the labels of several raters; plan and train on them.
+    """Fuse, compare, audit, judge and simulate labels of raters; plan and train on them.
 
     A FOLDER has nnU-Net's raw layout, with raters beside it: dataset.json,
     imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, ratersTr/RATER/CASE.nii.gz.
@@ -88,6 +99,7 @@ def main() -> None:
     terminal.escape_output()
 
 
+main.add_command(audit.audit)
 main.add_command(check.check)
 main.add_command(consensus.consensus)
 main.add_command(evaluate.evaluate)

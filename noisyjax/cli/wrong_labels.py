@@ -4,7 +4,7 @@
         --seeds=0,1,2 --budget=15min
 
 For each seed a tenth of the labels is made wrong in seven ways, networks of five folds learn from
-all labels as they are, and each label is held against the network that has not seen it. ``--folder``
+all labels as they are, and each is held against the network that has not seen it. ``--folder``
 takes any folder in nnU-Net's raw layout in place of the volumes of the hippocampus. What is there
 already is not made again.
 """

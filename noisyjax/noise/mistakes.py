@@ -1,4 +1,4 @@
-"""Gross mistakes in a label, as an audit is to find them: not how a rater draws, but what went wrong.
+"""Gross mistakes in a label, as an audit is to find them: what goes wrong, not how raters draw.
 
 A contour far too narrow, too wide or beside the object; a label that was stored mirrored, with two
 classes exchanged or without one of them; the label of another case. Each is a function of a key,
@@ -18,17 +18,18 @@ from noisyjax.core import arrays, checks
 from noisyjax.noise import replacement
 
 Truth = Integer[Array, "*S"]
+Other = Integer[Array, "*T"]
 
 
 def _replaced(
-    kind: str, key: Key[Array, ""], truth: Truth, other: Truth, num_classes: int, overlap: Any
+    kind: str, key: Key[Array, ""], truth: Truth, other: Other, num_classes: int, overlap: Any
 ) -> Truth:
     kinds = {"kinds": (kind,), "num_classes": num_classes}
     return replacement.replace(key, truth, overlap=overlap, **kinds).label
 
 
 def mirrored(
-    key: Key[Array, ""], truth: Truth, other: Truth, num_classes: int, overlap: Any
+    key: Key[Array, ""], truth: Truth, other: Other, num_classes: int, overlap: Any
 ) -> Truth:
     """The label flipped along an axis that is drawn, as of a file read in another orientation."""
     axis = jax.random.randint(key, (), 0, truth.ndim)
@@ -37,7 +38,7 @@ def mirrored(
 
 
 def exchanged(
-    key: Key[Array, ""], truth: Truth, other: Truth, num_classes: int, overlap: Any
+    key: Key[Array, ""], truth: Truth, other: Other, num_classes: int, overlap: Any
 ) -> Truth:
     """The label with two of its classes exchanged: of two classes, foreground and background."""
     first, second = _two_classes(key, truth, num_classes)
@@ -46,7 +47,7 @@ def exchanged(
 
 
 def missing(
-    key: Key[Array, ""], truth: Truth, other: Truth, num_classes: int, overlap: Any
+    key: Key[Array, ""], truth: Truth, other: Other, num_classes: int, overlap: Any
 ) -> Truth:
     """The label without one of its classes, which is background."""
     lost = _present(key, truth, num_classes)[0]
@@ -54,7 +55,7 @@ def missing(
 
 
 def another(
-    key: Key[Array, ""], truth: Truth, other: Truth, num_classes: int, overlap: Any
+    key: Key[Array, ""], truth: Truth, other: Other, num_classes: int, overlap: Any
 ) -> Truth:
     """The other case's label, its middle on the middle of the image, cut and filled to its size."""
     label = other
@@ -68,7 +69,7 @@ def another(
     return label.astype(truth.dtype)
 
 
-def _present(key: Key[Array, ""], truth: Truth, num_classes: int) -> Integer[Array, "L-1"]:
+def _present(key: Key[Array, ""], truth: Truth, num_classes: int) -> Integer[Array, "C"]:
     """The classes but the background in an order that is drawn, those in the truth first."""
     classes = jnp.arange(1, num_classes)
     absent = ~jax.vmap(lambda number: jnp.any(truth == number))(classes)
@@ -98,7 +99,7 @@ def make(
     key: Key[Array, ""],
     truth: Truth,
     *,
-    other: Truth,
+    other: Other,
     num_classes: int,
     overlap: float | int | Array = 0.7,
 ) -> Truth:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from noisyjax.core import checks, files, rng
@@ -103,8 +104,8 @@ def write(
             mistakes.make(
                 kind,
                 keys[number],
-                read_case.truth,
-                other=other,
+                jnp.asarray(read_case.truth),
+                other=jnp.asarray(other),
                 num_classes=opened.num_classes,
                 overlap=overlap or 1.0,
             )

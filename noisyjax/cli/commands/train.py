@@ -7,14 +7,6 @@ import click
 from noisyjax.cli import completion, durations, literals, outcome, terminal
 
 
-def _time(context: click.Context, option: click.Option, given: str | None) -> float | None:
-    del context, option
-    try:
-        return None if given is None else durations.seconds(given)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 @click.command(epilog="Example: noisyjax train FOLDER --out RUN --plan plan.json --folds 5")
 @click.argument("folder", shell_complete=completion.folders)
 @click.option(
@@ -47,7 +39,7 @@ def _time(context: click.Context, option: click.Option, given: str | None) -> fl
 @click.option(
     "--budget",
     metavar="TIME",
-    callback=_time,
+    callback=durations.option,
     help="Of all folds together, such as 90s, 30min or 2h, in place of --epochs.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the division and the networks.")

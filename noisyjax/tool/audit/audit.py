@@ -113,7 +113,7 @@ class Audit:
     def __init__(self, opened: folder.Folder, found: evidence.Evidence):
         self.opened, self.found = opened, found
         self._measured: dict[tuple[str, str], list[measures.Measures]] = {}
-        self._coarse: dict[str, UInt8[np.ndarray, "..."]] = {}
+        self._coarse: dict[str, UInt8[np.ndarray, ...]] = {}
         self._spacing: dict[str, tuple[float, ...]] = {}
         self.habit_of: dict[str, float] = {}
 

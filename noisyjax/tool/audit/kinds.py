@@ -26,19 +26,11 @@ NARROW, WIDE = "too narrow", "too wide"
 MISSING, EXTRA = "missing part", "extra part"
 UNCLEAR = "unclear"
 
-# What a way of mending has to gain in Dice before it counts: a part is taken from the prediction
-# itself, and of many other cases one always fits a little better.
-_HANDICAP = {
-    EMPTY: 0.0,
-    MIRRORED: 0.0,
-    EXCHANGED: 0.0,
-    SHIFTED: 0.02,
-    NARROW: 0.0,
-    WIDE: 0.0,
-    MISSING: 0.2,
-    EXTRA: 0.2,
-    ANOTHER: 0.05,
-}
+# What is taken from the Dice after a way of mending: of many steps, or other cases, one always fits
+# a little better.
+_HANDICAP = {SHIFTED: 0.02, ANOTHER: 0.05}
+# Likewise, as a share of what the label lacks in Dice: a part is the prediction itself.
+_FREEDOM = {MISSING: 0.5, EXTRA: 0.5}
 # With less gained nothing is named.
 _LEAST = 0.02
 # The logarithm of the volumes' ratio beyond which a label without other fault is wide or narrow.
@@ -97,8 +89,12 @@ def recognise(
         for name, mended in _mended(label, prediction, num_classes, spacing)
     ]
     ways += [(ANOTHER, value, name) for name, value in (others or {}).items()]
-    best = max(ways, key=lambda way: way[1] - _HANDICAP[way[0]])
-    if best[1] - _HANDICAP[best[0]] >= as_is + _LEAST:
+
+    def worth(way: tuple[str, float, str]) -> float:
+        return way[1] - _HANDICAP.get(way[0], 0.0) - _FREEDOM.get(way[0], 0.0) * (1 - as_is)
+
+    best = max(ways, key=worth)
+    if worth(best) >= as_is + _LEAST:
         return Kind(*best)
     # On a small object the Dice hardly tells a border from another; the volume does.
     ratio = np.log(np.count_nonzero(label) / max(np.count_nonzero(prediction), 1))
@@ -138,7 +134,8 @@ def _mended(
         yield EXCHANGED, table[label]
     yield SHIFTED, moved(label, best_step(label, prediction, num_classes))
     grows = np.count_nonzero(label) < np.count_nonzero(prediction)
-    yield NARROW if grows else WIDE, resized(label, np.count_nonzero(prediction), spacing)
+    volume = int(np.count_nonzero(prediction))
+    yield NARROW if grows else WIDE, resized(label, volume, spacing)
     parts = {MISSING: label.copy(), EXTRA: label.copy()}
     for number in range(1, num_classes):
         predicted = prediction == number
@@ -173,6 +170,8 @@ def moved(label: UInt8[np.ndarray, "*S"], steps: Sequence[int]) -> UInt8[np.ndar
     array([0, 1, 2], dtype=uint8)
     """
     out = np.full_like(label, arrays.BACKGROUND)
+    if any(abs(step) >= size for step, size in zip(steps, label.shape, strict=True)):
+        return out
     to = tuple(
         slice(max(step, 0), size + min(step, 0))
         for step, size in zip(steps, label.shape, strict=True)

@@ -138,9 +138,12 @@ def surface(mask: Bool[np.ndarray, "*S"]) -> Bool[np.ndarray, "*S"]:
 def signed_distance(
     mask: Bool[np.ndarray, "*S"], spacing: tuple[float, ...]
 ) -> Float[np.ndarray, "*S"]:
-    """Returns the distance in mm to a mask's surface, negative in it, from edge to voxel centre."""
+    """Returns the distance in mm to a mask's surface, negative in it, from edge to voxel centre.
+
+    A mask that fills the image has the diagonal everywhere.
+    """
     if mask.all():
-        return np.full(mask.shape, -np.inf)
+        return np.full(mask.shape, -float(np.linalg.norm(np.multiply(mask.shape, spacing))))
     out = ndimage.distance_transform_edt(~mask, sampling=spacing)
     inner = ndimage.distance_transform_edt(mask, sampling=spacing)
     # The outline lies between the voxels: half a voxel from the centres on both sides.

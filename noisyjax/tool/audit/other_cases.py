@@ -12,7 +12,7 @@ from noisyjax.tool.audit import kinds
 _COARSE = 48
 
 
-def coarse(ids: UInt8[np.ndarray, "*S"]) -> UInt8[np.ndarray, "*S"]:
+def coarse(ids: UInt8[np.ndarray, "*S"]) -> UInt8[np.ndarray, "*T"]:
     """Returns every s-th voxel of class ids, with the least s that leaves 48 along each axis."""
     step = -(-max(ids.shape) // _COARSE)
     return ids[(slice(step // 2, None, step),) * ids.ndim]
