@@ -11,7 +11,7 @@ from typing import Any
 
 import grain
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from noisyjax.data import order, source
 
@@ -53,6 +53,7 @@ class _Batches:
     process_index: int
     process_count: int
     draw: Callable[[np.ndarray, int], Batch] | None = None
+    weights: Float[np.ndarray, "N"] | None = None
 
     def __len__(self) -> int:
         return self.num_steps
@@ -69,6 +70,8 @@ class _Batches:
         positions %= size
         shuffled = self.seed is not None
         indices = _epoch_order(size, self.seed, epoch)[positions] if shuffled else positions
+        if self.weights is not None:
+            weight *= self.weights[indices]
         if self.draw is None:
             batch, count = source.take(self.examples, indices), 1
         else:
@@ -115,6 +118,7 @@ def train_batches(
     threads: int = _THREADS,
     prefetch: int = _PREFETCH,
     draw: Callable[[Int[np.ndarray, "B"], int], Batch] | None = None,
+    weights: Float[np.ndarray, "N"] | None = None,
 ) -> Iterator[Batch]:
     """Yields the batches of a training run, from some step to its end.
 
@@ -133,6 +137,7 @@ def train_batches(
       prefetch: how many batches are read ahead at most.
       draw: ``f(indices [B], epoch) -> batch`` of the same number of pieces of each example, in
         place of the examples; those of one lie next to each other.
+      weights: of the examples, above 0, ``[N]`` float32; 1 by default.
 
     Returns:
       An iterator of dicts of NumPy arrays: what the examples hold, stacked ``[B / P, ...]``, with
@@ -146,7 +151,9 @@ def train_batches(
     _check_processes(batch_size, process_index, process_count)
     if not 0 <= start_step <= num_steps:
         raise ValueError(f"start_step: expected one in 0..{num_steps}, got {start_step}")
-    batches = _Batches(examples, batch_size, num_steps, seed, process_index, process_count, draw)
+    batches = _Batches(
+        examples, batch_size, num_steps, seed, process_index, process_count, draw, weights
+    )
     return _iterate(batches, start_step, threads, prefetch)
 
 

@@ -99,6 +99,7 @@ class Source:
       own_sizes: whether the examples have different sizes.
       soft: whether examples have ``soft``.
       regions: unions of the classes, each of which is to be predicted, or None for the classes.
+      weights: what each example counts in training, above 0, ``[N]``; None for all the same.
     """
 
     name: str
@@ -118,13 +119,14 @@ class Source:
     own_sizes: bool = False
     regions: class_regions.Regions | None = None
     soft: bool = False
+    weights: Float[np.ndarray, "N"] | None = None
 
     def __post_init__(self):
         if len(self.class_names) != self.num_classes:
             raise ValueError(
                 f"{self.name}: expected {self.num_classes} class names, got {self.class_names}"
             )
-        for field in ("case_names", "groups", "truth_mask"):
+        for field in ("case_names", "groups", "truth_mask", "weights"):
             values = getattr(self, field)
             if values is not None and len(values) != len(self.examples):
                 raise ValueError(

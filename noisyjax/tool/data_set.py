@@ -76,12 +76,14 @@ def describe(
     cases: Iterable[str],
     *,
     with_ignore: bool = False,
+    weights: Mapping[str, float] | None = None,
 ) -> None:
     """Writes dataset.json as it was, but for the cases that there are.
 
     Args:
       cases: names of those that were made.
       with_ignore: whether the labels have the class "ignore" now, if they had not.
+      weights: case to a factor of what it counts in training; 1 by default.
     """
     layout = made_from.layout
     path = layout.root / "dataset.json"
@@ -89,6 +91,7 @@ def describe(
     # Lists of files, as the Decathlon has them, would name other folders.
     left_out = ("training", "test", "modality")
     content = {name: value for name, value in old.items() if name not in left_out}
+    cases = list(cases)
     names = {name for name in cases if made_from.cases[name].part == "Tr"}
     labels = dict(zip(layout.class_names, layout.class_ids, strict=True))
     if layout.regions is not None:
@@ -97,7 +100,11 @@ def describe(
         labels.setdefault(description.IGNORE, made_from.class_ids[-1])
     content["channel_names"] = {str(n): name for n, name in enumerate(layout.channel_names)}
     content |= {"labels": labels, "file_ending": layout.ending, "numTraining": len(names)}
+    made = set(cases)
     if layout.patients:
-        made = set(cases)
         content["patients"] = {n: p for n, p in layout.patients.items() if n in made}
+    if weights or layout.weights:
+        old = layout.weights
+        each = {name: old.get(name, 1.0) * (weights or {}).get(name, 1.0) for name in made}
+        content["weights"] = {name: each[name] for name in sorted(each) if each[name] != 1}
     files.write_json(pathlib.Path(out) / "dataset.json", content)

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
+from jaxtyping import Float
 
 from noisyjax.core import rng
 from noisyjax.data import pipeline
@@ -77,7 +79,16 @@ class Run:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             draw=self.experiment.draw,
+            weights=_weights(self.experiment),
         )
+
+
+def _weights(experiment: experiments.Experiment) -> Float[np.ndarray, "N"] | None:
+    """Returns what the training examples count, 1 in the mean, float32; None for all the same."""
+    if experiment.data.weights is None:
+        return None
+    own = experiment.data.weights[experiment.examples["train"].ids]
+    return (own / own.mean()).astype(np.float32)
 
 
 def start(

@@ -28,10 +28,18 @@ class Report(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """What a batch adds up to; sums of parts of it can be added."""
+    """What a batch adds up to; sums of parts of it can be added.
+
+    Attributes:
+      weight: by which the loss is divided.
+      given: weight of the examples.
+      present: how many they are, without padding.
+    """
 
     loss: Scalar
     weight: Scalar
+    given: Scalar
+    present: Scalar
     metrics: dict[str, tuple[Scalar, Scalar]]
     records: Any
     grads: Any
@@ -67,6 +75,8 @@ def gradients(
 ) -> tuple[Any, Any, dict[str, tuple[Scalar, Scalar]]]:
     """Returns the mean gradient over a batch that may be spread over devices.
 
+    Examples count by their weight, 1 in the mean over all batches.
+
     Sums are added over the microbatches and the devices before the one division, so their numbers
     and the padding change nothing. What looks across examples (batch statistics, co-teaching's
     ranks) looks across one microbatch on all devices.
@@ -88,11 +98,15 @@ def gradients(
 
         (loss, (weight, aux)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         weighted = jax.tree.map(lambda leaf: leaf * weight, aux.model_state)
-        return _Sums(loss, weight, aux.metrics, aux.records, grads, weighted)
+        given, present = batch["weight"].sum(), (batch["weight"] > 0).sum(dtype=jnp.float32)
+        return _Sums(loss, weight, given, present, aux.metrics, aux.records, grads, weighted)
 
     whole = _add(_over_microbatches(sums, batch, microbatches), axis_name)
     total = jnp.maximum(whole.weight, jnp.finfo(jnp.float32).tiny)
     grads, mean = jax.tree.map(lambda leaf: leaf / total, (whole.grads, whole.model_state))
+    # Else an example of little weight would count in full where it is alone in a batch.
+    mean_weight = whole.given / jnp.maximum(whole.present, 1.0)
+    grads = jax.tree.map(lambda leaf: leaf * mean_weight, grads)
     # A batch in which no example counts says nothing.
     known = {name: state.model_state[name] for name in mean}
     mean = jax.tree.map(lambda new, old: jnp.where(whole.weight > 0, new, old), mean, known)

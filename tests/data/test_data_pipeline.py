@@ -39,6 +39,17 @@ def test_every_example_comes_once_an_epoch_and_padding_weighs_nothing():
         assert all((b["epoch"] == epoch).all() for b in part)
 
 
+def test_examples_have_their_weights_and_padding_none():
+    weights = np.arange(1, 12, dtype=np.float32) / 4
+    for batch in _train(weights=weights):
+        padding = len(np.unique(batch["id"])) < 4 or 0 in batch["weight"]
+        expected = (batch["id"] - 99).astype(np.float32) / 4
+        expected[-1] *= not padding
+        np.testing.assert_array_equal(batch["weight"], expected)
+    plain, same = _train(), _train(weights=np.ones(11, np.float32))
+    _assert_same(plain, same)
+
+
 def test_batches_have_fixed_shapes_and_the_documented_dtypes():
     for batch in _train():
         assert batch["image"].shape == (4, 2, 2, 1)

@@ -70,6 +70,21 @@ def test_padding_changes_nothing():
     assert float(report.metrics["loss"][1]) == 3
 
 
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_examples_count_by_their_weight_whatever_else_is_in_the_batch(microbatches):
+    state, _ = make()
+    weights = [0.5, 2.0, 1.0, 0.0]
+    grads = functools.partial(
+        step.gradients, state, key=KEY, method=METHOD, axis_name=None, microbatches=microbatches
+    )
+    got = grads(batch_of(4, weights))[0]
+    ones = [{name: leaf[i : i + 1] for name, leaf in batch_of(4).items()} for i in range(3)]
+    one_by_one = [jax.grad(mean_loss)(state.params, one) for one in ones]
+    expected = jax.tree.map(lambda a, b, c: (0.5 * a + 2 * b + c) / 3, *one_by_one)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-6),
+                 got, expected)  # fmt: skip
+
+
 def test_a_batch_of_padding_only_changes_nothing():
     state, update = make()
     after, report = update(state, batch_of(2, [0, 0]), KEY)

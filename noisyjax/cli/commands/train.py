@@ -50,6 +50,17 @@ from noisyjax.cli import completion, durations, literals, outcome, terminal
     metavar="NAME=VALUE",
     help="A field of the networks' config, such as train.batch_size=4; repeatable.",
 )
+@click.option(
+    "--decisions",
+    metavar="FILE",
+    help="decisions.csv of a page: what becomes of labels that were looked at.",
+)
+@click.option(
+    "--mended",
+    metavar="DIR",
+    shell_complete=completion.folders,
+    help="CASE.nii.gz in the place of labels to be mended; else the other raters' consensus.",
+)
 def train(folder: str, settings: tuple[str, ...], **options: Any) -> None:
     """Train networks on FOLDER, a fold each, which together predict new images.
 

@@ -18,7 +18,7 @@ their order. The class "ignore", which has the highest number, is none: its voxe
 
 Where patients have several cases, dataset.json says whose they are, and no patient is divided
 between training and test: ``"patients": {"CASE": "PATIENT"}``. A case that is not named there is a
-patient of its own.
+patient of its own. Nor need cases count the same in training: ``"weights": {"CASE": 0.5}``.
 
 Pictures in colours may have one file each, CASE_0000, for all of "channel_names": {"0": "R", "1":
 "G", "2": "B"}. A TIFF has voxels of 1 mm, or as CASE.json beside it says, {"spacing": [5, 0.5,
@@ -37,10 +37,9 @@ import pathlib
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
 from noisyjax.core import class_regions
-from noisyjax.data.folder import description, file_names, problem_kinds, segments
+from noisyjax.data.folder import case_facts, description, file_names, problem_kinds, segments
 from noisyjax.data.volumes import read_write
 
 PARTS = ("Tr", "Ts")
@@ -102,6 +101,7 @@ class Layout:
       problems: what is wrong with names and dataset.json.
       regions: what is predicted in place of the classes, or None.
       soft: whether labels are probabilities of the foreground, of one class.
+      weights: case to what it counts in training, 1 for others; may be empty.
     """
 
     root: pathlib.Path
@@ -117,6 +117,7 @@ class Layout:
     problems: tuple[problem_kinds.Problem, ...]
     regions: class_regions.Regions | None = None
     soft: bool = False
+    weights: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -302,7 +303,9 @@ def read(root: str | pathlib.Path) -> Layout:
     training = [case for case in cases if case.part == "Tr"]
     if not training:
         problems.add("no_cases", file="imagesTr", want="imagesTr", got=end)
-    patients = _patients(content.get("patients", {}), names, cases, problems)
+    parts = [{case.name for case in cases if case.part == part} for part in PARTS]
+    patients = case_facts.patients(content.get("patients", {}), names, parts, problems)
+    weights = case_facts.weights(content.get("weights", {}), names, problems)
     counted = content.get("numTraining", len(training))
     if counted != len(training):
         problems.add("count", file="dataset.json", got=len(training), want=counted)
@@ -320,6 +323,7 @@ def read(root: str | pathlib.Path) -> Layout:
         problems=tuple(problems),
         regions=said.regions,
         soft=said.soft,
+        weights=weights,
     )
 
 
@@ -359,23 +363,6 @@ def read_images(
         patients={},
         problems=tuple(problems),
     )
-
-
-def _patients(
-    content: Any, names: set[str], cases: list[Case], problems: problem_kinds.Problems
-) -> dict[str, str]:
-    """Returns case to patient, and notes cases that are not there and patients in both parts."""
-    whole = isinstance(content, dict)
-    if not whole or not all(isinstance(patient, str) for patient in content.values()):
-        problems.add("bad_patients", file="dataset.json", got=f"got {content!r:.60}")
-        return {}
-    content = {unicodedata.normalize("NFC", name): patient for name, patient in content.items()}
-    for name in sorted(set(content) - names):
-        problems.add("unknown_case", case=name, file="dataset.json", got=name)
-    parts = [{content.get(case.name) for case in cases if case.part == part} for part in PARTS]
-    for patient in sorted(set.intersection(*parts) - {None}):
-        problems.add("divided_patient", file="dataset.json", got=patient)
-    return content
 
 
 def _about_cases(

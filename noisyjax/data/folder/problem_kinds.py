@@ -58,9 +58,13 @@ KINDS = {
         "patients: {got}",
         'name the patient of each case like {{"case_1": "anna", "case_2": "anna"}}',
     ),
+    "bad_weights": (
+        "weights: {got}",
+        'give cases numbers above 0 like {{"case_1": 0.5}}',
+    ),
     "unknown_case": (
-        "patients names the case {got}, which has no image",
-        "correct the name, or take the case out of patients",
+        "{want} names the case {got}, which has no image",
+        "correct the name, or take the case out of {want}",
     ),
     "divided_patient": (
         "the patient {got} has cases in imagesTr and in imagesTs",

@@ -244,6 +244,13 @@ def _about(layout: nnunet_layout.Layout, how: prepared.How) -> dict[str, Any]:
     return about if layout.regions is None else {**about, "regions": layout.regions.to_json()}
 
 
+def _weights(layout: nnunet_layout.Layout) -> Float[np.ndarray, "N"] | None:
+    """Returns what each case counts in training; None if they all count the same."""
+    if not layout.weights:
+        return None
+    return np.array([layout.weights.get(case.name, 1.0) for case in layout.cases])
+
+
 def _check_names(normalise: Any, interpolation: str) -> None:
     for name in normalise if isinstance(normalise, list | tuple) else (normalise,):
         checks.one_of("normalise", name, normalisations.NORMALISATIONS)
@@ -349,4 +356,5 @@ def load(
         about=_about(layout, how),
         regions=layout.regions,
         soft=layout.soft,
+        weights=_weights(layout),
     )

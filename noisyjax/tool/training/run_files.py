@@ -20,6 +20,8 @@ PROBABILITIES = "probabilities"
 CASES = "out_of_fold.csv"
 CURVES = "curves.png"
 WORST = "worst.png"
+# The folder as it was decided on, where decisions were given.
+DECIDED = "decided"
 
 
 def is_run_of_folds(run: str | os.PathLike) -> bool:

@@ -26,12 +26,15 @@ def make(
     opened: folder.Folder,
     judged: evaluate.Report | None,
     summary: Mapping[str, Any],
+    *,
+    name: str,
 ) -> page.Page:
     """Returns the page of a run whose folds are all trained.
 
     Args:
       judged: the out-of-fold predictions, as `report.judge`; None where no case was held out.
       summary: of `report.write`.
+      name: of the folder that was given.
     """
     splits = run_files.read_splits(run)
     tables, cases = [], []
@@ -42,11 +45,13 @@ def make(
         found = predictions.find(run / run_files.OUT_OF_FOLD, opened, partial=True)
         cases = evaluation_page.pictures(judged, found, count=_PICTURES)
         text = f"Each case predicted by the network that has not seen it: {_lower(judged)}"
+    decided = summary["options"].get("decisions")
+    name += f", with {len(decided)} decisions on its labels," if decided else ""
     folds = [{"fold": n, **_of_fold(own)} for n, own in enumerate(summary["folds"])]
     return page.Page(
         title=f"Run {run.name}",
         done=(
-            f"{_networks(len(splits))} trained on {opened.root.name} by the method "
+            f"{_networks(len(splits))} trained on {name} by the method "
             f"{summary['options']['method']}, {summary['seconds'] / 60:.0f} minutes in all. "
             f"Pictures show the worst {len(cases)} cases."
         ),

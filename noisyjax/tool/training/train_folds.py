@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from noisyjax.core import checks, files
+from noisyjax.data import sources
 from noisyjax.tool import folder, record
 from noisyjax.tool.page import page
 from noisyjax.tool.plan import plan, planner
 from noisyjax.tool.training import (
     calibration,
+    decided,
     folds,
     out_of_fold,
     report,
@@ -41,6 +43,7 @@ MAKES = (
     run_files.CASES,
     run_files.CURVES,
     run_files.WORST,
+    run_files.DECIDED,
 )
 # Between two looks at a folder that another process is preparing, in seconds.
 _PAUSE = 0.2
@@ -78,6 +81,8 @@ def train_folds(
     budget: float | int | None = None,
     seed: int = 0,
     changes: Mapping[str, Any] | None = None,
+    decisions: str | os.PathLike | None = None,
+    mended: str | os.PathLike | None = None,
     begun: Callable[[int], None] = lambda fold: None,
 ) -> Written:
     """Trains networks on a folder; a run that has begun goes on, and one that is done says so.
@@ -98,6 +103,11 @@ def train_folds(
       budget: seconds of all folds together, to which the epochs are fitted, in place of these.
       seed: of the division and the networks.
       changes: further fields of the config by their dotted names, with values.
+      decisions: a file of what is to become of labels, as pages export it: those that it drops, or
+        gives the weight 0, are not learnt from, those that it mends are replaced, and its weights
+        are those of the cases in the loss.
+      mended: a folder of labels in the place of those to be mended, such as a run's predictions of
+        what it has not seen; others become the consensus of the other raters of their case.
       begun: is told each fold that begins or goes on.
 
     Raises:
@@ -115,10 +125,18 @@ def train_folds(
     options = {"method": method, "folds": folds, "epochs": epochs, "seed": seed}
     options["budget"] = budget
     options["changes"] = dict(changes or {})
+    made = None
+    if decisions is not None:
+        read = decided.read(decisions, opened)
+        made = decided.plan(opened, read, mended=mended)
+        options["decisions"] = [list(one) for one in read]
+        options["mended"] = mended and os.fspath(pathlib.Path(mended).resolve())
+    elif mended is not None:
+        raise ValueError(f"mended: expected decisions beside it, got {mended} alone")
     if fold is not None:
         checks.one_of("fold", fold, range(folds))
     work = _Work(opened, files.named("out", out).absolute(), options)
-    work.begin(plan)
+    work.begin(plan, made)
     if budget is not None:
         work.fit_epochs(budget - (time.perf_counter() - began))
     return work.run(range(folds) if fold is None else [fold], begun)
@@ -129,6 +147,7 @@ class _Work:
 
     def __init__(self, opened: folder.Folder, out: pathlib.Path, options: dict[str, Any]):
         self._opened, self._out, self._options = opened, out, options
+        self._name = opened.root.name
         # Wrong numbers of folds are told before anything is done.
         self._divided = folds.divide(opened.layout, folds=options["folds"], seed=options["seed"])
         # What the cases hold the networks' own workdirs know.
@@ -141,7 +160,7 @@ class _Work:
             makes=MAKES,
         )
 
-    def begin(self, given: plan.Plan | str | os.PathLike | None) -> None:
+    def begin(self, given: plan.Plan | str | os.PathLike | None, made: decided.Plan | None) -> None:
         """Writes what is fixed for the whole run, unless it is there."""
         path = self._out / run_files.PLAN
         if path.exists():
@@ -156,6 +175,8 @@ class _Work:
         # A wrong option leaves nothing behind.
         config_fields.resolve(self._config(0))
         self._made.begin()
+        if made is not None:
+            self._decide(made)
         splits = self._out / run_files.SPLITS
         if not (path.exists() and splits.exists()):
             # Of two processes that begin at once the first decides.
@@ -164,8 +185,17 @@ class _Work:
                     plan.save(path, self._plan)
                 if not splits.exists():
                     files.write_json(splits, self._divided)
-        self._plan = plan.load(path)
+        self._plan = _without_absent(plan.load(path), self._opened)
         self._splits = run_files.read_splits(self._out)
+
+    def _decide(self, made: decided.Plan) -> None:
+        """Goes on with the folder as it was decided on."""
+        with _alone(self._out):
+            self._opened = decided.write(made, self._out / run_files.DECIDED)
+        options = self._options
+        self._divided = folds.divide(
+            self._opened.layout, folds=options["folds"], seed=options["seed"]
+        )
 
     def fit_epochs(self, seconds: float) -> None:
         """Decides how many epochs of all folds fit into a time, once for the run."""
@@ -271,13 +301,21 @@ class _Work:
         worst_cases.write_curves(out, len(self._splits))
         summary = report.write(out, judged, options=self._options, calibrated=calibrated)
         problems += page.try_to_write(
-            out / run_files.PAGE, lambda: run_page.make(out, opened, judged, summary)
+            out / run_files.PAGE,
+            lambda: run_page.make(out, opened, judged, summary, name=self._name),
         )
         return problems
 
 
 def _read(given: plan.Plan | str | os.PathLike) -> plan.Plan:
     return given if isinstance(given, plan.Plan) else plan.load(given)
+
+
+def _without_absent(kept: plan.Plan, opened: folder.Folder) -> plan.Plan:
+    """Leaves out raters all of whose labels have been dropped."""
+    names = {**dict.fromkeys(opened.rater_names), sources.folder.ONLY_RATER: None}
+    raters = {n: count for n, count in kept.fingerprint.get("raters", {}).items() if n in names}
+    return kept._replace(fingerprint={**kept.fingerprint, "raters": raters})
 
 
 def _planned(opened: folder.Folder, given: plan.Plan | str | os.PathLike | None) -> plan.Plan:

@@ -476,6 +476,16 @@ def test_patients_are_checked(tmp_path):
         assert [p.kind for p in checker.check(tmp_path)] == ["bad_patients"]
 
 
+def test_weights_are_checked(tmp_path):
+    fakes.make(tmp_path, 2)
+    fakes.describe(tmp_path, weights={"case_00": 0.5, "case_2": 2})
+    (problem,) = checker.check(tmp_path)
+    assert "weights names the case case_2" in str(problem)
+    for wrong in ([0.5], {"case_00": 0}, {"case_00": "half"}, {"case_00": True}):
+        fakes.describe(tmp_path, weights=wrong)
+        assert [p.kind for p in checker.check(tmp_path)] == ["bad_weights"]
+
+
 def test_harmless_kinds_are_kinds():
     assert set(problem_kinds.HARMLESS) < set(problem_kinds.KINDS)
 
