@@ -123,6 +123,8 @@ class Method:
       assess: ``(variables, batch) -> Assessment`` of labelled examples, or None for methods that do
         not assess annotations.
       regions: what is predicted in place of the classes, or None.
+      shared_draws: whether the n-th sample of every image is drawn by the same random numbers, so
+        that those of neighbouring windows belong together.
     """
 
     init: Callable[[Array, Batch], Variables]
@@ -135,6 +137,7 @@ class Method:
     assess: Callable[[Variables, Batch], Assessment] | None = None
     regions: class_regions.Regions | None = None
     soft: bool = False
+    shared_draws: bool = False
 
 
 def segment(probs: Float[Array, "*S L"], *, decision: str = "argmax") -> Int[Array, "*S"]:

@@ -116,7 +116,8 @@ def _method(modules: dict[str, Any], *, beta: float | int, num_samples: int) -> 
         samples = jnp.moveaxis(jax.lax.map(sample, _normal(keys, latent_size)[:, None]), 0, 1)
         return base.Prediction(samples.mean(1), samples=samples)
 
-    return base.Method(init, loss_fn, predict)
+    # The numbers of a draw are the same for all images: a latent differs by the prior alone.
+    return base.Method(init, loss_fn, predict, shared_draws=True)
 
 
 def _normal(keys: jax.Array, size: int) -> jax.Array:

@@ -29,7 +29,7 @@ Image = Float[np.ndarray, "*S K"] | Float[Array, "*S K"]
 
 # Axes before the spatial ones, of what can be averaged over windows.
 _LEADING = {"probs": 1, "region_probs": 1, "cms": 2, "rater_probs": 2}
-# And of draws, which cannot.
+# And of draws, which can where all windows share their random numbers.
 _PARTS = {**_LEADING, "samples": 2}
 
 
@@ -91,27 +91,23 @@ def predict_windows(
     variables: base.Variables,
     image: Image,
     *,
-    window: Sequence[int],
-    overlap: float | int = 0.5,
-    batch_size: int = 1,
-    blend: str = "gaussian",
-) -> Float[np.ndarray, "*S L"]:
-    """Predicts the class probabilities, float32, of one image of any size, window by window.
-
-    Of a method that predicts regions these are theirs, ``[*S, G]``.
+    wanted: Sequence[str] = ("probs", "region_probs"),
+    **layout: Any,
+) -> dict[str, Float[np.ndarray, "..."]]:
+    """Predicts one image of any size window by window, see `predict_parts`.
 
     Images of all sizes share one compiled function, for as long as `predict` is the same object.
 
     Args:
       predict: `base.Method.predict` of a method; it is jitted.
-      image, window, overlap, batch_size, blend: as in `predict_parts`.
+      wanted: names of `parts`, of which those are predicted that there are.
+      layout: options of `predict_parts`.
     """
 
     def run(batch: np.ndarray) -> dict[str, Array]:
-        return {"probs": _probs(predict, variables, batch)}
+        return _wanted(predict, tuple(wanted), variables, batch)
 
-    options = {"window": window, "overlap": overlap, "batch_size": batch_size, "blend": blend}
-    return predict_parts(run, image, **options)["probs"]
+    return predict_parts(run, image, **layout)
 
 
 def predict_parts(
@@ -122,6 +118,7 @@ def predict_parts(
     overlap: float | int = 0.5,
     batch_size: int = 1,
     blend: str = "gaussian",
+    shared_draws: bool = False,
 ) -> dict[str, Float[np.ndarray, "..."]]:
     """Predicts an image of any size window by window, all that can be averaged over windows.
 
@@ -135,9 +132,11 @@ def predict_parts(
       overlap: as in `layout`.
       batch_size: windows at once; the last batch is filled up.
       blend: as in `layout`.
+      shared_draws: `base.Method.shared_draws`.
 
     Returns:
-      The parts of the image, without the batch axis; of an image of one window ``samples`` too.
+      The parts of the image, without the batch axis; ``samples`` of an image of one window, or with
+      shared draws.
     """
     checks.positive("batch_size", batch_size)
     image = np.asarray(image, np.float32)
@@ -151,7 +150,7 @@ def predict_parts(
         each = {name: np.asarray(values) for name, values in found.items()}
         for place, (start, weights) in enumerate(zip(grid.starts[part], rows, strict=True)):
             for name, values in each.items():
-                one, leading = values[place], _LEADING[name] - 1
+                one, leading = values[place], _PARTS[name] - 1
                 if one.shape[leading : leading + len(window)] != tuple(window):
                     # The same everywhere in a window, as matrices of a rater may be.
                     sums[name] = sums.get(name, 0) + one / len(grid.starts)
@@ -170,12 +169,12 @@ def predict_parts(
         for position, start in enumerate(grid.starts[part]):
             batch[position] = padded[_slices(start, window)]
         found = dict(run(batch))
-        samples = found.pop("samples", None)
+        samples = None if shared_draws else found.pop("samples", None)
         if waiting is not None:
             add(*waiting)
         waiting = (part, found)
     add(*waiting)
-    # Draws of neighbouring windows do not belong together.
+    # Draws of neighbouring windows do not belong together by themselves.
     if samples is not None and len(grid.starts) == 1:
         sums["samples"] = np.asarray(samples[0])
     return {
@@ -252,10 +251,12 @@ def wrap(
     return dataclasses.replace(method, predict=predict)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _probs(predict: Callable, variables: base.Variables, windows: Any) -> Array:
-    prediction = predict(variables, windows)
-    return prediction.probs if prediction.region_probs is None else prediction.region_probs
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _wanted(
+    predict: Callable, wanted: tuple[str, ...], variables: base.Variables, windows: Any
+) -> dict[str, Array]:
+    found = parts(predict(variables, windows))
+    return {name: found[name] for name in wanted if name in found}
 
 
 class _Grid(NamedTuple):

@@ -4,17 +4,13 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 
 from noisyjax.core import checks
-from noisyjax.data.folder import case_files
 from noisyjax.data.volumes import preprocess
-from noisyjax.methods import base, sliding_window
 from noisyjax.tool.training import networks
-from noisyjax.train import predict
+from noisyjax.train import ensemble, predict
 
 
 class Output(NamedTuple):
@@ -60,6 +56,7 @@ class Run:
         spacing: Sequence[float | int] | None = None,
         *,
         raters: bool = False,
+        samples: int = 0,
     ) -> Output:
         """Segments one image, by the mean of the networks of a run of folds.
 
@@ -70,9 +67,8 @@ class Run:
           image: ``[*S]`` of one channel, or ``[*S, K]``; axes to the right, the front and the top,
             as `open_folder` reads files.
           spacing: size of the voxels in mm, of a run of the source ``folder``.
-          raters: whether to predict the raters' labels and draw segmentations too, where the run's
-            method does. Draws of neighbouring windows do not belong together: an image that is
-            larger than a window has none.
+          raters: whether to predict the raters' labels too, where the run's method does.
+          samples: how many segmentations are drawn, by the networks in turn.
 
         Raises:
           ValueError: if the image is not like those of the training, or the spacing is missing.
@@ -82,10 +78,10 @@ class Run:
         image = np.asarray(image)
         image = image[..., np.newaxis] if image.ndim == len(size) else image
         checks.shape("image", image, (*[None] * len(size), channels), like="in training")
+        run = self._networks.predictor(raters=raters, samples=samples)
         if self._trained.config.data.name != "folder":
             checks.shape("image", image, (*size, channels), like="in training")
-            parts = self._parts(self._trained.method, image)
-            return self._output(parts if raters else {"probs": parts["probs"]})
+            return self._output(run(np.asarray(image, np.float32)))
         if spacing is None or len(spacing) != len(size):
             raise ValueError(f"spacing: expected {len(size)} numbers in mm, got {spacing}")
         prepared, _, grid = preprocess.prepare(
@@ -95,53 +91,12 @@ class Run:
             to=facts.spacing,
             **predict.preparation(facts),
         )
-        # Who predicts regions predicts neither raters nor draws.
-        if not raters or self._trained.method.regions is not None:
-            predicted = self._networks.predictor()(prepared)
-            probs, regions = predict.on_file(predicted, grid, self._trained.method.regions)
-            return self._output({"probs": probs, "regions": regions})
-        options = predict.window_options(self._trained)
-        filled = predict.filled_up(prepared, options["window"])
-        whole = filled.shape[:-1] == tuple(options["window"])
-        method = self._trained.method
-        method = method if whole else sliding_window.wrap(method, **options)
-        return self._output(self._parts(method, filled), grid)
+        return self._output(run(prepared, grid))
 
-    def _parts(self, method: base.Method, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns all that is predicted of one image, by the names of `Output`.
-
-        Of several networks it is the mean, but their samples stand beside each other.
-        """
-        batch = jnp.asarray(image, jnp.float32)[jnp.newaxis]
-        run = jax.jit(method.predict)
-        each = [run(own.variables, batch) for own in self._networks.trained]
-        parts: dict[str, list[np.ndarray]] = {}
-        for one in each:
-            named = {"probs": one.probs, "raters": one.rater_probs, "samples": one.samples}
-            for name, part in named.items():
-                if part is not None:
-                    parts.setdefault(name, []).append(np.asarray(part[0]))
-        parts["probs"] = list(map(self._networks.adjust, parts["probs"]))
-        return {
-            name: np.concatenate(own) if name == "samples" else np.mean(own, axis=0)
-            for name, own in parts.items()
-        }
-
-    def _output(self, parts: dict[str, np.ndarray], grid: preprocess.Grid | None = None) -> Output:
-        if grid is not None:
-            parts = {name: _restored(part, grid) for name, part in parts.items()}
-        probs = parts["probs"]
-        mask = self._networks.segmented(probs)
+    def _output(self, maps: ensemble.Maps) -> Output:
+        probs, mask = maps.probs, self._networks.segmented(maps.probs)
         entropy = -np.sum(probs * np.log(np.maximum(probs, np.finfo(np.float32).tiny)), axis=-1)
-        return Output(probs, mask, entropy, *map(parts.get, ("raters", "samples", "regions")))
-
-
-def _restored(probs: np.ndarray, grid: preprocess.Grid) -> np.ndarray:
-    """Brings probabilities ``[..., *T, L]`` to the image's voxels; outside is background."""
-    leading = probs.shape[: probs.ndim - len(grid.shape) - 1]
-    flat = probs.reshape(-1, *probs.shape[len(leading) :])
-    whole = np.stack([case_files.probs_on_file(one, grid) for one in flat])
-    return whole.reshape(*leading, *whole.shape[1:])
+        return Output(probs, mask, entropy, maps.raters, maps.samples, maps.regions)
 
 
 def load_run(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> Run:

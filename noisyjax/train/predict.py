@@ -1,36 +1,32 @@
 """Segmentations of a folder of images by a trained run, as files on the voxels of each image."""
 
-import math
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
-from noisyjax.core import class_regions, files, progress
+from noisyjax.core import files, progress
 from noisyjax.data.folder import case_files, checker, label_ids, nnunet_layout, problem_kinds
 from noisyjax.data.volumes import preprocess, read_write
-from noisyjax.methods import base, sliding_window
-from noisyjax.train import saved_runs
+from noisyjax.methods import base
+from noisyjax.train import ensemble, saved_runs
 from noisyjax.train.workdir import config_and_summary, data_facts
 
 # Where probabilities lie, in a folder for each class.
 PROBABILITIES = "probabilities"
 # And, in a folder for each region, those that were predicted where regions are.
 REGION_PROBABILITIES = "region_probabilities"
+# And, in a folder for each rater, what they would have drawn.
+RATERS = "raters"
 
 # Images are filled up to a multiple of so many voxels, by the power of 2, at least.
 _LEAST_BITS = 12
 # Voxels that are decided at once, where each is decided alone.
 _AT_ONCE = 2**22
-
-# An image is filled up to as many times its voxels at most, unless the window is small anyway.
-_MOST_TIMES = 64
-_SMALL = 2**26
 
 
 class Outcome(NamedTuple):
@@ -91,17 +87,18 @@ def predict_folder(
     trained = saved_runs.restore_without_data(workdir, checkpoint=checkpoint)
     layout = read_images(images, trained.facts, probabilities=probabilities)
     files.check_writable(output)
-    predict = predictor(trained)
+    predict = ensemble.predictor(trained)
     ids = class_ids(trained.facts, workdir)
     outcomes = [Outcome(problem.file, None, str(problem)) for problem in of_no_case(layout)]
     with progress.Progress(len(layout.cases), name="predicting", shown=shown) as bar:
         for number, case in enumerate(layout.cases, 1):
             path = output / f"{case.name}{layout.ending}"
             try:
-                probs, of_regions = predict_case(case, layout, trained, predict)
-                ids_of_voxels = segmented(probs, decision=trained.config.evaluate.decisions[0])
-                maps = (probs, of_regions) if probabilities else (None, None)
-                write(path, ids_of_voxels, *maps, like=case.images[0], ids=ids)
+                maps = predict_case(case, layout, trained, predict)
+                decision = trained.config.evaluate.decisions[0]
+                ids_of_voxels = segmented(maps.probs, decision=decision)
+                layers = probability_layers(maps) if probabilities else {}
+                write(path, ids_of_voxels, layers, like=case.images[0], ids=ids)
                 outcomes.append(Outcome(case.name, path))
             except (OSError, ValueError) as error:
                 outcomes.append(Outcome(case.name, None, str(error)))
@@ -161,15 +158,14 @@ def predict_case(
     case: nnunet_layout.Case,
     layout: nnunet_layout.Layout,
     trained: saved_runs.Trained,
-    predict: Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S L"]],
-) -> tuple[Float[np.ndarray, "*F L"], Float[np.ndarray, "*F G"] | None]:
-    """Returns the probabilities of a case on the voxels of its file, see `on_file`.
+    predict: ensemble.Predictor,
+) -> ensemble.Maps:
+    """Returns what an `ensemble.predictor` says of a case, on the voxels of its file.
 
     Raises `OSError` or `ValueError`, with the name of the file, if it cannot be used.
     """
     prepared = _prepare(case, layout, trained.facts)
-    grid = preprocess.Grid.from_array(prepared["grid"])
-    return on_file(predict(prepared["image"]), grid, trained.method.regions)
+    return predict(prepared["image"], preprocess.Grid.from_array(prepared["grid"]))
 
 
 def _check_ids(path: pathlib.Path, ids: Any) -> None:
@@ -209,83 +205,6 @@ def preparation(facts: data_facts.DataFacts) -> dict[str, Any]:
     return options
 
 
-def window_options(trained: saved_runs.Trained) -> dict[str, Any]:
-    """Returns the window that slides over images of any size, and its overlap.
-
-    Raises:
-      ValueError: if the run has only seen cases that were cut to their labels.
-    """
-    facts, config = trained.facts, trained.config.evaluate
-    window = tuple(config.window)
-    if facts.about["preparation"]["box"] == "labels" and not window:
-        raise ValueError(
-            "data.options.box: the run has seen cases cut to their labels, which are not known of "
-            "images to predict; expected '' or 'bright', or a run with evaluate.window"
-        )
-    return {"window": window or facts.batch["image"].shape[1:-1], "overlap": config.overlap}
-
-
-def filled_up(image: Float[np.ndarray, "*T K"], window: Sequence[int]) -> Float[np.ndarray, "*S K"]:
-    """Fills an image up to a window's size at least; `preprocess.unfit` takes it back.
-
-    Raises `ValueError` for a window that is much too large for the image, before it is filled up.
-    """
-    size = [max(pair) for pair in zip(image.shape[:-1], window, strict=True)]
-    if math.prod(size) > max(_SMALL, _MOST_TIMES * math.prod(image.shape[:-1])):
-        raise ValueError(
-            f"{data_facts.FILE}, batch.image.shape or evaluate.window: expected a window of at "
-            f"most {_MOST_TIMES} times the voxels of an image of {image.shape[:-1]}, got "
-            f"{tuple(window)}"
-        )
-    return case_files.filled_up(image, window)
-
-
-def predictor(
-    *networks: saved_runs.Trained,
-    adjust: Callable[[Float[np.ndarray, "*S L"]], Float[np.ndarray, "*S L"]] | None = None,
-) -> Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S L"]]:
-    """Returns what gives the probabilities of a prepared image, filled up to a window at least.
-
-    They are those of the regions ``[*S, G]`` of a run of such. Raises as `window_options`.
-
-    Args:
-      networks: trained alike, of which the mean is taken.
-      adjust: what becomes of the probabilities of each network before.
-    """
-    first, *_ = networks
-    options = window_options(first)
-    batch_size = first.config.evaluate.batch_size if first.config.evaluate.window else 1
-    # One device works; of the others none would have anything else to do than the same.
-    device = jax.local_devices()[0]
-    each = [jax.device_put(network.variables, device) for network in networks]
-
-    def predict(image: np.ndarray) -> np.ndarray:
-        filled, total = filled_up(image, options["window"]), None
-        for variables in each:
-            # One compiled function for all of them.
-            probs = sliding_window.predict_windows(
-                first.method.predict, variables, filled, batch_size=batch_size, **options
-            )
-            probs = probs if adjust is None else adjust(probs)
-            total = probs if total is None else np.add(total, probs, out=total)
-        return total if len(each) == 1 else np.divide(total, np.float32(len(each)), out=total)
-
-    return predict
-
-
-def on_file(
-    probs: Float[np.ndarray, "*S C"], grid: preprocess.Grid, regions: class_regions.Regions | None
-) -> tuple[Float[np.ndarray, "*F L"], Float[np.ndarray, "*F G"] | None]:
-    """Brings what a `predictor` gives to the voxels of the file: of classes, and of regions.
-
-    The classes are those of the regions on these voxels.
-    """
-    if regions is None:
-        return case_files.probs_on_file(probs, grid), None
-    of_regions = case_files.region_probs_on_file(probs, grid)
-    return class_regions.class_probs(of_regions, regions), of_regions
-
-
 def segmented(probs: Float[np.ndarray, "*S L"], *, decision: str) -> UInt8[np.ndarray, "*S"]:
     """Turns the probabilities of one image into class ids, as `base.segment`.
 
@@ -307,11 +226,19 @@ def segmented(probs: Float[np.ndarray, "*S L"], *, decision: str) -> UInt8[np.nd
     return ids.reshape(shape)
 
 
+def probability_layers(maps: ensemble.Maps) -> dict[str, Float[np.ndarray, "*F"]]:
+    """Returns the probabilities of classes and of regions, as `write` takes them."""
+    layers = {}
+    for folder, own in ((PROBABILITIES, maps.probs[..., 1:]), (REGION_PROBABILITIES, maps.regions)):
+        for number in range(0 if own is None else own.shape[-1]):
+            layers[f"{folder}/{number + 1}"] = own[..., number]
+    return layers
+
+
 def write(
     path: pathlib.Path,
-    segmentation: UInt8[np.ndarray, "*S"],
-    probs: Float[np.ndarray, "*S L"] | None = None,
-    of_regions: Float[np.ndarray, "*S G"] | None = None,
+    segmentation: UInt8[np.ndarray, "*F"],
+    layers: Mapping[str, Shaped[np.ndarray, "*F"]],
     *,
     like: pathlib.Path,
     ids: Sequence[int],
@@ -319,13 +246,11 @@ def write(
     """Writes what is predicted of one case; the segmentation last, for it says that all is there.
 
     Args:
-      path: of the segmentation; probabilities go into folders beside it.
+      path: of the segmentation.
+      layers: class ids, masks (bool) or numbers (float), by the folders beside it that they go to.
       like, ids: as in `case_files.write`.
     """
-    maps = {PROBABILITIES: None if probs is None else probs[..., 1:]}
-    maps[REGION_PROBABILITIES] = of_regions
-    for folder, each in maps.items():
-        for number in range(0 if each is None else each.shape[-1]):
-            target = path.parent / folder / str(number + 1) / path.name
-            case_files.write(target, each[..., number], like=like, ids=ids)
+    for folder, values in layers.items():
+        own = (0, 1) if values.dtype == bool else ids
+        case_files.write(path.parent / folder / path.name, values, like=like, ids=own)
     case_files.write(path, segmentation, like=like, ids=ids)

@@ -14,7 +14,7 @@ import noisyjax
 from noisyjax.cli import main
 from noisyjax.data.volumes import read_write
 from noisyjax.tool.plan import compiled_step, plan, planner
-from noisyjax.tool.training import components, networks, temperature
+from noisyjax.tool.training import components, networks
 from noisyjax.train.workdir import lock
 
 _OPTIONS = ("--folds=2", "--epochs=1", "--set=progress=False", "--set=log_every_steps=1")
@@ -95,16 +95,19 @@ def test_mirror_images_are_those_of_the_plan(run, folder, tmp_path):
     assert done.exit_code == 0, done.output
     loaded = networks.load(run)
     image = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype(np.float32)
-    plain, mirrored = loaded.predictor(), loaded.mirrored((1, 2)).predictor()
+    plain, mirrored = loaded.predictor(), loaded.predictor(mirror_axes=(1, 2))
     axes = ((), (1,), (2,), (1, 2))
-    t = loaded.adjusted.temperature
     each = []
     for own in loaded.trained:
-        one = networks.Networks((), (own,), loaded.adjusted._replace(temperature=1.0)).predictor()
-        flipped = [np.flip(one(np.flip(image, a).copy()), a) for a in axes]
-        each.append(temperature.scaled(np.mean(flipped, axis=0), t))
-    np.testing.assert_allclose(mirrored(image), np.mean(each, axis=0), atol=1e-6)
-    assert np.abs(mirrored(image) - plain(image)).max() > 1e-5
+        one = networks.Networks((), (own,), loaded.adjusted).predictor()
+        each += [np.flip(one(np.flip(image, a)).probs, a) for a in axes]
+    got = mirrored(image)
+    np.testing.assert_allclose(got.probs, np.mean(each, axis=0), atol=1e-6)
+    assert got.spread is None
+    assert np.abs(got.probs - plain(image).probs).max() > 1e-5
+    # Each image of each network counts as much as the others.
+    got = loaded.predictor(mirror_axes=(1, 2), spread=True)(image).spread
+    np.testing.assert_allclose(got, np.std([1 - p[..., 0] for p in each], axis=0), atol=1e-6)
 
 
 def test_components_that_cost_dice_are_removed(run, folder, tmp_path):

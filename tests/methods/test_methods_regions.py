@@ -119,7 +119,9 @@ def _absent(*_):
 def test_windows_are_averaged_before_regions_become_classes():
     image = np.zeros((8, 4, 1), np.float32)
     options = {"window": (4, 4), "overlap": 0.5, "blend": "constant"}
-    regions = sliding_window.predict_windows(_halves, {}, image, **options)
+    found = sliding_window.predict_windows(_halves, {}, image, **options)
+    assert found.keys() == {"region_probs"}
+    regions = found["region_probs"]
     sigmoids = jax.nn.sigmoid(jnp.array([[1.0, 2.0], [3.0, -0.5]]))
     np.testing.assert_allclose(regions[:2, 0], [sigmoids[0]] * 2, rtol=1e-5)
     np.testing.assert_allclose(regions[2:4, 0], [sigmoids.mean(axis=0)] * 2, rtol=1e-5)

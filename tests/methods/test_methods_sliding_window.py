@@ -77,7 +77,11 @@ def test_what_does_not_look_around_is_predicted_as_without_windows(shape, window
     image = _image(*shape, 1)
     plain = _pointwise(VARIABLES, image[None])
     options = {"window": window, "blend": blend, "overlap": 0.3}
-    host = sliding_window.predict_windows(_pointwise, VARIABLES, image, batch_size=3, **options)
+    options |= {"batch_size": 3}
+    found = sliding_window.predict_windows(_pointwise, VARIABLES, image, **options)
+    assert found.keys() == {"probs"}
+    host = found["probs"]
+    del options["batch_size"]
     assert host.shape == (*shape, 3)
     np.testing.assert_allclose(host, plain.probs[0], atol=1e-6)
 
@@ -102,7 +106,7 @@ def test_constant_logits_give_a_constant_prediction():
         logits = jnp.broadcast_to(jnp.array([0.3, -1.0, 0.1]), (*image.shape[:-1], 3))
         return base.Prediction(jax.nn.softmax(logits))
 
-    result = sliding_window.predict_windows(predict, {}, _image(13, 10, 2), window=(6, 4))
+    result = sliding_window.predict_windows(predict, {}, _image(13, 10, 2), window=(6, 4))["probs"]
     expected = jax.nn.softmax(jnp.array([0.3, -1.0, 0.1]))
     np.testing.assert_allclose(result, np.broadcast_to(expected, result.shape), rtol=1e-6)
 
@@ -115,7 +119,7 @@ def test_overlapping_windows_are_averaged_by_their_weights():
         expected[start : start + window] += row * np.linspace(0, 1, window)
     options = {"window": (window, 3)}
     image = _image(extent, 5, 1)
-    result = sliding_window.predict_windows(_position, {}, image, **options)
+    result = sliding_window.predict_windows(_position, {}, image, **options)["probs"]
     np.testing.assert_allclose(result[..., 1], np.tile(expected[:, None], 5), atol=1e-6)
     wrapped = sliding_window.wrap(_method(_position), **options)
     np.testing.assert_allclose(
@@ -132,7 +136,7 @@ def test_a_window_of_the_whole_image_is_the_plain_forward_pass(sides):
     variables = jax.jit(method.init)(rng.root_key(0), batch)
     plain = np.asarray(jax.jit(method.predict)(variables, image).probs)
     result = sliding_window.predict_windows(method.predict, variables, image[0], window=sides)
-    np.testing.assert_allclose(result, plain[0], atol=1e-6)
+    np.testing.assert_allclose(result["probs"], plain[0], atol=1e-6)
     wrapped = sliding_window.wrap(method, window=sides)
     assert wrapped.loss_fn is method.loss_fn
     np.testing.assert_allclose(jax.jit(wrapped.predict)(variables, image).probs, plain, atol=1e-6)

@@ -2,17 +2,15 @@
 
 import os
 import pathlib
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from noisyjax.core import files
-from noisyjax.methods import mirrored
 from noisyjax.tool.plan import plan
 from noisyjax.tool.training import calibration, components, run_files, temperature
-from noisyjax.train import predict, saved_runs
+from noisyjax.train import ensemble, predict, saved_runs
 from noisyjax.train.workdir import config_and_summary
 
 
@@ -40,9 +38,9 @@ class Networks(NamedTuple):
             return temperature.scaled(probs, self.adjusted.temperature)
         return temperature.scaled_regions(probs, self.adjusted.temperature)
 
-    def predictor(self) -> Callable[[Float[np.ndarray, "*T K"]], Float[np.ndarray, "*S C"]]:
-        """Returns what gives the mean of the adjusted probabilities, as `predict.predictor`."""
-        return predict.predictor(*self.trained, adjust=self.adjust)
+    def predictor(self, **options: Any) -> ensemble.Predictor:
+        """Returns what gives the mean of the adjusted probabilities, see `ensemble.predictor`."""
+        return ensemble.predictor(*self.trained, adjust=self.adjust, **options)
 
     def segmented(
         self, probs: Float[np.ndarray, "*S L"], *, decision: str = "", keep_components: bool = False
@@ -54,11 +52,6 @@ class Networks(NamedTuple):
         own = self.first.config.evaluate.decisions[0]
         ids = predict.segmented(probs, decision=decision or own)
         return ids if keep_components else components.keep_largest(ids, self.adjusted.largest)
-
-    def mirrored(self, axes: tuple[int, ...]) -> "Networks":
-        """Returns networks that predict the mean over mirror images along some axes."""
-        method = mirrored.wrap(self.first.method, axes=axes)
-        return self._replace(trained=tuple(one._replace(method=method) for one in self.trained))
 
 
 def load(run: str | os.PathLike, *, checkpoint: str = "latest") -> Networks:

@@ -2,7 +2,9 @@
 
 ``out_of_fold/CASE`` is the segmentation on the voxels of the case's file, and
 ``out_of_fold/probabilities/CASE.npz`` holds ``probabilities``, float16 ``[L, *S]``, in the axes in
-which folders are read; of a run that predicts regions ``region_probabilities`` ``[G, *S]``.
+which folders are read; of a run that predicts regions ``region_probabilities`` ``[G, *S]``. Where
+the method models the raters of the folder, ``out_of_fold/raters/RATER/CASE`` is what each would
+draw, and the ``.npz`` holds ``rater_probabilities``, ``[R, L, *S]``, of the run's raters in order.
 """
 
 import dataclasses
@@ -10,7 +12,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from noisyjax.core import class_regions, files, progress
 from noisyjax.data.folder import nnunet_layout
@@ -18,9 +20,9 @@ from noisyjax.data.sources import archive
 from noisyjax.tool import folder
 from noisyjax.tool.evaluation import predictions
 from noisyjax.tool.training import calibration, run_files
-from noisyjax.train import predict, saved_runs
+from noisyjax.train import ensemble, predict, saved_runs
 
-_CLASSES, _REGIONS = "probabilities", "region_probabilities"
+_CLASSES, _REGIONS, _RATERS = "probabilities", "region_probabilities", "rater_probabilities"
 # Shorter work shows no bar.
 _SECONDS = 2.0
 
@@ -59,7 +61,9 @@ def write(
         return []
     workdir = run_files.fold(run, number)
     trained = saved_runs.restore_without_data(workdir, checkpoint=checkpoint)
-    run_of = predict.predictor(trained)
+    # Not of a truth that stands for a rater's label.
+    raters = set(trained.facts.rater_names) <= set(layout.rater_names)
+    run_of = ensemble.predictor(trained, raters=raters)
     ids = predict.class_ids(trained.facts, workdir)
     # Images alone: their labels are not looked at.
     images = dataclasses.replace(
@@ -72,26 +76,60 @@ def write(
         for done, name in enumerate(todo, 1):
             case = dataclasses.replace(cases[name], truth=None, raters={})
             try:
-                probs, of_regions = predict.predict_case(case, images, trained, run_of)
+                maps = predict.predict_case(case, images, trained, run_of)
             except (OSError, ValueError) as error:
                 problems.append(str(error))
                 continue
             segmentation, packed = paths(run, name, layout.ending)
-            _pack(packed, probs, of_regions)
-            own = predict.segmented(probs, decision=trained.config.evaluate.decisions[0])
-            predict.write(segmentation, own, like=case.images[0], ids=ids)
+            _pack(packed, maps)
+            own = predict.segmented(maps.probs, decision=trained.config.evaluate.decisions[0])
+            layers = rater_layers(maps, trained.facts.rater_names)
+            predict.write(segmentation, own, layers, like=case.images[0], ids=ids)
             bar.update(done, {})
     return problems
 
 
-def _pack(
-    path: pathlib.Path,
-    probs: Float[np.ndarray, "*S L"],
-    of_regions: Float[np.ndarray, "*S G"] | None,
-) -> None:
-    name, values = (_CLASSES, probs) if of_regions is None else (_REGIONS, of_regions)
+def rater_layers(maps: ensemble.Maps, names: Sequence[str]) -> dict[str, UInt8[np.ndarray, "*F"]]:
+    """Returns each rater's most probable class ids, as `predict.write` takes them."""
+    if maps.raters is None:
+        return {}
+    # A rater at a time, for a case may be large.
+    return {
+        f"{predict.RATERS}/{name}": probs.argmax(axis=-1).astype(np.uint8)
+        for name, probs in zip(names, maps.raters, strict=True)
+    }
+
+
+def _pack(path: pathlib.Path, maps: ensemble.Maps) -> None:
+    arrays = {_CLASSES: maps.probs} if maps.regions is None else {_REGIONS: maps.regions}
+    if maps.raters is not None:
+        arrays[_RATERS] = maps.raters
+    # The classes come behind the raters, before the voxels.
+    packed = {
+        name: np.moveaxis(own, -1, int(name == _RATERS)).astype(np.float16)
+        for name, own in arrays.items()
+    }
     with files.replacing(path) as unfinished:
-        np.savez_compressed(unfinished, **{name: np.moveaxis(values, -1, 0).astype(np.float16)})
+        np.savez_compressed(unfinished, **packed)
+
+
+def unpack_raters(
+    path: pathlib.Path, num_raters: int, num_classes: int, axes: int
+) -> Float[np.ndarray, "R *S L"]:
+    """Reads the probabilities of the raters' labels, float32, of a method that models raters.
+
+    Raises `ValueError`, which names the file, if it holds something else.
+    """
+    layout = {_RATERS: f"float {num_raters} {num_classes} {' '.join('XYZ'[:axes])}"}
+    return np.moveaxis(_read(path, layout), 1, -1)
+
+
+def _read(path: pathlib.Path, layout: dict[str, str]) -> np.ndarray:
+    (name,) = layout
+    array = archive.read(str(path), layout, content="out-of-fold probabilities")[name]
+    if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+        raise ValueError(f"{path}: {name}: expected numbers in [0, 1]")
+    return array.astype(np.float32)
 
 
 def unpack(
@@ -103,10 +141,7 @@ def unpack(
     """
     name, count = (_CLASSES, num_classes) if regions is None else (_REGIONS, len(regions))
     layout = {name: f"float {count} {' '.join('XYZ'[:axes])}"}
-    array = archive.read(str(path), layout, content="out-of-fold probabilities")[name]
-    if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-        raise ValueError(f"{path}: {name}: expected numbers in [0, 1]")
-    return np.moveaxis(array, 0, -1).astype(np.float32)
+    return np.moveaxis(_read(path, layout), 0, -1)
 
 
 def read(

@@ -72,8 +72,7 @@ def predict_folder(
         checks.one_of("decision", decision, base.DECISIONS)
     loaded = networks.load(run, checkpoint=checkpoint)
     predict.check_source(loaded.workdirs[0])
-    if mirror:
-        loaded = loaded.mirrored(networks.mirror_axes(run))
+    mirror_axes = networks.mirror_axes(run) if mirror else ()
     layout = predict.read_images(images, loaded.first.facts, probabilities=probabilities)
     options = {
         "run": os.fspath(run.resolve()),
@@ -95,7 +94,7 @@ def predict_folder(
         overwrite=overwrite,
     )
     how = {"decision": decision or "", "keep_components": keep_components}
-    return _write(made, loaded, layout, probabilities, how)
+    return _write(made, loaded, layout, probabilities, mirror_axes, how)
 
 
 def _write(
@@ -103,6 +102,7 @@ def _write(
     loaded: networks.Networks,
     layout: nnunet_layout.Layout,
     probabilities: bool,
+    mirror_axes: tuple[int, ...],
     how: dict[str, Any],
 ) -> Written:
     """Segments what is not there yet."""
@@ -112,18 +112,18 @@ def _write(
     if made.finished and not todo:
         return Written(made.out, tuple(paths), tuple(problems), True)
     ids = predict.class_ids(loaded.first.facts, loaded.workdirs[0])
-    run = loaded.predictor()
+    run = loaded.predictor(mirror_axes=mirror_axes)
     with progress.Progress(len(todo), name="predicting", shown=True, after=_SECONDS) as bar:
         for number, case in enumerate(todo, 1):
             try:
-                probs, of_regions = predict.predict_case(case, layout, loaded.first, run)
+                maps = predict.predict_case(case, layout, loaded.first, run)
             except (OSError, ValueError) as error:
                 problems.append(str(error))
                 continue
             made.begin()
-            maps = (probs, of_regions) if probabilities else (None, None)
-            segmentation = loaded.segmented(probs, **how)
-            predict.write(paths[case.name], segmentation, *maps, like=case.images[0], ids=ids)
+            layers = predict.probability_layers(maps) if probabilities else {}
+            segmentation = loaded.segmented(maps.probs, **how)
+            predict.write(paths[case.name], segmentation, layers, like=case.images[0], ids=ids)
             bar.update(number, {})
     cases = tuple(name for name, path in paths.items() if path.exists())
     if not cases:

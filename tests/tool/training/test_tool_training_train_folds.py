@@ -20,7 +20,7 @@ from noisyjax.data.volumes import read_write
 from noisyjax.tool import folder, record
 from noisyjax.tool.plan import plan
 from noisyjax.tool.training import calibration, networks, out_of_fold, run_files, temperature
-from noisyjax.train import predict, saved_runs
+from noisyjax.train import ensemble, saved_runs
 
 _HERE = pathlib.Path(__file__).parents[2]
 _OPTIONS = {"folds": 3, "epochs": 1, "changes": fold_fakes.CHANGES}
@@ -116,10 +116,10 @@ def test_an_ensemble_is_the_mean_of_its_networks_at_their_temperature(run, data)
     loaded = networks.load(run)
     assert len(loaded.trained) == 3
     image = np.random.default_rng(0).normal(size=(11, 9, 8, 1)).astype(np.float32)
-    each = [predict.predictor(own)(image) for own in loaded.trained]
+    each = [ensemble.predictor(own)(image).probs for own in loaded.trained]
     t = json.loads((run / "calibration.json").read_text())["temperature"]
     expected = np.mean([temperature.scaled(own, t) for own in each], axis=0)
-    np.testing.assert_allclose(loaded.predictor()(image), expected, atol=1e-6)
+    np.testing.assert_allclose(loaded.predictor()(image).probs, expected, atol=1e-6)
     # Other networks give other probabilities.
     assert np.abs(each[0] - each[1]).max() > 1e-4
     out = noisyjax.load_run(run).predict(image[..., 0], spacing=(1.0, 1.5, 2.0))
