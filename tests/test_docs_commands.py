@@ -160,6 +160,12 @@ def _plan(path):
     return path
 
 
+def _decisions(path):
+    """What a page of the volumes may export."""
+    path.write_text("case,rater,decision,weight\ncase_00,ben,drop,\ncase_01,cleo,mend,\n")
+    return path
+
+
 def _example(path):
     """A file like the authors' example, of 15 images."""
     draw = np.random.default_rng(0)
@@ -194,6 +200,8 @@ def errors(tmp_path_factory):
         **dict.fromkeys(("PREDICTIONS", "OURS"), volumes / "labelsTr"),
         "THEIRS": volumes / "ratersTr" / "anna",
         "plan.json": _plan(root / "plan.json"),
+        "decisions.csv": _decisions(root / "decisions.csv"),
+        "run/out_of_fold": volumes / "labelsTr",
         "IMAGES": volumes / "imagesTr",
     }
     runs = {}
