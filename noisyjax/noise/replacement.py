@@ -94,7 +94,7 @@ def shear(key: Key[Array, ""], truth: Truth, overlap: Overlap, num_classes: int)
 
 
 def shift(key: Key[Array, ""], truth: Truth, overlap: Overlap, num_classes: int) -> Truth:
-    """The label beside its place, in a direction that is drawn."""
+    """The label beside its place by whole voxels, in a direction that is drawn."""
     direction = jax.random.normal(key, (truth.ndim,))
     direction /= jnp.sqrt(jnp.sum(direction**2))
     field = jnp.broadcast_to(direction.reshape(-1, *[1] * truth.ndim), (truth.ndim, *truth.shape))

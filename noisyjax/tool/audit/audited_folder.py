@@ -11,7 +11,6 @@ from noisyjax.core import files
 from noisyjax.data.volumes import read_write
 from noisyjax.tool import cases, each_case, folder, record
 from noisyjax.tool.audit import audit, audit_tables, evidence
-from noisyjax.tool.evaluation import predictions as prediction_files
 from noisyjax.tool.page import gallery, page
 from noisyjax.tool.training import train_folds
 
@@ -62,7 +61,7 @@ def write(
       ValueError: if an option cannot be.
     """
     opened = folder.open_folder(root)
-    own = {} if predictions is None else prediction_files.files_of_cases(predictions)
+    own = {} if predictions is None else evidence.files_of(predictions)
     labels = [path for paths in cases.label_files(opened).values() for path in paths]
     inputs = [*labels, *(path for name in opened.cases for path in own.get(name, ()))]
     given = None if predictions is None else os.path.realpath(predictions)

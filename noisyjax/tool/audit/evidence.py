@@ -79,6 +79,11 @@ def find(given: str | os.PathLike, opened: folder.Folder) -> Evidence:
     return Evidence(found, root, calibration.read(root, opened.class_names).temperature)
 
 
+def files_of(given: str | os.PathLike) -> dict[str, list[pathlib.Path]]:
+    """Returns the files of predictions by the names of their cases."""
+    return predictions.files_of_cases(files.named("predictions", given))
+
+
 def softened(ids: UInt8[np.ndarray, "*S"], num_classes: int) -> Float[np.ndarray, "*S L"]:
     """Returns probabilities of a segmentation that is unsure at its outlines, float32.
 

@@ -11,6 +11,7 @@ import pytest
 from scipy import ndimage
 
 import noisyjax
+from noisyjax.benchmarks.wrong_labels import found, wrong_folder
 from noisyjax.cli import main
 from noisyjax.data.volumes import read_write
 from noisyjax.tool.audit import audited_folder, evidence, kinds
@@ -110,6 +111,14 @@ def test_networks_of_its_own(tmp_path):
     assert audited_folder.write(root, out, training=training).report is None
     direct = noisyjax.audit(root, predictions=out / "run")
     assert direct.doubts == made.report.doubts
+    # The study of wrong labels ranks the same labels by other scores too.
+    (root / wrong_folder.TABLE).write_text("case,mistake,overlap,dice\ncase_01,missing,0,0.5\n")
+    rows = found.rows(root, out / "run")
+    assert [row.case for row in rows] == [doubt.case for doubt in direct.doubts]
+    assert [row.case for row in rows if row.mistake == "missing"] == ["case_01"]
+    names = {found.OURS, found.CONFIDENT, "softmin T=0.1", "softmin T=0.1, calibrated"}
+    assert all(names <= set(row.doubts) for row in rows)
+    assert np.isfinite([list(row.doubts.values()) for row in rows]).all()
 
 
 def test_refusals(root, tmp_path):
