@@ -41,7 +41,7 @@ def test_the_wanted_overlap_is_reached(shape, kind):
         made = _replace(jax.random.key(1), truth, jnp.float32(wanted), kinds=(kind,))
         assert float(made.overlap) == pytest.approx(_dice(made.label, truth), abs=1e-6)
         # A step of whole voxels.
-        near = 0.05 if kind == "shift" else 0.01
+        near = 0.06 if kind == "shift" else 0.01
         assert float(made.overlap) == pytest.approx(wanted, abs=near)
     assert made.label.dtype == truth.dtype
     assert _KINDS[int(made.kind)] == kind

@@ -33,7 +33,7 @@ def test_some_labels_are_wrong_and_the_others_as_they_were(tmp_path):
     with pytest.raises(ValueError, match="expected the mistakes of the same options"):
         wrong_folder.write(root, tmp_path / "out", seed=2, share=0.25, kinds=kinds)
     with pytest.raises(ValueError, match="share: expected"):
-        wrong_folder.write(root, tmp_path / "other", seed=2, share=2)
+        wrong_folder.write(root, tmp_path / "other", seed=2, share=2.0)
 
 
 def _row(mistake, doubt, kind="", *, suspect=False):
