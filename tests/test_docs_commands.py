@@ -197,7 +197,7 @@ def errors(tmp_path_factory):
     volumes = _volumes(root / "volumes")
     of_tool = {
         "FOLDER": volumes,
-        **dict.fromkeys(("PREDICTIONS", "OURS"), volumes / "labelsTr"),
+        **dict.fromkeys(("PREDICTIONS", "OURS", "RUN", "DIR"), volumes / "labelsTr"),
         "THEIRS": volumes / "ratersTr" / "anna",
         "plan.json": _plan(root / "plan.json"),
         "decisions.csv": _decisions(root / "decisions.csv"),
@@ -214,6 +214,9 @@ def errors(tmp_path_factory):
             runs.setdefault(words[out], str(root / f"out{number}"))
         elif words[0] == "predict":
             filled[1] = runs[words[1]]
+        elif words[0] == "audit" and "--predictions" not in words:
+            # Networks of its own are trained by the tests of the audit.
+            filled += ["--predictions", str(volumes / "labelsTr")]
         return [str(root / f"out{number}") if n == out else w for n, w in enumerate(filled)]
 
     def filled_in(word):
