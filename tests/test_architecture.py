@@ -28,7 +28,7 @@ _ARROWS = {
     "train": {"core", "models", "data", "methods", "metrics"},
 }
 _ARROWS["studies"] = {"train", *_ARROWS["train"], "decisions", "fusion", "losses", "noise"}
-_ARROWS["tool"] = {"train", *_ARROWS["train"], "fusion", "noise"}
+_ARROWS["tool"] = {"train", *_ARROWS["train"], "decisions", "fusion", "noise"}
 _ARROWS["benchmarks"] = {*_ARROWS} - {"benchmarks"}
 _ARROWS["cli"] = {*_ARROWS} - {"cli"}
 _ARROWS["__main__"] = {"cli"}

@@ -32,6 +32,15 @@ Mask = Bool[Array, "*S"] | Integer[Array, "*S"]
 _LARGEST_DENOMINATOR = 2**15
 
 
+def conformal_rank(cases: int, *, alpha: float) -> int:
+    """Returns which of the sorted scores of n cases, from 1, is `conformal_quantile`.
+
+    >>> conformal_rank(70, alpha=0.1), conformal_rank(9, alpha=0.05)
+    (64, 10)
+    """
+    return max(1, math.ceil((cases + 1) * (1 - _fraction("alpha", alpha))))
+
+
 def conformal_quantile(scores: Num[Array, "n"], *, alpha: float) -> Float[Array, ""]:
     """Returns the value that the score of a new image does not exceed, by probability 1 - alpha.
 
@@ -46,7 +55,7 @@ def conformal_quantile(scores: Num[Array, "n"], *, alpha: float) -> Float[Array,
     Array(3., dtype=float32)
     """
     checks.rank("scores", scores, 1)
-    rank = max(1, math.ceil((len(scores) + 1) * (1 - _fraction("alpha", alpha))))
+    rank = conformal_rank(len(scores), alpha=alpha)
     scores = jnp.sort(scores.astype(jnp.promote_types(scores.dtype, jnp.float32)))
     return scores[rank - 1] if rank <= len(scores) else jnp.full((), jnp.inf, scores.dtype)
 

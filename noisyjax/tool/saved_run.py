@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Num, UInt8
+from jaxtyping import Bool, Float, Num, UInt8
 
 from noisyjax.core import checks
 from noisyjax.data.volumes import preprocess
-from noisyjax.tool.training import networks
+from noisyjax.tool.training import certainty, networks
 from noisyjax.train import ensemble, predict
 
 
@@ -23,6 +23,11 @@ class Output(NamedTuple):
       raters: the probabilities of each rater's label, ``[R, *S, L]``, or None.
       samples: the probabilities of N segmentations that the run draws, ``[N, *S, L]``, or None.
       regions: the probability of each region, ``[*S, G]``, of a run of such, or None.
+      spread: standard deviation of the foreground's probability over networks and mirror images,
+        ``[*S]``, or None.
+      disagreement: the probability that two raters' labels differ, ``[*S]``, or None.
+      margin: the mask with its margin of each class but the background, ``[C, *S]``, or None.
+      risk: the mask of bounded risk of each of them, ``[C, *S]``, or None.
     """
 
     probs: Float[np.ndarray, "*S L"]
@@ -31,6 +36,10 @@ class Output(NamedTuple):
     raters: Float[np.ndarray, "R *S L"] | None
     samples: Float[np.ndarray, "N *S L"] | None
     regions: Float[np.ndarray, "*S G"] | None = None
+    spread: Float[np.ndarray, "*S"] | None = None
+    disagreement: Float[np.ndarray, "*S"] | None = None
+    margin: Bool[np.ndarray, "C *S"] | None = None
+    risk: Bool[np.ndarray, "C *S"] | None = None
 
 
 class Run:
@@ -55,8 +64,8 @@ class Run:
         image: Num[np.ndarray, "..."],
         spacing: Sequence[float | int] | None = None,
         *,
-        raters: bool = False,
-        samples: int = 0,
+        mirror: bool = False,
+        **wanted: Any,
     ) -> Output:
         """Segments one image, by the mean of the networks of a run of folds.
 
@@ -67,21 +76,23 @@ class Run:
           image: ``[*S]`` of one channel, or ``[*S, K]``; axes to the right, the front and the top,
             as `open_folder` reads files.
           spacing: size of the voxels in mm, of a run of the source ``folder``.
-          raters: whether to predict the raters' labels too, where the run's method does.
-          samples: how many segmentations are drawn, by the networks in turn.
+          mirror: whether to take the mean over mirror images too, along the axes of the plan.
+          wanted: what else is said, fields of `certainty.Wanted`; the entropy always is.
 
         Raises:
-          ValueError: if the image is not like those of the training, or the spacing is missing.
+          ValueError: if the image is not like those of the training, if the spacing is missing, or
+            if the run cannot say what is wanted.
         """
         facts = self._trained.facts
         *size, channels = facts.batch["image"].shape[1:]
         image = np.asarray(image)
         image = image[..., np.newaxis] if image.ndim == len(size) else image
         checks.shape("image", image, (*[None] * len(size), channels), like="in training")
-        run = self._networks.predictor(raters=raters, samples=samples)
+        asked = certainty.Wanted(**{**wanted, "entropy": True})
+        assessor = certainty.Assessor(self._networks, asked, mirror=mirror)
         if self._trained.config.data.name != "folder":
             checks.shape("image", image, (*size, channels), like="in training")
-            return self._output(run(np.asarray(image, np.float32)))
+            return self._output(assessor, assessor.predict(np.asarray(image, np.float32)))
         if spacing is None or len(spacing) != len(size):
             raise ValueError(f"spacing: expected {len(size)} numbers in mm, got {spacing}")
         prepared, _, grid = preprocess.prepare(
@@ -91,12 +102,12 @@ class Run:
             to=facts.spacing,
             **predict.preparation(facts),
         )
-        return self._output(run(prepared, grid))
+        return self._output(assessor, assessor.predict(prepared, grid))
 
-    def _output(self, maps: ensemble.Maps) -> Output:
-        probs, mask = maps.probs, self._networks.segmented(maps.probs)
-        entropy = -np.sum(probs * np.log(np.maximum(probs, np.finfo(np.float32).tiny)), axis=-1)
-        return Output(probs, mask, entropy, maps.raters, maps.samples, maps.regions)
+    def _output(self, assessor: certainty.Assessor, maps: ensemble.Maps) -> Output:
+        mask = self._networks.segmented(maps.probs)
+        said = assessor.say(maps, mask)
+        return Output(mask=mask, **maps._asdict(), **said._asdict())
 
 
 def load_run(workdir: str | os.PathLike, *, checkpoint: str = "latest") -> Run:

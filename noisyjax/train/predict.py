@@ -85,7 +85,8 @@ def predict_folder(
     if os.path.realpath(images) == os.path.realpath(output):
         raise ValueError(f"output: expected another folder than that of the images, got {output}")
     trained = saved_runs.restore_without_data(workdir, checkpoint=checkpoint)
-    layout = read_images(images, trained.facts, probabilities=probabilities)
+    numbers = ["probabilities"] if probabilities else []
+    layout = read_images(images, trained.facts, numbers=numbers)
     files.check_writable(output)
     predict = ensemble.predictor(trained)
     ids = class_ids(trained.facts, workdir)
@@ -114,12 +115,12 @@ def check_source(workdir: str | os.PathLike) -> None:
 
 
 def read_images(
-    images: str | os.PathLike, facts: data_facts.DataFacts, *, probabilities: bool = False
+    images: str | os.PathLike, facts: data_facts.DataFacts, *, numbers: Sequence[str] = ()
 ) -> nnunet_layout.Layout:
     """Lists the images of a folder that a run is to predict.
 
-    Raises `ValueError` if there is none, or if their files cannot hold the probabilities that are
-    asked for.
+    Raises `ValueError` if there is none, or if their files cannot hold the numbers that are asked
+    for by options.
     """
     layout = nnunet_layout.read_images(
         pathlib.Path(images),
@@ -130,9 +131,9 @@ def read_images(
     if not layout.cases:
         faults = [str(problem) for problem in layout.problems]
         raise ValueError("\n".join([f"{images}: expected images, got none", *faults]))
-    if probabilities and read_write.FORMATS[layout.ending] == "pillow":
+    if numbers and read_write.FORMATS[layout.ending] == "pillow":
         raise ValueError(
-            f"probabilities: files that end in {layout.ending} hold none, expected False"
+            f"{numbers[0]}: files that end in {layout.ending} hold no numbers, expected False"
         )
     return layout
 
@@ -251,6 +252,7 @@ def write(
       like, ids: as in `case_files.write`.
     """
     for folder, values in layers.items():
-        own = (0, 1) if values.dtype == bool else ids
+        mask = values.dtype == bool
+        values, own = (values.view(np.uint8), (0, 1)) if mask else (values, ids)
         case_files.write(path.parent / folder / path.name, values, like=like, ids=own)
     case_files.write(path, segmentation, like=like, ids=ids)

@@ -99,7 +99,7 @@ def test_mirror_images_are_those_of_the_plan(run, folder, tmp_path):
     axes = ((), (1,), (2,), (1, 2))
     each = []
     for own in loaded.trained:
-        one = networks.Networks((), (own,), loaded.adjusted).predictor()
+        one = loaded._replace(trained=(own,)).predictor()
         each += [np.flip(one(np.flip(image, a)).probs, a) for a in axes]
     got = mirrored(image)
     np.testing.assert_allclose(got.probs, np.mean(each, axis=0), atol=1e-6)

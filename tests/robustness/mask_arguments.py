@@ -239,6 +239,7 @@ ARGUMENTS = {
         "region": MASK,
     },
     "tool.training.components.largest": {"mask": MASK},
+    "tool.training.guarantee.dilated": {"mask": MASK, "count": 1},
 }
 # No masks, though they read like one, and why.
 NONE = {

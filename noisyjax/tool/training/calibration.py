@@ -32,6 +32,14 @@ class Calibration(NamedTuple):
     temperature: float = 1.0
     largest: tuple[int, ...] = ()
 
+    def adjust(
+        self, probs: Float[np.ndarray, "*S C"], regions: class_regions.Regions | None
+    ) -> Float[np.ndarray, "*S C"]:
+        """Returns one network's probabilities, of classes or regions, at the temperature."""
+        if regions is None:
+            return temperature.scaled(probs, self.temperature)
+        return temperature.scaled_regions(probs, self.temperature)
+
 
 class Case(NamedTuple):
     """An out-of-fold prediction beside what was to be learnt of its case.
@@ -135,16 +143,20 @@ def read(run: str | os.PathLike, class_names: tuple[str, ...]) -> Calibration:
     if not path.exists():
         return Calibration()
     try:
-        content = files.read_json(path)
-        value, each = content["temperature"], content["largest_component"]
-        low, high = temperature.RANGE
-        if type(value) not in (int, float) or not low * 0.99 <= value <= high * 1.01:
-            raise ValueError(f"temperature: expected a number in {low}..{high}, got {value!r:.80}")
-        if not isinstance(each, Mapping) or each.keys() != set(class_names[1:]):
-            raise ValueError(
-                f"largest_component: expected {', '.join(class_names[1:])}, got {each!r:.80}"
-            )
-        applied = [each[name]["applied"] is True for name in class_names[1:]]
+        return parse(files.read_json(path), class_names)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected what noisyjax train has written, got {error}") from None
+
+
+def parse(content: Mapping[str, Any], class_names: tuple[str, ...]) -> Calibration:
+    """Returns what `fit` has fitted; `ValueError`, `KeyError` or `TypeError` of anything else."""
+    value, each = content["temperature"], content["largest_component"]
+    low, high = temperature.RANGE
+    if type(value) not in (int, float) or not low * 0.99 <= value <= high * 1.01:
+        raise ValueError(f"temperature: expected a number in {low}..{high}, got {value!r:.80}")
+    if not isinstance(each, Mapping) or each.keys() != set(class_names[1:]):
+        raise ValueError(
+            f"largest_component: expected {', '.join(class_names[1:])}, got {each!r:.80}"
+        )
+    applied = [each[name]["applied"] is True for name in class_names[1:]]
     return Calibration(float(value), tuple(np.flatnonzero([False, *applied]).tolist()))

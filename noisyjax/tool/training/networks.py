@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 from noisyjax.core import files
 from noisyjax.tool.plan import plan
-from noisyjax.tool.training import calibration, components, run_files, temperature
+from noisyjax.tool.training import calibration, components, run_files
 from noisyjax.train import ensemble, predict, saved_runs
 from noisyjax.train.workdir import config_and_summary
 
@@ -21,22 +21,40 @@ class Networks(NamedTuple):
       workdirs: of each.
       trained: likewise.
       adjusted: what was fitted on out-of-fold predictions.
+      run: the folder of the run.
     """
 
     workdirs: tuple[pathlib.Path, ...]
     trained: tuple[saved_runs.Trained, ...]
     adjusted: calibration.Calibration
+    run: pathlib.Path
 
     @property
     def first(self) -> saved_runs.Trained:
         """One of them, for what they have in common."""
         return self.trained[0]
 
+    @property
+    def decision(self) -> str:
+        """By which they make masks of probabilities."""
+        return self.first.config.evaluate.decisions[0]
+
     def adjust(self, probs: Float[np.ndarray, "*S C"]) -> Float[np.ndarray, "*S C"]:
         """Returns the probabilities of one network at the temperature that was fitted."""
-        if self.first.method.regions is None:
-            return temperature.scaled(probs, self.adjusted.temperature)
-        return temperature.scaled_regions(probs, self.adjusted.temperature)
+        return self.adjusted.adjust(probs, self.first.method.regions)
+
+    def mirror_axes(self) -> tuple[int, ...]:
+        """Returns the axes along which the run's plan allows mirroring.
+
+        Raises `ValueError` if the run has none.
+        """
+        path = self.run / run_files.PLAN
+        if not path.exists():
+            raise ValueError(
+                f"mirror: expected a run with a {run_files.PLAN}, which says along which axes, got "
+                f"{self.run}, which has none"
+            )
+        return tuple(plan.load(path).mirror_axes)
 
     def predictor(self, **options: Any) -> ensemble.Predictor:
         """Returns what gives the mean of the adjusted probabilities, see `ensemble.predictor`."""
@@ -49,8 +67,7 @@ class Networks(NamedTuple):
 
         The decision is one of `base.DECISIONS`, "" for the run's own.
         """
-        own = self.first.config.evaluate.decisions[0]
-        ids = predict.segmented(probs, decision=decision or own)
+        ids = predict.segmented(probs, decision=decision or self.decision)
         return ids if keep_components else components.keep_largest(ids, self.adjusted.largest)
 
 
@@ -68,7 +85,7 @@ def load(run: str | os.PathLike, *, checkpoint: str = "latest") -> Networks:
     run = files.named("run", run).absolute()
     if not run_files.is_run_of_folds(run):
         trained = saved_runs.restore_without_data(run, checkpoint=checkpoint)
-        return Networks((run,), (trained,), calibration.Calibration())
+        return Networks((run,), (trained,), calibration.Calibration(), run)
     count = len(run_files.read_splits(run))
     workdirs = tuple(run_files.fold(run, number) for number in range(count))
     for workdir in workdirs:
@@ -88,18 +105,4 @@ def load(run: str | os.PathLike, *, checkpoint: str = "latest") -> Networks:
                     f"{workdir}: expected {name} as of {workdirs[0].name}, "
                     f"{getattr(first, name)!s:.200}, got {getattr(own.facts, name)!s:.200}"
                 )
-    return Networks(workdirs, trained, calibration.read(run, first.class_names))
-
-
-def mirror_axes(run: str | os.PathLike) -> tuple[int, ...]:
-    """Returns the axes along which a run's plan allows mirroring.
-
-    Raises `ValueError` if the run has none.
-    """
-    path = pathlib.Path(run) / run_files.PLAN
-    if not path.exists():
-        raise ValueError(
-            f"mirror: expected a run with a {run_files.PLAN}, which says along which axes, got "
-            f"{run}, which has none"
-        )
-    return tuple(plan.load(path).mirror_axes)
+    return Networks(workdirs, trained, calibration.read(run, first.class_names), run)

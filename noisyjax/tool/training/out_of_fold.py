@@ -19,7 +19,7 @@ from noisyjax.data.folder import nnunet_layout
 from noisyjax.data.sources import archive
 from noisyjax.tool import folder
 from noisyjax.tool.evaluation import predictions
-from noisyjax.tool.training import calibration, run_files
+from noisyjax.tool.training import calibration, components, guarantee, run_files
 from noisyjax.train import ensemble, predict, saved_runs
 
 _CLASSES, _REGIONS, _RATERS = "probabilities", "region_probabilities", "rater_probabilities"
@@ -168,3 +168,17 @@ def read(
             continue
         own = labels.truth[np.newaxis] if learns_truth else labels.labels[labels.rater_mask]
         yield calibration.Case(name, probs, segmentation, own)
+
+
+def judge(
+    case: calibration.Case,
+    regions: class_regions.Regions | None,
+    *,
+    adjusted: calibration.Calibration,
+    decision: str,
+) -> guarantee.Judged:
+    """Returns what `guarantee.judge` counts of a case, segmented as new ones are."""
+    probs = adjusted.adjust(case.probs, regions)
+    probs = probs if regions is None else class_regions.class_probs(probs, regions)
+    ids = components.keep_largest(predict.segmented(probs, decision=decision), adjusted.largest)
+    return guarantee.judge(ids, probs, case.labels)

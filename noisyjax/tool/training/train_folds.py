@@ -20,6 +20,7 @@ from noisyjax.tool.training import (
     calibration,
     decided,
     folds,
+    guarantee,
     out_of_fold,
     report,
     run_files,
@@ -290,13 +291,7 @@ class _Work:
         if any(own["val"] for own in self._splits):
             judged = report.judge(out, opened)
             problems += judged.problems
-            calibrated = calibration.fit(
-                out_of_fold.read(out, opened, problems),
-                opened.class_names,
-                regions=opened.layout.regions,
-                seed=self._options["seed"],
-            )
-            files.write_json(out / run_files.CALIBRATION, calibrated)
+            calibrated = self._calibrate(problems)
             worst_cases.write(out, opened, judged)
         worst_cases.write_curves(out, len(self._splits))
         summary = report.write(out, judged, options=self._options, calibrated=calibrated)
@@ -305,6 +300,26 @@ class _Work:
             lambda: run_page.make(out, opened, judged, summary, name=self._name),
         )
         return problems
+
+    def _calibrate(self, problems: list[str]) -> dict[str, Any]:
+        """Writes what is fitted on out-of-fold predictions; returns it without the guarantees."""
+        opened, out = self._opened, self._out
+        found = calibration.fit(
+            out_of_fold.read(out, opened, problems),
+            opened.class_names,
+            regions=opened.layout.regions,
+            seed=self._options["seed"],
+        )
+        decision = self._config(0).evaluate.decisions[0]
+        adjusted = calibration.parse(found, opened.class_names)
+        how = {"adjusted": adjusted, "decision": decision}
+        counted = (
+            out_of_fold.judge(case, opened.layout.regions, **how)
+            for case in out_of_fold.read(out, opened, problems)
+        )
+        kept = guarantee.to_json(guarantee.fit(counted, decision=decision), opened.class_names)
+        files.write_json(out / run_files.CALIBRATION, {**found, guarantee.NAME: kept})
+        return found
 
 
 def _read(given: plan.Plan | str | os.PathLike) -> plan.Plan:
