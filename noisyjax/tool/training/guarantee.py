@@ -19,7 +19,7 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, Int, UInt8
 
-from noisyjax.core import checks, files
+from noisyjax.core import checks, files, ignored
 from noisyjax.data.volumes import preprocess
 from noisyjax.decisions import guarantees
 from noisyjax.tool.training import run_files
@@ -110,8 +110,12 @@ def judge(
     probs: Float[np.ndarray, "*S L"],
     labels: UInt8[np.ndarray, "R *S"],
 ) -> Judged:
-    """Counts both of one case, for every class but the background, of the worst of its labels."""
+    """Counts both of one case, for every class but the background, of the worst of its labels.
+
+    A label that is ignored everywhere says nothing; one of the case's must not be.
+    """
     dilations, losses = [], []
+    labels = labels[(labels != ignored.IGNORE).reshape(len(labels), -1).any(axis=1)]
     for label in range(1, probs.shape[-1]):
         mask, own = segmentation == label, probs[..., label]
         each = [given == label for given in labels]

@@ -316,6 +316,7 @@ class _Work:
         counted = (
             out_of_fold.judge(case, opened.layout.regions, **how)
             for case in out_of_fold.read(out, opened, problems)
+            if (case.labels != folder.NO_LABEL).any()
         )
         kept = guarantee.to_json(guarantee.fit(counted, decision=decision), opened.class_names)
         files.write_json(out / run_files.CALIBRATION, {**found, guarantee.NAME: kept})

@@ -129,3 +129,12 @@ def test_without_ties_the_coverage_is_that_of_the_rank():
         law = scipy.stats.betabinom(60, rank, 71 - rank)
         assert abs(covered.mean() - law.mean()) < 4 * law.std() / 20
         assert law.ppf(0.0001) <= covered.min()
+
+
+def test_a_label_that_is_ignored_everywhere_says_nothing():
+    truth, p = _blobs(3, shift=2.0)
+    probs = np.stack([1 - p, p], axis=-1).astype(np.float32)
+    ids, own = probs.argmax(axis=-1).astype(np.uint8), truth[None].astype(np.uint8)
+    both = guarantee.judge(ids, probs, np.concatenate([own, np.full_like(own, 255)]))
+    alone = guarantee.judge(ids, probs, own)
+    np.testing.assert_array_equal(both.dilations, alone.dilations)
