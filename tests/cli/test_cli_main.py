@@ -92,6 +92,16 @@ def test_a_damaged_case_is_listed_and_the_others_are_there(given, tmp_path):
 
 # What is wrong with it: arguments (IN and OUT stand for the folders), exit code, what is said.
 _REFUSED = {
+    "an audit by no predictions": (
+        ("audit", "IN", "--out", "OUT", "--predictions", "nowhere"),
+        1,
+        "nowhere: expected a folder of predictions, there is none",
+    ),
+    "an audit by one network": (
+        ("audit", "IN", "--out", "OUT", "--folds", "1"),
+        2,
+        "--folds",
+    ),
     "no such command": (("fuse", "IN"), 2, "No such command 'fuse'"),
     "no such flag": (("consensus", "IN", "--out", "OUT", "--windows", "3"), 2, "--windows"),
     "no folder": (("consensus", "--out", "OUT"), 2, "Missing argument 'FOLDER'"),

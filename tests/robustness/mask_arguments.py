@@ -212,6 +212,22 @@ ARGUMENTS = {
     },
     "studies.raters.noise_fit.pairwise_dice": {"labels": LABELS > 0},
     "studies.raters.noise_fit.consensus": {"labels": LABELS > 0},
+    "tool.audit.measures.abs_difference": {"probs": np.asarray(P), "mask": MASK},
+    "tool.audit.measures.measure": {
+        "probs": np.asarray(P),
+        "mask": MASK,
+        "known": OTHER,
+        "spacing": (1.0, 1.0),
+    },
+    "tool.audit.measures.signed_distance": {"mask": MASK, "spacing": (1.0, 1.0)},
+    "tool.audit.measures.surface": {"mask": MASK},
+    "tool.audit.regions.find": {
+        "ids": MASK.astype(np.uint8),
+        "probs": np.asarray(PROBS),
+        "prediction": OTHER.astype(np.uint8),
+        "known": OTHER,
+        "spacing": (1.0, 1.0),
+    },
     "tool.consensus.fuse.consensus": FUSED,
     "tool.consensus.fusions.count": FUSED,
     "train.evaluation.known_truth.of_known": {

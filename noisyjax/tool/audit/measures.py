@@ -127,11 +127,13 @@ def best_mask(probs: Float[np.ndarray, "*S"]) -> Bool[np.ndarray, "*S"]:
 
 def abs_difference(probs: Float[np.ndarray, "*S"], mask: Bool[np.ndarray, "*S"]) -> float:
     """Returns the sum of ``|mask - p|``."""
+    checks.masks(mask=mask)
     return float(probs.sum() + mask.sum() - 2 * probs[mask].sum())
 
 
 def surface(mask: Bool[np.ndarray, "*S"]) -> Bool[np.ndarray, "*S"]:
     """Returns the voxels of a mask beside, above or below voxels that are not in it."""
+    checks.masks(mask=mask)
     return mask & ~ndimage.binary_erosion(mask, border_value=1)
 
 
@@ -142,6 +144,7 @@ def signed_distance(
 
     A mask that fills the image has the diagonal everywhere.
     """
+    checks.masks(mask=mask)
     if mask.all():
         return np.full(mask.shape, -float(np.linalg.norm(np.multiply(mask.shape, spacing))))
     out = ndimage.distance_transform_edt(~mask, sampling=spacing)

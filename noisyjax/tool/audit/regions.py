@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
-from noisyjax.core import arrays
+from noisyjax.core import arrays, checks
 
 # What the numbers of a region's voxels mean.
 LACKING, SURPLUS, OTHER_CLASS = 1, 2, 3
@@ -47,6 +47,7 @@ def find(
       known: where there is a label at all, ``[*S]``.
       spacing: of the voxels, in mm.
     """
+    checks.masks(known=known)
     named = np.where(known, ids, arrays.BACKGROUND)
     own = np.take_along_axis(probs, named[..., np.newaxis].astype(np.intp), axis=-1)[..., 0]
     denied = known & (prediction != named) & (own < _DENIED)
