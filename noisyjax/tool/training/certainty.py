@@ -135,8 +135,8 @@ class Assessor:
 def entropy(probs: Float[np.ndarray, "*S L"]) -> Float[np.ndarray, "*S"]:
     """Returns the entropy of probabilities, in nats.
 
-    >>> entropy(np.array([0.5, 0.5], np.float32))
-    np.float32(0.6931472)
+    >>> entropy(np.array([[0.5, 0.5], [1.0, 0.0]], np.float32))
+    array([0.6931472, 0.       ], dtype=float32)
     """
     least, total = np.finfo(np.float32).tiny, np.zeros(probs.shape[:-1], np.float32)
     # A class at a time: a large case leaves no room for copies of all of it.
@@ -155,11 +155,11 @@ def disagreement(
     independently of each other given the image. Without them both label by the probabilities:
     ``1 - sum_c p(c)^2``.
 
-    >>> raters = np.array([[1.0, 0.0], [0.25, 0.75]], np.float32)
+    >>> raters = np.array([[[1.0, 0.0]], [[0.25, 0.75]]], np.float32)
     >>> disagreement(raters.mean(axis=0), raters)
-    np.float32(0.75)
+    array([0.75], dtype=float32)
     >>> disagreement(raters[1])
-    np.float32(0.375)
+    array([0.375], dtype=float32)
     """
     same = np.zeros(probs.shape[:-1], np.float32)
     if raters is None or len(raters) < 2:
