@@ -1,7 +1,8 @@
 """How a command on a folder ends: what it wrote, and the cases that it could not use."""
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -13,3 +14,14 @@ def end(text: str, problems: Sequence[str] = ()) -> None:
         click.echo(f"Problem: {problem}", err=True)
     if problems:
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def training() -> Iterator[None]:
+    """Turns what ends a training, and is no fault of the data or of an option, into one line."""
+    from noisyjax.train.workdir import lock
+
+    try:
+        yield
+    except (lock.WorkdirLocked, FloatingPointError, MemoryError) as error:
+        raise click.ClickException(str(error)) from error

@@ -41,15 +41,22 @@ def main(argv: list[str]) -> None:
     given = flags.FLAGS
     if (given.data is None) == (given.folder is None):
         raise app.UsageError("expected one of --data and --folder")
+    seeds = [_seed(text) for text in given.seeds]
     out = pathlib.Path(given.out).absolute()
     user_cache.keep_programs()
     with options.one_message():
         cases = pathlib.Path(given.folder) if given.folder else out / "cases"
         if given.data:
             study_folders.write_hippocampi(given.data, cases, train=_CASES, test=0)
-        each = {int(seed): _one(cases, out, int(seed)) for seed in given.seeds}
+        each = {seed: _one(cases, out, seed) for seed in seeds}
     _write(out / "labels.csv", each)
     tables.show([_by_score(each), _by_mistake(each)])
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise app.UsageError(f"--seeds: expected numbers, got {text!r}")
+    return int(text)
 
 
 def _one(cases: pathlib.Path, out: pathlib.Path, seed: int) -> list[found.Row]:

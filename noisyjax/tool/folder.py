@@ -23,6 +23,9 @@ from noisyjax.data.volumes import read_write
 # What stands for no label in the arrays; in the files it is the class named "ignore".
 NO_LABEL = ignored.IGNORE
 
+# Whose label that of labelsTr or labelsTs is, where labels go by who gave them.
+TRUTH = "truth"
+
 
 class FolderError(ValueError):
     """A folder or a case that cannot be used; `problems` are what is wrong, a text each."""
@@ -135,6 +138,22 @@ class Folder:
             spacing=read.volumes[like].spacing,
             like=like,
         )
+
+    def by_rater(self, case: CaseLabels) -> dict[str, UInt8[np.ndarray, "*S"]]:
+        """Returns the labels of a case by who gave them, the last of all by `TRUTH`.
+
+        Raises:
+          FolderError: if a rater has that name beside a truth.
+        """
+        given = zip(self.rater_names, case.labels, case.rater_mask, strict=True)
+        own = {name: ids for name, ids, there in given if there}
+        if case.truth is None:
+            return own
+        if TRUTH in own:
+            raise FolderError(
+                [f"{self.root}/ratersTr/{TRUTH}: expected another name of a rater beside labelsTr"]
+            )
+        return {**own, TRUTH: case.truth}
 
     def write(
         self,

@@ -97,6 +97,11 @@ _REFUSED = {
         1,
         "nowhere: expected a folder of predictions, there is none",
     ),
+    "an audit of predictions with a training": (
+        ("audit", "IN", "--out", "OUT", "--predictions", "IN", "--budget", "1h"),
+        2,
+        "--budget: expected no training beside --predictions",
+    ),
     "an audit by one network": (
         ("audit", "IN", "--out", "OUT", "--folds", "1"),
         2,

@@ -4,7 +4,8 @@ import refusals
 
 
 def test_impossible_arguments_are_refused():
-    given = [[], ["--data=volumes.npz", "--folder=in"], ["--seeds=0", "more"]]
-    none, both, more = refusals.messages("wrong_labels", given)
+    given = [[], ["--data=volumes.npz", "--folder=in"], ["--data=v.npz", "--seeds=0,a"], ["more"]]
+    none, both, seeds, more = refusals.messages("wrong_labels", given)
     assert none == both == "expected one of --data and --folder"
+    assert seeds == "--seeds: expected numbers, got 'a'"
     assert "more" in more

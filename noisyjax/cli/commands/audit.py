@@ -4,18 +4,12 @@ from typing import Any
 
 import click
 
-from noisyjax.cli import completion, durations, literals, outcome, tables, terminal
+from noisyjax.cli import completion, literals, outcome, shared_options, tables, terminal
 
 
 @click.command(epilog="Example: noisyjax audit FOLDER --predictions RUN --out doubts")
-@click.argument("folder", shell_complete=completion.folders)
-@click.option(
-    "--out",
-    required=True,
-    metavar="DIR",
-    shell_complete=completion.folders,
-    help="Where to write; new, or of the same audit.",
-)
+@shared_options.FOLDER
+@shared_options.out()
 @click.option(
     "-p",
     "--predictions",
@@ -23,14 +17,7 @@ from noisyjax.cli import completion, durations, literals, outcome, tables, termi
     shell_complete=completion.folders,
     help="A run of noisyjax train on FOLDER, or out-of-fold predictions of any program.",
 )
-@click.option(
-    "-m",
-    "--method",
-    default="majority",
-    show_default=True,
-    shell_complete=completion.names("noisyjax.methods", "METHODS"),
-    help="What learns, without --predictions.",
-)
+@shared_options.training
 @click.option(
     "--folds",
     default=5,
@@ -38,22 +25,7 @@ from noisyjax.cli import completion, durations, literals, outcome, tables, termi
     type=click.IntRange(min=2),
     help="Networks that are trained, without --predictions.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Of each network.")
-@click.option(
-    "--budget",
-    metavar="TIME",
-    callback=durations.option,
-    help="Of the training, such as 90s, 30min or 2h, in place of --epochs.",
-)
-@click.option("--seed", default=0, show_default=True, help="Of the division and the networks.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A field of the networks' config, such as train.batch_size=4; repeatable.",
-)
-@click.option("--overwrite", is_flag=True, help="Remove what was made there otherwise.")
+@shared_options.OVERWRITE
 def audit(
     folder: str,
     out: str,
@@ -72,13 +44,17 @@ def audit(
 
     terminal.only_warnings()
     user_cache.keep_programs()
-    if predictions is None:
-        training["changes"] = dict(literals.pairs("set", settings))
-    else:
+    training["changes"] = dict(literals.pairs("set", settings))
+    if predictions is not None:
+        for name in ("epochs", "budget", "changes"):
+            if training[name]:
+                flag = "set" if name == "changes" else name
+                raise click.UsageError(f"--{flag}: expected no training beside --predictions")
         training = {}
-    made = audited_folder.write(
-        folder, out, predictions=predictions, training=training, overwrite=overwrite
-    )
+    with outcome.training():
+        made = audited_folder.write(
+            folder, out, predictions=predictions, training=training, overwrite=overwrite
+        )
     if made.report is None:
         outcome.end(f"{made.out}: was done already")
         return

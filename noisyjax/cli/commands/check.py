@@ -4,11 +4,11 @@ import sys
 
 import click
 
-from noisyjax.cli import completion
+from noisyjax.cli import shared_options
 
 
 @click.command(epilog="Example: noisyjax check FOLDER --ignore empty_mask")
-@click.argument("folder", shell_complete=completion.folders)
+@shared_options.FOLDER
 @click.option(
     "-i", "--ignore", multiple=True, metavar="KIND", help="A kind that is meant to be so."
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from noisyjax.cli import completion, literals, option_flags, outcome
+from noisyjax.cli import completion, literals, option_flags, outcome, shared_options
 
 
 @click.command(
@@ -13,14 +13,8 @@ from noisyjax.cli import completion, literals, option_flags, outcome
     registry="METHODS",
     epilog="Example: noisyjax consensus FOLDER --method staple --out DIR",
 )
-@click.argument("folder", shell_complete=completion.folders)
-@click.option(
-    "--out",
-    required=True,
-    metavar="DIR",
-    shell_complete=completion.folders,
-    help="Where to write; new, or to be gone on.",
-)
+@shared_options.FOLDER
+@shared_options.out()
 @click.option(
     "-m",
     "--method",
@@ -56,7 +50,7 @@ from noisyjax.cli import completion, literals, option_flags, outcome
     show_default=True,
     help="How the images get there.",
 )
-@click.option("--overwrite", is_flag=True, help="Remove what was made there otherwise.")
+@shared_options.OVERWRITE
 def consensus(
     folder: str, weights: tuple[str, ...], options: dict[str, Any], **settings: Any
 ) -> None:

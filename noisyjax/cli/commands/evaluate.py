@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from noisyjax.cli import completion
+from noisyjax.cli import completion, shared_options
 
 _MAKES = ("cases.csv", "summary.csv", "risk.csv", "versus.csv", "evaluate.html")
 
@@ -30,7 +30,7 @@ def _regions(
 
 @click.command(epilog="Example: noisyjax evaluate PREDICTIONS FOLDER --out DIR --region all=1,2")
 @click.argument("given", metavar="PREDICTIONS", shell_complete=completion.folders)
-@click.argument("folder", shell_complete=completion.folders)
+@shared_options.FOLDER
 @click.option(
     "--out",
     required=True,

@@ -4,19 +4,13 @@ from typing import Any
 
 import click
 
-from noisyjax.cli import completion, outcome, terminal
+from noisyjax.cli import completion, outcome, shared_options, terminal
 
 
 @click.command(epilog="Example: noisyjax predict RUN IMAGES --out DIR --decision dice")
 @click.argument("run", shell_complete=completion.folders)
 @click.argument("images", shell_complete=completion.folders)
-@click.option(
-    "--out",
-    required=True,
-    metavar="DIR",
-    shell_complete=completion.folders,
-    help="Where to write; new, or to be gone on.",
-)
+@shared_options.out()
 @click.option("-p", "--probabilities", is_flag=True, help="Write probabilities/CLASS/CASE too.")
 @click.option(
     "--decision",
@@ -75,7 +69,7 @@ from noisyjax.cli import completion, outcome, terminal
     show_default=True,
     help="Of each network.",
 )
-@click.option("--overwrite", is_flag=True, help="Remove what was made there otherwise.")
+@shared_options.OVERWRITE
 def predict(run: str, images: str, out: str, **options: Any) -> None:
     """Segment the images in IMAGES by the networks of RUN.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from noisyjax.cli import completion
+from noisyjax.cli import completion, shared_options
 
 _MAKES = ("raters.csv", "pairs.csv", "cases.csv", "raters.html")
 _LENGTH: dict[str, Any] = {"show_default": True, "type": click.FloatRange(min=0)}
@@ -28,7 +28,7 @@ def _pairs(context: click.Context, option: click.Option, given: Sequence[str]) -
 @click.command(
     epilog="Example: noisyjax raters FOLDER --out report --group seniors=anna,ben --group new=cleo"
 )
-@click.argument("folder", shell_complete=completion.folders)
+@shared_options.FOLDER
 @click.option(
     "--out",
     metavar="DIR",

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from noisyjax.cli import completion, option_flags, outcome
+from noisyjax.cli import completion, option_flags, outcome, shared_options
 
 
 @click.command(
@@ -13,14 +13,8 @@ from noisyjax.cli import completion, option_flags, outcome
     registry="NOISES",
     epilog="Example: noisyjax simulate FOLDER --noise gaussian --a 0.02 --raters 5 --out DIR",
 )
-@click.argument("folder", shell_complete=completion.folders)
-@click.option(
-    "--out",
-    required=True,
-    metavar="DIR",
-    shell_complete=completion.folders,
-    help="Where to write; new, or to be gone on.",
-)
+@shared_options.FOLDER
+@shared_options.out()
 @click.option(
     "-n",
     "--noise",
@@ -51,7 +45,7 @@ from noisyjax.cli import completion, option_flags, outcome
     show_default=True,
     help="How the images get there.",
 )
-@click.option("--overwrite", is_flag=True, help="Remove what was made there otherwise.")
+@shared_options.OVERWRITE
 def simulate(folder: str, options: dict[str, Any], **settings: Any) -> None:
     """Write FOLDER with labels of simulated raters, drawn from its truth.
 

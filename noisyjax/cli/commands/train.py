@@ -4,29 +4,16 @@ from typing import Any
 
 import click
 
-from noisyjax.cli import completion, durations, literals, outcome, terminal
+from noisyjax.cli import completion, literals, outcome, shared_options, terminal
 
 
 @click.command(epilog="Example: noisyjax train FOLDER --out RUN --plan plan.json --folds 5")
-@click.argument("folder", shell_complete=completion.folders)
-@click.option(
-    "--out",
-    required=True,
-    metavar="RUN",
-    shell_complete=completion.folders,
-    help="Where to write; new, or to be gone on.",
-)
+@shared_options.FOLDER
+@shared_options.out("RUN")
 @click.option(
     "--plan", metavar="FILE", help="Of noisyjax plan; by default FOLDER is planned first."
 )
-@click.option(
-    "-m",
-    "--method",
-    default="majority",
-    show_default=True,
-    shell_complete=completion.names("noisyjax.methods", "METHODS"),
-    help="What learns, and how.",
-)
+@shared_options.training
 @click.option(
     "--folds",
     default=5,
@@ -35,21 +22,6 @@ from noisyjax.cli import completion, durations, literals, outcome, terminal
     help="Networks; each holds out other cases, but for a single one, which holds out none.",
 )
 @click.option("--fold", type=click.IntRange(min=0), metavar="K", help="Train this one alone.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Of each network.")
-@click.option(
-    "--budget",
-    metavar="TIME",
-    callback=durations.option,
-    help="Of all folds together, such as 90s, 30min or 2h, in place of --epochs.",
-)
-@click.option("--seed", default=0, show_default=True, help="Of the division and the networks.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A field of the networks' config, such as train.batch_size=4; repeatable.",
-)
 @click.option(
     "--decisions",
     metavar="FILE",
@@ -69,15 +41,12 @@ def train(folder: str, settings: tuple[str, ...], **options: Any) -> None:
     """
     import noisyjax
     from noisyjax.core import user_cache
-    from noisyjax.train.workdir import lock
 
     terminal.only_warnings()
     user_cache.keep_programs()
     changes = dict(literals.pairs("set", settings))
-    try:
+    with outcome.training():
         made = noisyjax.train_folds(folder, changes=changes, begun=_begun, **options)
-    except (lock.WorkdirLocked, FloatingPointError, MemoryError) as error:
-        raise click.ClickException(str(error)) from error
     outcome.end(f"{made.out}: {_state(made)}", made.problems)
 
 

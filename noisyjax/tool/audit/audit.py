@@ -12,15 +12,12 @@ from noisyjax.core import arrays
 from noisyjax.tool import each_case, folder
 from noisyjax.tool.audit import evidence, kinds, measures, other_cases, regions, scores
 
-# Whose label that of labelsTr is.
-TRUTH = "truth"
-
 
 class Doubt(NamedTuple):
     """What speaks against a label.
 
     Attributes:
-      rater: whose it is; `TRUTH` for that of labelsTr or labelsTs.
+      rater: whose it is; `folder.TRUTH` for that of labelsTr or labelsTs.
       score: of `scores.score`.
       suspect: whether it stands out.
       class_name: the class that stands out most.
@@ -113,15 +110,9 @@ class Audit:
     def __init__(self, opened: folder.Folder, found: evidence.Evidence):
         self.opened, self.found = opened, found
         self._measured: dict[tuple[str, str], list[measures.Measures]] = {}
-        self._coarse: dict[str, UInt8[np.ndarray, ...]] = {}
+        self._coarse: dict[str, other_cases.Coarse] = {}
         self._spacing: dict[str, tuple[float, ...]] = {}
         self.habit_of: dict[str, float] = {}
-
-    def labels(self, case: folder.CaseLabels) -> dict[str, UInt8[np.ndarray, "*S"]]:
-        """Returns the labels of a case by whose they are."""
-        given = zip(self.opened.rater_names, case.labels, case.rater_mask, strict=True)
-        own = {name: ids for name, ids, there in given if there}
-        return own if case.truth is None else {**own, TRUTH: case.truth}
 
     def read(self, name: str) -> tuple[folder.CaseLabels, Float[np.ndarray, "*S L"]]:
         """Returns the labels of a case and what is predicted of it."""
@@ -155,7 +146,7 @@ class Audit:
             case, probs = self.read(name)
             return [
                 self._doubt(case, rater, ids, probs, scored, numbers[name, rater])
-                for rater, ids in self.labels(case).items()
+                for rater, ids in self.opened.by_rater(case).items()
             ]
 
         cases = tuple(dict.fromkeys(name for name, _ in keys))
@@ -170,7 +161,7 @@ class Audit:
     def _measure(self, name: str):
         case, probs = self.read(name)
         rows = {}
-        for rater, ids in self.labels(case).items():
+        for rater, ids in self.opened.by_rater(case).items():
             known = ids != folder.NO_LABEL
             parts = [(probs[..., c], ids == c) for c in range(1, self.opened.num_classes)]
             parts.append((1 - probs[..., 0], known & (ids != arrays.BACKGROUND)))
@@ -206,7 +197,7 @@ class Audit:
         if scored.looked_at[number]:
             others = other_cases.overlaps(
                 other_cases.coarse(label),
-                {name: ids for name, ids in self._coarse.items() if name != case.name},
+                {name: one for name, one in self._coarse.items() if name != case.name},
                 num_classes=count,
             )
             kind = kinds.recognise(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from noisyjax.core import files
+from noisyjax.tool import folder
 from noisyjax.tool.audit import audit, measures
 from noisyjax.tool.page import page
 
@@ -99,7 +100,7 @@ def for_page(report: audit.Report) -> list[page.Table]:
     if not any(doubt.other for doubt in report.doubts):
         columns = tuple(column for column in columns if column.name != "other")
     # A decision on the only label of a case names no rater.
-    if [habit.rater for habit in report.habits] == [audit.TRUTH]:
+    if [habit.rater for habit in report.habits] == [folder.TRUTH]:
         columns = tuple(column for column in columns if column.name != "rater")
     note = "The score is 0 of a label like the others and 1 of one that is far off in everything."
     return [

@@ -110,7 +110,7 @@ def _write_regions(work: audit.Audit, report: audit.Report, out: pathlib.Path) -
         case, probs = work.read(name)
         like = read_write.read(case.like)
         for rater in by_case[name]:
-            found = work.region(work.labels(case)[rater], probs, rater, case.spacing)
+            found = work.region(work.opened.by_rater(case)[rater], probs, rater, case.spacing)
             volume = read_write.from_ras(found.map, like=like)
             path = out / rater / f"{name}{work.opened.layout.ending}"
             read_write.write(path, volume)
@@ -123,7 +123,7 @@ def _page(work: audit.Audit, report: audit.Report) -> page.Page:
 
     def labels(name: str) -> gallery.Labels:
         case, probs = work.read(name)
-        own, suspects = work.labels(case), raters_of.get(name, [])
+        own, suspects = work.opened.by_rater(case), raters_of.get(name, [])
         region = np.zeros(probs.shape[:-1], bool)
         for rater in suspects:
             region |= work.region(own[rater], probs, rater, case.spacing).map > 0
@@ -160,8 +160,8 @@ def finding(report: audit.Report) -> str:
         kinds[doubt.kind or "unclear"] = kinds.get(doubt.kind or "unclear", 0) + 1
     each = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
     first = suspects[0]
-    whose = "" if first.rater == audit.TRUTH else f" of {first.rater}"
+    whose = "" if first.rater == folder.TRUTH else f" of {first.rater}"
     return (
         f"{len(suspects)} of {count} labels are probably wrong ({each}); most of all "
-        f"{first.case}{whose}: {first.kind}, {first.volume:.0f} mm³ in question."
+        f"{first.case}{whose}: {first.kind}."
     )

@@ -1,6 +1,7 @@
 """Whose label is it? Labels beside the predictions of other cases, on coarse voxels."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,17 +13,28 @@ from noisyjax.tool.audit import kinds
 _COARSE = 48
 
 
-def coarse(ids: UInt8[np.ndarray, "*S"]) -> UInt8[np.ndarray, "*T"]:
-    """Returns every s-th voxel of class ids, with the least s that leaves 48 along each axis."""
-    step = -(-max(ids.shape) // _COARSE)
-    return ids[(slice(step // 2, None, step),) * ids.ndim]
+class Coarse(NamedTuple):
+    """Class ids of every s-th voxel along each axis; steps are powers of 2, and so comparable.
+
+    Attributes:
+      ids: ``[*T]``.
+      step: s.
+    """
+
+    ids: UInt8[np.ndarray, "*T"]
+    step: int
+
+
+def coarse(ids: UInt8[np.ndarray, "*S"]) -> Coarse:
+    """Returns class ids with the least step that leaves 48 voxels or less along each axis."""
+    step = 1
+    while -(-max(ids.shape) // step) > _COARSE:
+        step *= 2
+    return _every(Coarse(ids, 1), step)
 
 
 def overlaps(
-    label: UInt8[np.ndarray, "*S"],
-    predictions: Mapping[str, UInt8[np.ndarray, "..."]],
-    *,
-    num_classes: int,
+    label: Coarse, predictions: Mapping[str, Coarse], *, num_classes: int
 ) -> dict[str, float]:
     """Returns the mean Dice of a label and what is predicted of each case.
 
@@ -30,15 +42,22 @@ def overlaps(
     another name.
 
     Args:
-      label: coarse class ids, ``[*S]``.
-      predictions: coarse class ids of other cases by their names, of any size.
+      label: of the case in question.
+      predictions: of other cases by their names, of any size.
       num_classes: L.
     """
-    return {
-        name: kinds.dice(centred(label, other.shape), other, num_classes)
-        for name, other in predictions.items()
-        if other.ndim == label.ndim
-    }
+    found = {}
+    for name, other in predictions.items():
+        if other.ids.ndim == label.ids.ndim:
+            step = max(label.step, other.step)
+            own, theirs = (_every(one, step).ids for one in (label, other))
+            found[name] = kinds.dice(centred(own, theirs.shape), theirs, num_classes)
+    return found
+
+
+def _every(given: Coarse, step: int) -> Coarse:
+    """Returns class ids of a step that is a multiple of the given one."""
+    return Coarse(given.ids[(slice(None, None, step // given.step),) * given.ids.ndim], step)
 
 
 def centred(ids: UInt8[np.ndarray, "*S"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "*T"]:

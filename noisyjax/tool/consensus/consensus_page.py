@@ -48,7 +48,7 @@ def make(
 
     def labels(name: str) -> gallery.Labels:
         case = with_fused.read(name)
-        drawn = gallery.of_raters(dataclasses.replace(case, truth=None), opened.rater_names)
+        drawn = opened.by_rater(dataclasses.replace(case, truth=None))
         return gallery.Labels({**drawn, _CONSENSUS: case.truth}, case.spacing)
 
     raters = _of_raters(performance, fused)

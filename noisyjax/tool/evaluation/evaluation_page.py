@@ -92,7 +92,7 @@ def pictures(
 
     def labels(name: str) -> gallery.Labels:
         case = opened.read(name)
-        drawn = gallery.of_raters(case, opened.rater_names)
+        drawn = opened.by_rater(case)
         return gallery.Labels(
             {**drawn, _PREDICTION: predicted.read(name).segmentation}, case.spacing
         )

@@ -29,13 +29,6 @@ class Labels(NamedTuple):
     region: Bool[np.ndarray, "*S"] | None = None
 
 
-def of_raters(case: folder.CaseLabels, names: Sequence[str]) -> dict[str, UInt8[np.ndarray, "*S"]]:
-    """Returns the labels of a case by who gave them, "truth" for that of labelsTr or labelsTs."""
-    given = zip(names, case.labels, case.rater_mask, strict=True)
-    labels = {name: ids for name, ids, there in given if there}
-    return labels if case.truth is None else {**labels, "truth": case.truth}
-
-
 def make(
     opened: folder.Folder,
     names: Sequence[str],

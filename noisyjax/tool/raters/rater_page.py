@@ -43,7 +43,7 @@ def make(report: compare.Report, opened: folder.Folder) -> page.Page:
 
     def labels(name: str) -> gallery.Labels:
         case = opened.read(name)
-        drawn = gallery.of_raters(case, opened.rater_names)
+        drawn = opened.by_rater(case)
         drawn[reference] = report.reference.of_image(*rater_votes.with_truth(case))
         return gallery.Labels(drawn, case.spacing)
 

@@ -16,8 +16,6 @@ from noisyjax.tool.consensus import fuse
 from noisyjax.tool.evaluation import predictions
 from noisyjax.tool.page import decisions
 
-# Who gave the label of labelsTr, as pages call them.
-TRUTH = "truth"
 _KEPT = ("keep", 1.0)
 
 
@@ -29,7 +27,7 @@ def read(path: str | os.PathLike, opened: folder.Folder) -> list[decisions.Decis
 def labels(opened: folder.Folder, name: str) -> dict[str, pathlib.Path]:
     """Returns the label files of a case, by who gave them."""
     case = opened.cases[name]
-    return case.raters if case.truth is None else {TRUTH: case.truth, **case.raters}
+    return case.raters if case.truth is None else {folder.TRUTH: case.truth, **case.raters}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +64,8 @@ def plan(
     Raises:
       ValueError: if a label cannot be mended, or none is left to learn from.
     """
-    if TRUTH in opened.rater_names:
-        raise ValueError(f"decisions: expected no rater of the name {TRUTH!r}, got one")
+    if folder.TRUTH in opened.rater_names:
+        raise ValueError(f"decisions: expected no rater of the name {folder.TRUTH!r}, got one")
     found = None if mended is None else predictions.find(mended, opened, partial=True)
     whole = {one.case: one for one in made if not one.rater}
     own = {(one.case, one.rater): one for one in made if one.rater}
@@ -96,7 +94,7 @@ def plan(
 
 def _teaches(opened: folder.Folder, who: str) -> bool:
     """Whether a network learns from somebody's labels: the truth teaches where no rater does."""
-    return (who == TRUTH) == opened.layout.truth_trains
+    return (who == folder.TRUTH) == opened.layout.truth_trains
 
 
 def _left(opened: folder.Folder, who: str, word: str) -> bool:
@@ -105,7 +103,7 @@ def _left(opened: folder.Folder, who: str, word: str) -> bool:
 
 def _others(words: Mapping[str, str]) -> set[str]:
     """Returns the raters by whom a label is mended."""
-    return {who for who, word in words.items() if word == "keep" and who != TRUTH}
+    return {who for who, word in words.items() if word == "keep" and who != folder.TRUTH}
 
 
 def _word(one: decisions.Decision | None) -> tuple[str, float]:
@@ -140,7 +138,7 @@ def _write_case(decided: Plan, out: pathlib.Path, name: str) -> bool:
     data_set.place_images(case, out, how="link")
     read = opened.read(name) if "mend" in words.values() else None
     for who in left:
-        target = out / (f"labels{case.part}" if who == TRUTH else f"raters{case.part}/{who}")
+        target = out / (f"labels{case.part}" if who == folder.TRUTH else f"raters{case.part}/{who}")
         if words[who] == "keep":
             _place(case, paths[who], target)
         else:

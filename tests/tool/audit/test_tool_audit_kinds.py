@@ -47,8 +47,8 @@ def test_mistakes_are_recognised(mistake, overlap, kind):
 
 def test_the_label_of_another_case():
     truth, other = _truth(), _truth(2)
-    predictions = {"near": _truth(1), "right": other}
-    found = other_cases.overlaps(other, predictions, num_classes=3)
+    predictions = {"near": other_cases.coarse(_truth(1)), "right": other_cases.coarse(other)}
+    found = other_cases.overlaps(other_cases.coarse(other), predictions, num_classes=3)
     assert found["right"] == 1.0
     made = _recognise(other, truth, others=found)
     assert (made.name, made.case, made.dice) == (kinds.ANOTHER, "right", 1.0)
@@ -85,5 +85,13 @@ def test_outlines_move_to_a_volume():
 
 
 def test_coarse_labels_stay_small():
-    large = np.zeros((200, 90, 30), np.uint8)
-    assert max(other_cases.coarse(large).shape) <= 48
+    large = other_cases.coarse(np.zeros((200, 90, 30), np.uint8))
+    assert (large.ids.shape, large.step) == ((25, 12, 4), 8)
+
+
+def test_images_of_different_steps_are_compared():
+    label = np.kron(_truth(), np.ones((2, 2, 2), np.uint8))
+    small, large = other_cases.coarse(label[:48, :48]), other_cases.coarse(np.pad(label, 2))
+    assert (small.step, large.step) == (1, 2)
+    found = other_cases.overlaps(small, {"large": large}, num_classes=3)["large"]
+    assert found > 0.85

@@ -16,7 +16,7 @@ def opened(tmp_path_factory):
 def _labels(opened):
     def labels(name):
         case = opened.read(name)
-        return gallery.Labels(gallery.of_raters(case, opened.rater_names), case.spacing)
+        return gallery.Labels(opened.by_rater(case), case.spacing)
 
     return labels
 
