@@ -207,6 +207,9 @@ def errors(tmp_path_factory):
     runs = {}
 
     def filled_in_of_tool(number, words):
+        if words[0] == "audit" and "--predictions" not in words:
+            # Networks of its own are trained by the tests of the audit.
+            words = ["audit", "FOLDER", "--predictions", "DIR", "--out", "doubts"]
         out = words.index("--out") + 1 if "--out" in words else -1
         filled = [str(of_tool.get(word, word)) for word in words]
         if words[0] == "train":
@@ -214,9 +217,6 @@ def errors(tmp_path_factory):
             runs.setdefault(words[out], str(root / f"out{number}"))
         elif words[0] == "predict":
             filled[1] = runs[words[1]]
-        elif words[0] == "audit" and "--predictions" not in words:
-            # Networks of its own are trained by the tests of the audit.
-            filled += ["--predictions", str(volumes / "labelsTr")]
         return [str(root / f"out{number}") if n == out else w for n, w in enumerate(filled)]
 
     def filled_in(word):

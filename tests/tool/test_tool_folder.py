@@ -93,3 +93,16 @@ def test_too_many_classes_are_refused(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(folder.FolderError, match="expected at most 255, got 256"):
         noisyjax.open_folder(tmp_path)
+
+
+def test_labels_by_who_gave_them(tmp_path):
+    opened = folder.open_folder(folder_fakes.make(tmp_path / "in", 2, raters=("anna", "ben")))
+    first, second = (opened.read(f"case_0{n}") for n in range(2))
+    assert list(opened.by_rater(first)) == ["anna", "ben", "truth"]
+    assert list(opened.by_rater(second)) == ["anna", "truth"]
+    np.testing.assert_array_equal(opened.by_rater(first)["ben"], first.labels[1])
+    np.testing.assert_array_equal(opened.by_rater(first)["truth"], first.truth)
+    root = folder_fakes.make(tmp_path / "other", 2, raters=("anna", "truth"))
+    opened = folder.open_folder(root)
+    with pytest.raises(folder.FolderError, match="ratersTr/truth: expected another name"):
+        opened.by_rater(opened.read("case_00"))
