@@ -25,12 +25,10 @@ class Measures(NamedTuple):
     Attributes:
       regret: by how much the expected Dice of the label is less than the best mask's, in [0, 1].
       volume: natural logarithm of the label's volume over the expected one.
-      offset: mean signed distance of the label's surface to the predicted one, in mm: positive
-        outside of it.
+      offset: by how much the label has grown, in mm, and `moved` the length of the step that it has
+        taken: both together explain the distances of the surfaces best, by least squares.
       far: 95 % quantile of the distances of both surfaces, in mm.
-      moved: distance of the centres of mass, in mm.
-      surprise: share of the label's volume that the prediction denies, and it has not: the
-        sum of ``|label - p|`` beyond what the best mask has, over the volume of both.
+      surprise: the sum of ``|label - p|`` less that of the best mask, over both volumes.
     """
 
     regret: float
